@@ -1,0 +1,99 @@
+"""Files that are written whole or not at all, and folders that one run holds at a time."""
+import contextlib
+import os
+import tempfile
+from pathlib import Path
+
+from utils.errors import UserError
+
+
+@contextlib.contextmanager
+def whole_file(path):
+    """Give a temporary path beside `path`; what is written there takes its place at once when the block ends well.
+
+    A block that fails, or a process that is killed inside it, leaves the file that was there before.
+    Errors: UserError where the folder cannot be written or the disk is full.
+    """
+    path = Path(path)
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial" + path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        _flush(temporary)
+        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
+    finally:
+        if temporary is not None and temporary.exists():
+            temporary.unlink()
+
+
+def _flush(path):
+    """Ask the system to bring a file, or a folder's list of names, to the disk before going on."""
+    if path.is_dir() and os.name == "nt":  # Windows opens no folders
+        return
+    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _umask():
+    """The permissions that new files leave out; the system tells them only by setting them."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+class FolderLock:
+    """Holds a folder for one run: `with FolderLock(folder): ...`; the system lets go of it when the process ends.
+
+    Errors: UserError that names the process which holds the folder, or says why the folder cannot be made.
+    """
+
+    def __init__(self, folder):
+        self.path = Path(folder) / "run.lock"
+        self.file = None
+
+    def __enter__(self):
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "a+")
+        except OSError as error:
+            raise UserError(f"cannot use the folder {self.path.parent}: {error.strerror or error}; "
+                            "choose another with --model-dir") from error
+        if not _lock(self.file):
+            self.file.seek(0)
+            holder = self.file.read().strip() or "another process"
+            self.file.close()
+            raise UserError(f"{self.path.parent} is in use by {holder}: wait for it, or choose another --model-dir")
+        self.file.truncate(0)
+        self.file.write(f"process {os.getpid()}\n")
+        self.file.flush()
+        return self
+
+    def __exit__(self, *_):
+        with contextlib.suppress(OSError):  # on Windows an open file cannot be removed, and need not be
+            self.path.unlink()
+        self.file.close()
+
+
+def _lock(file):
+    """Take the system's lock on an open file; False where another process has it."""
+    try:
+        if os.name == "nt":
+            import msvcrt
+            file.seek(1024)  # beyond the text: on Windows what is locked cannot be read
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
