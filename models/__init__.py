@@ -1,0 +1,20 @@
+"""The chapter's networks by name: each builder takes the image variable and gives class probabilities."""
+from models.resnet import resnet_cifar10
+from models.vgg import vgg_bn_drop
+
+MODELS = {"resnet": resnet_cifar10, "vgg": vgg_bn_drop}
+
+
+def build(name, image, depth=None):
+    """Build the network `name` on the image variable.
+
+    image: [N, 3, 32, 32] in [0, 1] -> probabilities [N, 10] and the list of the auxiliary classifiers'
+    probabilities (each [N, 10]; empty for a network that has none).
+    depth: of a ResNet, 32 where not given. Raises ValueError for a depth or a name that does not exist.
+    """
+    if name not in MODELS:
+        raise ValueError(f"no model is called {name}: choose one of {', '.join(MODELS)}")
+    if depth is not None and name != "resnet":
+        raise ValueError(f"only resnet comes in different depths: leave depth away for {name}")
+    outputs = MODELS[name](image) if depth is None else MODELS[name](image, depth=depth)
+    return outputs if isinstance(outputs, tuple) else (outputs, [])

@@ -1,0 +1,40 @@
+"""VGG with batch normalisation and dropout for CIFAR-10 (after Simonyan and Zisserman 2014)."""
+import paddle.nn.functional as F
+from paddle.static import nn
+
+
+def dropout(x, probability):
+    """Zeros out elements while training; at inference scales all by 1 - probability, as the book's did."""
+    return F.dropout(x, p=probability, mode="downscale_in_infer")
+
+
+def conv_block(x, ch_out, dropouts):
+    """As many 3x3 convolutions as `dropouts` has entries, then a pooling that halves height and width.
+
+    x: [N, C, H, W] -> [N, ch_out, H/2, W/2]
+    dropouts: after each convolution, the probability with which an element is dropped; 0 for no dropout.
+    """
+    for probability in dropouts:
+        x = nn.conv2d(x, num_filters=ch_out, filter_size=3, stride=1, padding=1)    # [N, ch_out, H, W]
+        x = nn.batch_norm(x, act="relu", momentum=0.9, epsilon=1e-5)
+        if probability:
+            x = dropout(x, probability)
+    return F.max_pool2d(x, kernel_size=2, stride=2)
+
+
+def vgg_bn_drop(image):
+    """Class probabilities of a VGG of 13 convolutions and 3 fully connected layers.
+
+    image: [N, 3, 32, 32] in [0, 1] -> [N, 10]
+    """
+    x = conv_block(image, ch_out=64, dropouts=[0.3, 0])             # [N, 64, 16, 16]
+    x = conv_block(x, ch_out=128, dropouts=[0.4, 0])                # [N, 128, 8, 8]
+    x = conv_block(x, ch_out=256, dropouts=[0.4, 0.4, 0])           # [N, 256, 4, 4]
+    x = conv_block(x, ch_out=512, dropouts=[0.4, 0.4, 0])           # [N, 512, 2, 2]
+    x = conv_block(x, ch_out=512, dropouts=[0.4, 0.4, 0])           # [N, 512, 1, 1]
+    x = dropout(x, 0.5)
+    x = nn.fc(x, size=512)                                          # [N, 512]
+    x = nn.batch_norm(x, act="relu", momentum=0.9, epsilon=1e-5)
+    x = dropout(x, 0.5)
+    x = nn.fc(x, size=512)                                          # [N, 512]
+    return nn.fc(x, size=10, activation="softmax")                  # [N, 10]
