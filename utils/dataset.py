@@ -1,0 +1,76 @@
+"""Which pictures a run trains on: CIFAR-10 where it can be had, drawn sketches where it cannot."""
+from typing import NamedTuple, Tuple
+
+import numpy as np
+
+from utils import cifar10
+from utils.errors import UserError
+
+CHOICES = ("auto", "cifar10", "sketches")
+SKETCHES = {"train": (10_000, 1), "test": (2_000, 2)}  # how many, and their seed
+
+
+class Dataset(NamedTuple):
+    """Pictures to train and to test on: images uint8 [N, 3, 32, 32] (RGB), labels int64 [N], 0 to 9."""
+
+    name: str
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+    note: str = ""
+    classes: Tuple[str, ...] = cifar10.CLASSES
+
+
+def load(choice, data_file=None, say=print):
+    """The data set of the user's choice ("auto", "cifar10" or "sketches").
+
+    say: takes each line meant for the user.
+    Errors: UserError where "cifar10" is nowhere to be had, and for a named or cached file that is not CIFAR-10.
+    """
+    if choice not in CHOICES:
+        raise ValueError(f"choice is {choice!r}, not one of {', '.join(CHOICES)}")
+    if choice == "sketches":
+        if data_file is not None:
+            raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: leave one of them out")
+        return draw_sketches()
+    try:
+        archive = cifar10.find(data_file, say=say, patient=choice == "cifar10")
+    except cifar10.NotFound as absence:
+        if choice == "cifar10":
+            raise
+        say(notice(absence))
+        return draw_sketches()
+    return read_cifar10(archive)
+
+
+def read_cifar10(archive):
+    """CIFAR-10 from an archive that was found, with a note where it is not the official one."""
+    pictures = cifar10.read(archive.path)
+    notes = []
+    if archive.md5 != cifar10.MD5:
+        notes.append(f"archive MD5 {archive.md5} is not the official one")
+    train, test = len(pictures.train_labels), len(pictures.test_labels)
+    if (train, test) != (50_000, 10_000):
+        notes.append(f"{train:,} + {test:,} pictures instead of 50,000 + 10,000")
+    return Dataset("CIFAR-10", *pictures, note="; ".join(notes))
+
+
+def draw_sketches():
+    """The drawn stand-in pictures; training and test pictures come from different seeds."""
+    from utils import sketches  # needs Pillow, which a run on CIFAR-10 does without
+
+    return Dataset("sketches", *sketches.draw(*SKETCHES["train"]), *sketches.draw(*SKETCHES["test"]))
+
+
+def notice(absence):
+    """A framed notice that nobody overlooks: these pictures are not CIFAR-10."""
+    rule = "=" * 78
+    lines = str(absence).split("; ")
+    return "\n".join([
+        rule,
+        "  CIFAR-10 IS NOT HERE: training on SKETCHES, pictures that this program draws.",
+        "  Figures from this run say nothing about CIFAR-10.",
+        "", *(f"  {line}" for line in lines),
+        rule,
+    ])
