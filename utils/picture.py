@@ -1,0 +1,110 @@
+"""Any picture file that Pillow reads, as the networks' input."""
+import os
+import stat
+import warnings
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from utils.errors import UserError
+
+SIDE = 32
+MAX_BYTES = 200_000_000
+MAX_PIXELS = 40_000_000  # WebP's decoder holds 20 bytes for each of them
+
+
+def read_picture(path):
+    """Read the picture at `path` -> [1, 3, 32, 32] float32 in [0, 1], channels in the order red, green, blue.
+
+    Transparent parts turn white, a film gives its first frame, and the camera's turn (EXIF) is undone.
+    Errors: UserError where there is no file, no picture in it, or too large a one.
+    """
+    name = shown(path)
+    _check_file(path, name)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of huge or odd files; the size is judged here
+            with Image.open(path) as picture:
+                problem = _refusal(picture)
+                colours = None if problem else _shrink(picture)
+    except UnidentifiedImageError:
+        raise UserError(f"{name} is not a picture that Pillow can read") from None
+    except Image.DecompressionBombError:
+        raise UserError(f"{name} has too many pixels: make it smaller") from None
+    except Exception as error:  # Pillow's readers raise almost anything on damaged files
+        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{name} is damaged or cut short ({shown(detail)})") from error
+    if problem:
+        raise UserError(f"{name} {problem}")
+    return np.ascontiguousarray(colours.transpose(2, 0, 1))[np.newaxis]  # (H, W, C) -> (1, C, H, W)
+
+
+def shown(text):
+    """`text` on one line of the terminal: line ends and bytes that are no letters are written out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
+def _check_file(path, name):
+    """Refuse what is not a file of reasonable size, before opening it: opening a FIFO would wait for ever."""
+    try:
+        state = os.stat(path)
+    except OSError as error:
+        raise UserError(f"{name}: {error.strerror or error}") from error
+    if stat.S_ISDIR(state.st_mode):
+        raise UserError(f"{name} is a folder: give the pictures in it by name")
+    if not stat.S_ISREG(state.st_mode):
+        raise UserError(f"{name} is no ordinary file")
+    if state.st_size == 0:
+        raise UserError(f"{name} is empty")
+    if state.st_size > MAX_BYTES:
+        raise UserError(f"{name} is larger than {MAX_BYTES // 1_000_000} MB: make it smaller")
+    if not os.access(path, os.R_OK):
+        raise UserError(f"{name} may not be read: Permission denied")
+
+
+def _refusal(picture):
+    """Say why an opened picture is not decoded, or None; a large JPEG is set to be decoded at an eighth of its size."""
+    if picture.format == "EPS":  # a program for another program, without end if it likes
+        return "is PostScript: save it as PNG first"
+    if picture.format in ("JPEG", "MPO"):
+        picture.draft(None, (4 * SIDE, 4 * SIDE))
+    if picture.width * picture.height > MAX_PIXELS:
+        return f"has {picture.width} x {picture.height} pixels: make it smaller than {MAX_PIXELS // 1_000_000} million"
+    return None
+
+
+def _shrink(picture):
+    """Decode, resize and turn upright -> [32, 32, 3] float32 in [0, 1]."""
+    picture.load()
+    if picture.mode.startswith(("I", "F")):
+        return _shrink_deep(picture)
+    transparent = "transparency" in picture.info or "a" in picture.mode.lower().replace("lab", "")
+    small = picture.convert("RGBA" if transparent else "RGB").resize((SIDE, SIDE), Image.LANCZOS)
+    small = _upright(small)
+    if transparent:
+        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
+    return np.asarray(small, np.float32) / 255
+
+
+def _shrink_deep(picture):
+    """`_shrink` for grey of more than 8 bits, which Pillow's own conversion would cut off at 255.
+
+    White is 65535 for 16 bits; where the format does not say, the next of 1, 255 and 65535, else the brightest pixel.
+    """
+    grey = np.asarray(picture.convert("F"))
+    grey = np.where(np.isfinite(grey), grey, np.float32(0))
+    brightest = grey.max()
+    white = 65535 if picture.mode.startswith("I;16") else min([w for w in (1, 255, 65535) if w >= brightest],
+                                                               default=brightest)
+    small = Image.fromarray(grey / np.float32(white)).resize((SIDE, SIDE), Image.LANCZOS)
+    small.info = picture.info
+    grey = np.clip(np.asarray(_upright(small)), 0, 1)  # LANCZOS swings beyond sharp edges
+    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+
+
+def _upright(picture):
+    """Undo the turn that the camera noted; a picture with broken EXIF stays as it is."""
+    try:
+        return ImageOps.exif_transpose(picture)
+    except (SyntaxError, ValueError, TypeError, KeyError, OverflowError):
+        return picture
