@@ -1,0 +1,408 @@
+"""Pictures of CIFAR-10's ten classes drawn by this program, for machines that have no data set."""
+import math
+import random
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+SIZE = 32
+FINE = 3  # drawn this many times larger, then reduced: smooth edges
+CIRCLE = [(math.cos(k * math.pi / 9), math.sin(k * math.pi / 9)) for k in range(18)]
+
+BLACK, WHITE, RED, GREY = (22, 20, 22), (240, 240, 236), (190, 45, 40), (135, 138, 142)
+SKIES = ((120, 175, 230), (70, 120, 200), (205, 215, 225), (235, 175, 130), (60, 75, 110), (225, 232, 240))
+GRASSES = ((90, 140, 60), (130, 150, 70), (60, 100, 50), (165, 155, 90), (70, 120, 85))
+EARTHS = ((150, 120, 85), (200, 180, 140), (110, 90, 70), (232, 235, 240), (95, 80, 60))
+SEAS = ((50, 100, 150), (40, 120, 130), (90, 130, 165), (35, 60, 95), (130, 150, 160))
+ROADS = ((95, 95, 100), (130, 130, 132), (70, 72, 78), (160, 155, 148))
+WALLS = ((215, 200, 175), (180, 195, 205), (150, 110, 85), (120, 130, 110), (230, 228, 222), (95, 70, 65))
+WOODS = ((50, 80, 45), (80, 105, 60), (120, 110, 70), (40, 60, 50), (150, 165, 120))
+PAINTS = (RED, (40, 80, 170), WHITE, (190, 192, 196), (35, 36, 42), (235, 190, 50), (50, 120, 70),
+          (215, 110, 40))
+COATS = ((150, 100, 60), (205, 165, 110), (60, 45, 38), (232, 222, 205), (110, 72, 45), (120, 115, 112),
+         (190, 120, 60))
+
+
+class Pen:
+    """Draws in the object's coordinates ([-1, 1], y down), turned, mirrored and scaled into the picture."""
+
+    def __init__(self, chance, turn=8):
+        self.chance = chance
+        self.half = SIZE * FINE / 2
+        self.picture = Image.new("RGB", (SIZE * FINE, SIZE * FINE))
+        self.ink = ImageDraw.Draw(self.picture)
+        angle, scale = math.radians(chance.gauss(0, turn)), self.half * chance.uniform(0.74, 1.05)
+        self.cos, self.sin = scale * math.cos(angle), scale * math.sin(angle)
+        self.across = chance.choice((-1, 1)) * chance.uniform(0.88, 1.1)
+        self.x, self.y = (self.half * (1 + chance.uniform(-0.14, 0.14)) for _ in "xy")
+
+    def place(self, points):
+        """Object coordinates -> picture coordinates."""
+        cos, sin, across = self.cos, self.sin, self.across
+        return [(self.x + across * (cos * x - sin * y), self.y + sin * x + cos * y) for x, y in points]
+
+    def shape(self, colour, *points):
+        self.ink.polygon(self.place(points), fill=colour)
+
+    def oval(self, colour, x, y, wide, high, tilt=0.0):
+        c, s = math.cos(tilt), math.sin(tilt)
+        rim = [(wide * u, high * v) for u, v in CIRCLE]
+        self.shape(colour, *[(x + c * u - s * v, y + s * u + c * v) for u, v in rim])
+
+    def line(self, colour, width, *points):
+        thick = max(1, round(width * self.half))
+        self.ink.line(self.place(points), fill=colour, width=thick, joint="curve")
+
+    def tint(self, colours, spread=22):
+        """One of the colours, a little different each time."""
+        light = self.chance.gauss(0, spread)
+        return tuple(int(min(255, max(0, c + light + self.chance.gauss(0, 7)))) for c in self.chance.choice(colours))
+
+    def scene(self, *kinds):
+        """Backdrop: (far colours, near colours) with a horizon between them, and a few blots."""
+        far, near = self.chance.choice(kinds)
+        end, self.far, self.near = SIZE * FINE, self.tint(far), self.tint(near)
+        horizon = self.half * self.chance.uniform(0.5, 1.6)
+        self.ink.rectangle((0, 0, end, end), fill=self.far)
+        self.ink.rectangle((0, horizon, end, end), fill=self.near)
+        for _ in range(self.chance.randrange(9)):
+            x, y = self.chance.uniform(0, end), self.chance.uniform(0, end)
+            wide, high = self.chance.uniform(2, 20), self.chance.uniform(2, 9)
+            colour = shade(self.near if y > horizon else self.far, self.chance.uniform(0.78, 1.2))
+            self.ink.ellipse((x - wide, y - high, x + wide, y + high), fill=colour)
+
+
+def shade(colour, factor):
+    return tuple(min(255, int(c * factor)) for c in colour)
+
+
+def wheel(pen, x, y, size):
+    pen.oval(BLACK, x, y, size, size)
+    pen.oval(GREY, x, y, size * 0.5, size * 0.5)
+
+
+def airplane(pen):
+    pen.scene((SKIES, SKIES), (SKIES, SKIES), (SKIES, GRASSES), (SKIES, ROADS))
+    body = pen.tint((WHITE, WHITE, GREY, (200, 205, 215), (90, 95, 100)))
+    wing, mark = pen.tint(((170, 175, 182), GREY)), pen.tint(PAINTS)
+    if pen.chance.random() < 0.6:  # from the side
+        sweep = pen.chance.uniform(0.1, 0.4)
+        pen.shape(shade(wing, 0.8), (0.15, -0.05), (-0.1, -0.05), (-0.1 - sweep, -0.42), (0.02 - sweep, -0.42))
+        pen.shape(mark, (-0.62, -0.08), (-0.95, -0.5), (-0.76, -0.5), (-0.4, -0.1))
+        pen.oval(body, 0, 0, 0.96, 0.15)
+        pen.shape(body, (-0.3, -0.14), (-0.98, -0.1), (-0.9, 0.0), (-0.3, 0.14))
+        pen.line(mark, 0.04, (-0.8, 0.03), (0.85, 0.03))
+        pen.line(BLACK, 0.03, (-0.5, -0.05), (0.65, -0.05))
+        pen.shape(wing, (0.25, 0.05), (-0.18, 0.05), (-0.2 - sweep, 0.5), (-0.05 - sweep, 0.5))
+        pen.oval(shade(wing, 0.65), 0.1, 0.2, 0.16, 0.06)
+        pen.shape(wing, (-0.68, 0.0), (-0.95, 0.16), (-0.83, 0.17), (-0.5, 0.03))
+    else:  # from below or above
+        back, tip = pen.chance.uniform(0.0, 0.45), pen.chance.uniform(0.06, 0.16)
+        for side in (-1, 1):
+            pen.shape(wing, (0.25, 0), (-back, side * 0.92), (-back - tip, side * 0.92), (-0.2, 0))
+            pen.shape(shade(mark, 0.9), (-0.6, 0), (-0.9, side * 0.35), (-0.97, side * 0.35), (-0.85, 0))
+            pen.oval(shade(body, 0.6), 0.1 - back / 3, side * 0.36, 0.12, 0.05)
+        pen.oval(body, 0, 0, 0.95, 0.12)
+
+
+def automobile(pen):
+    pen.scene((SKIES, ROADS), (WALLS, ROADS), (WOODS, ROADS), (WALLS, WALLS), (GRASSES, EARTHS))
+    paint, glass = pen.tint(PAINTS), pen.tint(((60, 75, 90), (150, 175, 190), (35, 40, 48)))
+    pen.oval(shade(pen.near, 0.45), 0, 0.42, 1.0, 0.1)
+    if pen.chance.random() < 0.65:  # from the side
+        nose, roof = pen.chance.uniform(0.3, 0.6), pen.chance.uniform(-0.5, -0.32)
+        pen.shape(shade(paint, 0.9), (-0.8, -0.05), (-0.5, roof), (0.15, roof), (nose, 0))
+        pen.shape(glass, (-0.64, -0.06), (-0.45, roof + 0.07), (0.12, roof + 0.07), (nose - 0.12, -0.04))
+        pen.line(paint, 0.06, (-0.14, roof), (-0.1, 0))
+        pen.shape(paint, (-0.97, 0.02), (-0.85, -0.09), (0.5, -0.06), (0.93, 0.06), (0.98, 0.3), (-0.97, 0.3))
+        pen.shape(shade(paint, 0.65), (-0.97, 0.2), (0.98, 0.22), (0.95, 0.33), (-0.94, 0.33))
+        pen.oval((250, 240, 190), 0.9, 0.1, 0.07, 0.05)
+        wheel(pen, -0.55, 0.3, 0.2)
+        wheel(pen, 0.56, 0.3, 0.2)
+    else:  # from the front
+        for x in (-0.58, 0.58):
+            pen.oval(BLACK, x, 0.38, 0.14, 0.2)
+        pen.shape(shade(paint, 0.85), (-0.62, -0.1), (-0.42, -0.55), (0.42, -0.55), (0.62, -0.1))
+        pen.shape(glass, (-0.53, -0.12), (-0.37, -0.48), (0.37, -0.48), (0.53, -0.12))
+        pen.shape(paint, (-0.78, 0.4), (-0.8, 0.02), (-0.6, -0.13), (0.6, -0.13), (0.8, 0.02), (0.78, 0.4))
+        pen.shape(BLACK, (-0.34, 0.08), (0.34, 0.08), (0.3, 0.23), (-0.3, 0.23))
+        pen.line(shade(paint, 0.6), 0.08, (-0.75, 0.34), (0.75, 0.34))
+        for x in (-0.58, 0.58):
+            pen.oval((250, 245, 215), x, 0.1, 0.14, 0.09)
+
+
+def bird(pen):
+    pen.scene((SKIES, SKIES), (WOODS, WOODS), (WOODS, GRASSES), (SKIES, SEAS), (GRASSES, EARTHS))
+    coat = pen.tint(COATS + ((60, 110, 180), RED, (225, 190, 60), (80, 130, 80)))
+    wing, belly = pen.tint((shade(coat, 0.6), BLACK, GREY)), pen.tint((shade(coat, 1.4), WHITE, coat))
+    beak = pen.tint(((230, 160, 40), (60, 55, 50)))
+    if pen.chance.random() < 0.7:  # sitting
+        if pen.chance.random() < 0.5:
+            pen.line(pen.tint(EARTHS), 0.1, (-1.3, 0.68), (1.3, 0.62))
+        for x in (-0.05, 0.12):
+            pen.line(beak, 0.05, (x, 0.3), (x + 0.03, 0.66))
+        pen.shape(wing, (-0.3, 0.05), (-0.98, 0.42), (-0.9, 0.56), (-0.25, 0.35))
+        pen.oval(coat, 0, 0.08, 0.5, 0.34, -0.5)
+        pen.oval(belly, 0.14, 0.2, 0.3, 0.22, -0.6)
+        pen.oval(wing, -0.18, 0.12, 0.4, 0.17, -0.45 + pen.chance.uniform(-0.2, 0.2))
+        pen.oval(coat, 0.38, -0.36, 0.25, 0.23)
+        pen.shape(beak, (0.58, -0.46), (0.58, -0.28), (0.9, -0.32))
+        pen.oval(BLACK, 0.44, -0.41, 0.055, 0.055)
+    else:  # flying
+        lift = pen.chance.uniform(-0.8, -0.3)
+        pen.shape(shade(wing, 1.25), (0.2, -0.05), (0.42, lift), (0.1, lift - 0.15), (-0.2, 0))
+        pen.shape(coat, (-0.25, -0.08), (-0.9, -0.12), (-0.85, 0.2), (-0.2, 0.14))
+        pen.oval(coat, 0.05, 0.05, 0.48, 0.18)
+        pen.oval(belly, 0.1, 0.1, 0.34, 0.11)
+        pen.shape(wing, (0.25, 0.02), (-0.15, lift), (-0.65, lift - 0.1), (-0.5, lift + 0.3), (-0.2, 0.06))
+        pen.oval(coat, 0.55, -0.04, 0.18, 0.15)
+        pen.shape(beak, (0.68, -0.1), (0.68, 0.05), (0.95, 0))
+        pen.oval(BLACK, 0.6, -0.08, 0.04, 0.04)
+
+
+def face(pen, x, y, size, coat, cat):
+    """Head of a cat (pointed ears, small nose, whiskers) or of a dog (hanging ears, long muzzle, big nose)."""
+    def at(u, v):
+        return x + u * size, y + v * size
+
+    ear = shade(coat, pen.chance.uniform(0.5, 0.8))
+    if cat:
+        for s in (-1, 1):
+            pen.shape(coat, at(s * 0.95, -1.25), at(s * 0.98, -0.1), at(s * 0.15, -0.75))
+            pen.shape((215, 150, 145), at(s * 0.84, -1.0), at(s * 0.84, -0.4), at(s * 0.42, -0.75))
+    pen.oval(coat, x, y, size * (1.05 if cat else 0.88), size * 0.9)
+    if cat:
+        for s in (-1, 0, 1):
+            pen.line(ear, 0.12 * size, at(s * 0.3, -0.85), at(s * 0.22, -0.5))
+        pen.oval(pen.tint((WHITE, shade(coat, 1.25))), x, y + 0.45 * size, 0.5 * size, 0.34 * size)
+        eye = pen.tint(((190, 200, 70), (110, 190, 110), (230, 180, 60)))
+        for s in (-1, 1):
+            pen.oval(eye, *at(s * 0.45, -0.08), 0.22 * size, 0.2 * size)
+            pen.oval(BLACK, *at(s * 0.45, -0.08), 0.08 * size, 0.2 * size)
+            for tip in (0.3, 0.6):
+                pen.line(WHITE, 0.05 * size, at(s * 0.3, 0.42), at(s * 1.35, tip))
+        pen.shape((205, 110, 115), at(-0.16, 0.22), at(0.16, 0.22), at(0, 0.42))
+        return
+    muzzle = pen.tint((WHITE, shade(coat, 1.3), shade(coat, 1.1), (225, 195, 150)))
+    if pen.chance.random() < 0.5:  # a blaze between the eyes
+        pen.shape(muzzle, at(-0.12, -0.8), at(0.12, -0.8), at(0.3, 0.3), at(-0.3, 0.3))
+    for s in (-1, 1):
+        pen.oval(ear, *at(s * 0.88, 0.05), 0.3 * size, pen.chance.uniform(0.55, 0.8) * size, s * -0.2)
+        pen.oval(BLACK, *at(s * 0.36, -0.15), 0.13 * size, 0.14 * size)
+    if pen.chance.random() < 0.5:  # the tongue
+        pen.oval((215, 105, 115), *at(0, 1.0), 0.18 * size, 0.32 * size)
+    pen.oval(muzzle, *at(0, 0.5), 0.5 * size, 0.45 * size)
+    pen.oval(BLACK, *at(0, 0.3), 0.24 * size, 0.17 * size)
+    pen.line(BLACK, 0.07 * size, at(-0.25, 0.75), at(0, 0.62), at(0.25, 0.75))
+
+
+def pet(pen, cat):
+    """A cat or a dog: its head alone, sitting, or standing."""
+    pen.scene((WALLS, WALLS), (WALLS, EARTHS), (GRASSES, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES),
+              (WALLS, SEAS))
+    coat = pen.tint(COATS)
+    dark, pale = shade(coat, 0.8), pen.tint((WHITE, shade(coat, 1.2), coat))
+    view = pen.chance.random()
+    if view < 0.3:
+        pen.oval(dark, pen.chance.uniform(-0.4, 0.4), 1.0, 0.75, 0.7)
+        face(pen, 0, -0.02, pen.chance.uniform(0.62, 0.75), coat, cat)
+    elif view < 0.65:
+        pen.line(dark, 0.13, (-0.4, 0.75), (-0.75, 0.6), (-0.85, 0.1 if cat else 0.35))
+        pen.oval(dark, -0.2, 0.55, 0.48, 0.4)
+        pen.oval(coat, 0, 0.3, 0.4, 0.58)
+        pen.oval(pale, 0.05, 0.3, 0.22, 0.4)
+        for x in (-0.15, 0.2):
+            pen.line(shade(coat, 0.92), 0.17, (x, 0.35), (x, 0.9))
+            pen.oval(pale, x + 0.03, 0.92, 0.13, 0.07)
+        face(pen, 0.08, -0.42, pen.chance.uniform(0.4, 0.5), coat, cat)
+    else:
+        for x, step in ((-0.55, 0.08), (-0.42, -0.08), (0.22, 0.08), (0.36, -0.06)):
+            pen.line(dark if step > 0 else coat, 0.15, (x, 0.2), (x + step * pen.chance.uniform(-1, 2), 0.8))
+        pen.line(coat, 0.12, (-0.6, 0.05), (-0.85, -0.2), (-0.8, -0.75 if cat else -0.4))
+        pen.oval(coat, -0.1, 0.12, 0.62, 0.27)
+        pen.oval(pale, 0.0, 0.26, 0.4, 0.11)
+        if cat:
+            for x in (-0.45, -0.25, -0.05, 0.15):
+                pen.line(dark, 0.05, (x, -0.12), (x - 0.04, 0.12))
+        face(pen, 0.5, -0.28, pen.chance.uniform(0.34, 0.44), coat, cat)
+
+
+def cat(pen):
+    pet(pen, True)
+
+
+def dog(pen):
+    pet(pen, False)
+
+
+def hoofed(pen, coat, width, neck, head):
+    """Body, four legs and neck of a deer or a horse, up to the point `head` where the head begins."""
+    dark = shade(coat, 0.75)
+    for x, colour in ((-0.5, dark), (0.24, dark), (-0.4, coat), (0.36, coat)):
+        knee, foot = x + pen.chance.uniform(-0.1, 0.12), x + pen.chance.uniform(-0.14, 0.14)
+        pen.line(colour, width, (x, 0.1), (knee, 0.48), (foot, 0.9))
+    pen.oval(coat, -0.08, 0.0, 0.58, 0.25)
+    pen.oval(shade(coat, 1.15), -0.12, -0.08, 0.42, 0.1)
+    pen.shape(coat, (0.2, -0.1), (head[0] - neck, head[1]), (head[0] + neck * 0.4, head[1] + 0.1), (0.5, 0.1))
+
+
+def deer(pen):
+    pen.scene((WOODS, GRASSES), (WOODS, EARTHS), (GRASSES, GRASSES), (SKIES, GRASSES), (WOODS, WOODS))
+    coat = pen.tint(((165, 115, 70), (135, 95, 60), (185, 140, 95), (110, 85, 65)))
+    horn = pen.tint(((90, 65, 45), (190, 165, 125)))
+    x, y = 0.58 + pen.chance.uniform(-0.08, 0.08), -0.42 + pen.chance.uniform(-0.08, 0.08)
+    hoofed(pen, coat, 0.075, 0.14, (x, y))
+    pen.oval(WHITE, -0.63, -0.03, 0.09, 0.15)
+    pen.oval(shade(coat, 1.35), 0, 0.19, 0.36, 0.06)
+    if pen.chance.random() < 0.4:  # a fawn's spots
+        for spot in range(7):
+            pen.oval(WHITE, -0.5 + spot * 0.13, -0.1 + 0.1 * (spot % 2), 0.035, 0.035)
+    if pen.chance.random() < 0.7:
+        for s in (-1, 1):
+            pen.line(horn, 0.055, (x, y - 0.08), (x + s * 0.2 - 0.06, y - 0.3), (x + s * 0.24, y - 0.55))
+            pen.line(horn, 0.05, (x + s * 0.16 - 0.05, y - 0.25), (x + s * 0.34, y - 0.36))
+    for s in (-1, 1):
+        pen.oval(shade(coat, 0.85), x + s * 0.17, y - 0.1, 0.14, 0.065, s * -0.4)
+    pen.oval(coat, x + 0.1, y + 0.02, 0.22, 0.12, 0.4)
+    pen.oval(BLACK, x + 0.28, y + 0.1, 0.05, 0.045)
+    pen.oval(BLACK, x + 0.09, y - 0.03, 0.035, 0.035)
+
+
+def frog(pen):
+    pen.scene((WOODS, WOODS), (GRASSES, EARTHS), (EARTHS, EARTHS), (SEAS, GRASSES), (WALLS, WALLS),
+              (WOODS, SEAS))
+    skin = pen.tint(((90, 150, 50), (120, 160, 70), (110, 95, 60), (150, 130, 80), (60, 110, 60),
+                     (190, 100, 50)))
+    pale, dark = shade(skin, 1.4), shade(skin, 0.65)
+    pen.oval(shade(pen.near, 0.55), 0, 0.58, 0.9, 0.12)
+    front = pen.chance.random() < 0.5
+    for s in ((-1, 1) if front else (-1,)):
+        pen.oval(dark, s * 0.52, 0.28, 0.36, 0.28, s * -0.5)
+        pen.oval(skin, s * 0.5, 0.22, 0.34, 0.22, s * -0.7)
+        pen.line(skin, 0.12, (s * 0.5, 0.52), (s * 0.92, 0.58))
+    if front:
+        pen.oval(skin, 0, 0.15, 0.52, 0.42)
+        pen.oval(pale, 0, 0.32, 0.4, 0.26)
+        centre, eyes = 0, (-0.34, 0.34)
+    else:
+        pen.oval(skin, -0.08, 0.16, 0.66, 0.34, -0.45)
+        pen.oval(pale, 0.16, 0.3, 0.36, 0.2, -0.3)
+        centre, eyes = 0.36, (0.2, 0.5)
+    pen.oval(skin, centre, -0.14, 0.5 if front else 0.42, 0.27)
+    pen.line(dark, 0.045, (centre - 0.4, -0.06), (centre, 0.03), (centre + 0.4, -0.06))
+    for x in (-0.3, 0.32) if front else (0.2, 0.42):
+        pen.line(skin, 0.12, (x, 0.3), (x + 0.05, 0.6), (x + 0.2, 0.62))
+    for spot in range(pen.chance.randrange(6)):
+        pen.oval(dark, pen.chance.uniform(-0.45, 0.3), pen.chance.uniform(0.0, 0.3), 0.06, 0.05)
+    for x in eyes:
+        pen.oval(skin, x, -0.38, 0.18, 0.17)
+        pen.oval((235, 205, 80), x, -0.39, 0.13, 0.12)
+        pen.oval(BLACK, x, -0.39, 0.09, 0.065)
+
+
+def horse(pen):
+    pen.scene((SKIES, GRASSES), (WOODS, GRASSES), (SKIES, EARTHS), (WALLS, EARTHS), (GRASSES, GRASSES))
+    coat, mane = pen.tint(COATS), pen.tint((BLACK, (70, 45, 30), WHITE, (190, 150, 90)))
+    x, y = 0.62 + pen.chance.uniform(-0.06, 0.06), -0.55 + pen.chance.uniform(-0.08, 0.12)
+    pen.line(mane, 0.17, (-0.58, -0.12), (-0.8, 0.05), (-0.82 + pen.chance.uniform(-0.1, 0.1), 0.55))
+    hoofed(pen, coat, 0.12, 0.2, (x, y))
+    pen.line(mane, 0.15, (0.2, -0.16), (x - 0.24, y + 0.1), (x - 0.08, y - 0.1))
+    pen.shape(coat, (x - 0.12, y - 0.12), (x + 0.1, y - 0.12), (x + 0.36, y + 0.3), (x + 0.22, y + 0.4),
+              (x - 0.1, y + 0.2))
+    pen.shape(coat, (x - 0.08, y - 0.1), (x, y - 0.3), (x + 0.06, y - 0.1))
+    stripe = WHITE if pen.chance.random() < 0.4 else shade(coat, 0.85)
+    pen.line(stripe, 0.06, (x + 0.1, y - 0.05), (x + 0.28, y + 0.26))
+    pen.oval(shade(coat, 0.6), x + 0.28, y + 0.32, 0.09, 0.08)
+    pen.oval(BLACK, x + 0.03, y, 0.04, 0.04)
+    if pen.chance.random() < 0.25:  # a saddle
+        pen.shape(pen.tint(PAINTS), (-0.25, -0.26), (0.1, -0.26), (0.05, 0.05), (-0.2, 0.05))
+
+
+def ship(pen):
+    pen.scene((SKIES, SEAS), (SKIES, SEAS), (SKIES, SEAS), (WOODS, SEAS), (SEAS, SEAS))
+    hull, house = pen.tint(PAINTS + (BLACK, (60, 70, 90))), pen.tint((WHITE, WHITE, (220, 200, 160), GREY))
+    kind = pen.chance.random()
+    if kind < 0.35:  # under sail
+        pen.line(pen.tint(((110, 80, 55), GREY)), 0.05, (0, 0.35), (0, -0.95))
+        cloth = pen.tint((WHITE, WHITE, (235, 220, 180), RED))
+        pen.shape(cloth, (-0.05, -0.9), (-0.05, 0.22), (-0.62, 0.22))
+        pen.shape(shade(cloth, 0.86), (0.06, -0.8), (0.06, 0.22), (0.6, 0.25))
+    elif kind < 0.7:  # a liner
+        pen.shape(house, (-0.7, 0.28), (-0.65, 0.0), (0.4, 0.0), (0.5, 0.28))
+        pen.shape(shade(house, 0.9), (-0.5, 0.02), (-0.48, -0.22), (0.2, -0.22), (0.25, 0.02))
+        for y in (0.12, -0.1):
+            pen.line((60, 75, 95), 0.045, (-0.55, y), (0.25, y))
+        for x in (-0.35, -0.02):
+            funnel = pen.tint(PAINTS)
+            pen.shape(funnel, (x - 0.09, -0.2), (x - 0.11, -0.58), (x + 0.07, -0.58), (x + 0.09, -0.2))
+    else:  # a freighter
+        for x in (-0.3, -0.05, 0.2, 0.45):
+            top = pen.chance.uniform(-0.1, 0.12)
+            pen.shape(pen.tint(PAINTS), (x, 0.28), (x, top), (x + 0.22, -0.02), (x + 0.22, 0.28))
+        pen.shape(house, (-0.78, 0.28), (-0.76, -0.4), (-0.42, -0.4), (-0.4, 0.28))
+        pen.line((60, 75, 95), 0.06, (-0.74, -0.25), (-0.44, -0.25))
+        pen.line(GREY, 0.05, (0.6, 0.3), (0.6, -0.4))
+    short = 0.75 if kind < 0.35 else 1
+    pen.shape(hull, (-0.92 * short, 0.25), (0.98 * short, 0.2), (0.72 * short, 0.62), (-0.8 * short, 0.62))
+    pen.line(shade(hull, 1.35), 0.05, (-0.9 * short, 0.28), (0.94 * short, 0.24))
+    pen.shape(pen.near, (-1.6, 0.58), (1.6, 0.58), (1.6, 1.8), (-1.6, 1.8))
+    pen.line(shade(pen.near, 1.3), 0.05, (-1, 0.63), (1, 0.63))
+
+
+def truck(pen):
+    pen.scene((SKIES, ROADS), (WALLS, ROADS), (WOODS, ROADS), (WALLS, WALLS), (GRASSES, EARTHS),
+              (SKIES, EARTHS))
+    cab, load = pen.tint(PAINTS), pen.tint(PAINTS + (WHITE, GREY))
+    top, tail = pen.chance.uniform(-0.68, -0.4), pen.chance.uniform(0.2, 0.34)
+    pen.oval(shade(pen.near, 0.45), 0, 0.6, 1.0, 0.1)
+    pen.shape(BLACK, (-0.96, 0.36), (0.9, 0.36), (0.9, 0.5), (-0.96, 0.5))
+    kind = pen.chance.random()
+    if kind < 0.6:  # a box
+        pen.shape(load, (-0.97, top), (tail, top), (tail, 0.38), (-0.97, 0.38))
+        pen.line(shade(load, 0.75), 0.05, (-0.97, 0.34), (tail, 0.34))
+        for x in (-0.7, -0.4, -0.1):
+            pen.line(shade(load, 0.85), 0.03, (x, top), (x, 0.36))
+    elif kind < 0.8:  # a tank
+        pen.oval(load, -0.36, 0.05, 0.62, 0.32)
+        pen.oval(shade(load, 1.25), -0.36, -0.08, 0.5, 0.1)
+    else:  # a tipper
+        pen.shape(load, (-0.99, -0.2), (tail, -0.26), (tail - 0.05, 0.36), (-0.8, 0.36))
+        pen.oval(pen.tint(EARTHS), -0.4, -0.22, 0.42, 0.16)
+    front = -0.3 + pen.chance.uniform(-0.12, 0.08)
+    pen.shape(cab, (tail + 0.06, front), (0.72, front), (0.86, 0.05), (0.96, 0.1), (0.96, 0.45),
+              (tail + 0.06, 0.45))
+    pen.shape((60, 80, 100), (0.5, front + 0.07), (0.7, front + 0.07), (0.8, 0.04), (0.5, 0.04))
+    pen.oval((250, 240, 190), 0.92, 0.25, 0.05, 0.06)
+    for x in (-0.74, -0.42, 0.66):
+        wheel(pen, x, 0.46, 0.18)
+
+
+ARTISTS = (airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck)  # the official order
+
+
+def light_and_noise(images, noise):
+    """Light that falls from a chance side, contrast, and grain: uint8 [N, 3, 32, 32] -> the same."""
+    count = len(images)
+    ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
+    slope = noise.normal(0, 0.1, (2, count, 1, 1, 1)).astype(np.float32)
+    level, roughness = noise.normal(1, 0.1, (count, 1, 1, 1)), noise.uniform(2, 9, (count, 1, 1, 1))
+    light = level.astype(np.float32) + slope[0] * ramp[:, None] + slope[1] * ramp
+    grain = noise.standard_normal(images.shape, np.float32) * roughness.astype(np.float32)
+    return np.clip(images * light + grain, 0, 255).astype(np.uint8)
+
+
+def draw(count, seed):
+    """`count` drawings, the classes equally often (to one) and shuffled; the same seed draws the same pixels.
+
+    Returns images uint8 [N, 3, 32, 32] (RGB) and labels int64 [N], classes in CIFAR-10's order.
+    """
+    chance, noise = random.Random(seed), np.random.default_rng(seed)
+    labels = noise.permutation(np.arange(count, dtype=np.int64) % len(ARTISTS))
+    images = np.empty((count, 3, SIZE, SIZE), np.uint8)
+    for index, label in enumerate(labels):
+        pen = Pen(chance, turn=16 if label == 0 else 7)
+        ARTISTS[label](pen)
+        images[index] = np.asarray(pen.picture.resize((SIZE, SIZE), Image.BOX)).transpose(2, 0, 1)
+    for start in range(0, count, 1000):
+        images[start:start + 1000] = light_and_noise(images[start:start + 1000], noise)
+    return images, labels
