@@ -58,7 +58,7 @@ class FolderLock:
     """
 
     def __init__(self, folder):
-        self.path = Path(folder) / "run.lock"
+        self.path = Path(folder) / ".run.lock"
         self.file = None
 
     def __enter__(self):
@@ -79,8 +79,7 @@ class FolderLock:
         return self
 
     def __exit__(self, *_):
-        with contextlib.suppress(OSError):  # on Windows an open file cannot be removed, and need not be
-            self.path.unlink()
+        self.file.truncate(0)  # the file stays: who removes it takes it from under the next one's lock
         self.file.close()
 
 

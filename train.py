@@ -1,0 +1,409 @@
+"""Chapter 3, "Image Classification": train a CIFAR-10 classifier with Paddle's static graph.
+
+`python train.py` trains ResNet-32 for two passes and leaves a model that `python infer.py dog.png` reads.
+The order is the chapter's: programs, optimizer, place, executor, loop, test after each pass, saved model.
+Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this program differs from it.
+"""
+import argparse
+import math
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from utils import engine
+
+engine.prepare(plain="--plain" in sys.argv)  # before Paddle is loaded: it reads its settings then
+
+import numpy as np
+import paddle
+import paddle.nn.functional as F
+
+import models
+from utils import batches, checkpoint, curves, dataset, saved_model
+from utils.checkpoint import Checkpoint
+from utils.errors import UserError
+from utils.files import FolderLock
+from utils.interrupts import Interrupts
+from utils.place import choose_place
+
+LOG_EVERY = 100  # batches, as in the book
+TEST_BATCH = 500  # pictures; no bearing on the result
+CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
+AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's auxiliary losses: Szegedy et al. 2014, section 5
+WEIGHT_DECAY = 0.05  # decoupled, of the strong recipe: times the learning rate at each step
+DEFAULTS = {"model": "resnet", "depth": None, "epochs": 2, "batch_size": 128, "learning_rate": None,
+            "recipe": "book", "dataset": "auto", "data_file": None, "device": "auto", "seed": None,
+            "model_dir": None, "max_batches": None}
+
+
+class Programs(NamedTuple):
+    """The programs of a run and the variables in them that the loop feeds and fetches."""
+    main: Any
+    startup: Any
+    test: Any
+    image: Any
+    probabilities: Any
+    loss: Any
+    accuracy: Any
+    schedule: Any
+
+
+class Interrupted(Exception):
+    """Ctrl-C or SIGTERM: the batch was finished and the run saved; `signal` is the signal's number."""
+
+    def __init__(self, signal):
+        super().__init__(signal)
+        self.signal = signal
+
+
+def inference_program(model, depth):
+    """The network on its input `pixel`, [N, 3, 32, 32] in [0, 1]: (image, probabilities [N, 10], auxiliaries)."""
+    image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
+    probabilities, auxiliaries = models.build(model, image, depth)
+    return image, probabilities, auxiliaries
+
+
+def train_program(probabilities, auxiliaries):
+    """Mean cross entropy against `label`, int64 [N, 1], and accuracy of the batch: (loss, accuracy)."""
+    label = paddle.static.data("label", [None, 1], "int64")
+    loss = paddle.mean(F.cross_entropy(probabilities, label, reduction="none", use_softmax=False))
+    for auxiliary in auxiliaries:
+        loss += AUXILIARY_WEIGHT * paddle.mean(F.cross_entropy(auxiliary, label, reduction="none", use_softmax=False))
+    return loss, paddle.static.accuracy(probabilities, label)
+
+
+def optimizer_program(recipe, learning_rate, steps):
+    """The optimizer and its schedule (None for a constant rate).
+
+    book: Adam at a constant rate, 0.001 where none is given.
+    strong: Adam with decoupled weight decay on the weights of convolutions and fully connected layers, the rate
+    rising to `learning_rate` (0.01 where none is given) over the first 3 tenths of `steps` and falling to almost 0.
+    Source: Smith and Topin 2017 (one cycle); Loshchilov and Hutter 2017 (decoupled decay).
+    """
+    if recipe == "book":
+        return paddle.optimizer.Adam(learning_rate=learning_rate or 0.001), None
+    schedule = paddle.optimizer.lr.OneCycleLR(max_learning_rate=learning_rate or 0.01, total_steps=max(steps, 2))
+    optimizer = paddle.optimizer.AdamW(
+        learning_rate=schedule, weight_decay=WEIGHT_DECAY,
+        apply_decay_param_fun=lambda name: name.startswith(("conv2d", "fc")) and ".w_" in name)
+    return optimizer, schedule
+
+
+def build_programs(settings, steps):
+    """Build what a run needs: the training program, its initialisation, and the test program."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+        image, probabilities, auxiliaries = inference_program(settings["model"], settings["depth"])
+        loss, accuracy = train_program(probabilities, auxiliaries)
+        test = main.clone(for_test=True)  # before minimize: testing must not train
+        optimizer, schedule = optimizer_program(settings["recipe"], settings["learning_rate"], steps)
+        optimizer.minimize(loss)
+    engine.accelerate(main)
+    return Programs(main, startup, test, image, probabilities, loss, accuracy, schedule)
+
+
+class Run:
+    """One training run: what it was asked for, what it works on, and how far it is.
+
+    progress: {"epoch", "batch": the next one to train, "history": points and tests for the curves,
+    "window": costs and accuracies since the last point, "seconds": spent so far, "finished"}.
+    """
+
+    def __init__(self, settings, data, place, folder, say):
+        self.settings, self.data, self.place, self.folder, self.say = settings, data, place, folder, say
+        count = len(data.train_labels)
+        self.steps_per_epoch = -(-count // settings["batch_size"])
+        if settings["max_batches"]:
+            self.steps_per_epoch = min(self.steps_per_epoch, settings["max_batches"])
+        self.programs = build_programs(settings, settings["epochs"] * self.steps_per_epoch)
+        self.executor = paddle.static.Executor(place)
+        paddle.seed(settings["seed"])
+        self.executor.run(self.programs.startup)
+        self.progress = {"epoch": 0, "batch": 0, "history": {"points": [], "tests": []}, "window": [],
+                         "seconds": 0.0, "finished": False}
+        self.started = self.saved = time.monotonic()
+
+    @property
+    def checkpoint_path(self):
+        return self.folder / "checkpoint.npz"
+
+    def save(self):
+        """Write the checkpoint, with the time spent so far."""
+        now = time.monotonic()
+        self.progress["seconds"] += now - self.started
+        self.started = self.saved = now
+        arrays = checkpoint.take_state(self.programs.main)
+        checkpoint.write(self.checkpoint_path, Checkpoint(arrays, self.settings, self.progress))
+
+    def restore(self, saved):
+        """Go back to where a checkpoint was taken."""
+        checkpoint.put_state(self.programs.main, self.place, saved.arrays)
+        self.progress = saved.progress
+
+
+def train_step(run, epoch, batch, indices):
+    """Train on one batch; return its cost and accuracy.
+
+    Everything random in it follows from (seed, epoch, batch): see utils/batches.py.
+    """
+    seeds = np.random.SeedSequence([run.settings["seed"], epoch, batch])
+    rng = np.random.default_rng(seeds) if run.settings["recipe"] == "strong" else None
+    paddle.seed(int(seeds.generate_state(1)[0]))  # dropout's
+    if run.programs.schedule is not None:
+        run.programs.schedule.step(epoch * run.steps_per_epoch + batch)
+    feed = batches.feed_of(run.data.train_images, run.data.train_labels, indices, rng)
+    cost, accuracy = run.executor.run(run.programs.main, feed=feed, fetch_list=[run.programs.loss, run.programs.accuracy])
+    return float(cost), float(accuracy)
+
+
+def train_one_epoch(run, epoch, interrupts):
+    """Train on every picture once, in this epoch's order, from the batch that comes next."""
+    order = batches.epoch_order(len(run.data.train_labels), run.settings["seed"], epoch)
+    plan = batches.batches_of(order, run.settings["batch_size"])[:run.steps_per_epoch]
+    first = run.progress["batch"]
+    total, done = sum(map(len, plan)), sum(map(len, plan[:first]))
+    with curves.Progress(total, done, f"Pass {epoch}", run.say) as progress:
+        for batch in range(first, len(plan)):
+            cost, accuracy = train_step(run, epoch, batch, plan[batch])
+            if not math.isfinite(cost):
+                raise UserError(diverged(run, epoch, batch, cost))
+            record(run.progress, epoch + (batch + 1) / len(plan), cost, accuracy)
+            run.progress["batch"] = batch + 1
+            if batch % LOG_EVERY == 0:
+                progress.line(curves.batch_line(epoch, batch, cost, accuracy))
+            progress.advance(len(plan[batch]))
+            stop_if_asked(run, interrupts)
+            if time.monotonic() - run.saved > CHECKPOINT_SECONDS:
+                run.save()
+
+
+def stop_if_asked(run, interrupts):
+    """Save and leave the loop where Ctrl-C or SIGTERM has come."""
+    if interrupts.signal is not None:
+        run.save()
+        raise Interrupted(interrupts.signal)
+
+
+def record(progress, passes, cost, accuracy):
+    """Keep what the curves are drawn from: a point for each `curves.POINT` batches."""
+    progress["window"].append((cost, accuracy))
+    if len(progress["window"]) == curves.POINT:
+        mean_cost, mean_accuracy = np.mean(progress["window"], axis=0)
+        progress["history"]["points"].append((round(passes, 4), float(mean_cost), float(mean_accuracy)))
+        progress["window"] = []
+
+
+def diverged(run, epoch, batch, cost):
+    """What to tell when the cost is no number any more."""
+    schedule = run.programs.schedule
+    rate = schedule.get_lr() if schedule else run.settings["learning_rate"] or 0.001
+    kept = f"the last good state is in {run.checkpoint_path}" if run.checkpoint_path.exists() else "nothing was saved yet"
+    return f"the cost became {cost} in pass {epoch}, batch {batch}, at learning rate {rate:g}: try a smaller one; {kept}"
+
+
+def evaluate(forward, images, labels):
+    """Mean cross entropy and accuracy over all pictures, each with the same weight.
+
+    forward: a feed of n pictures -> probabilities [n, 10]; images: uint8 [N, 3, 32, 32]; labels: int64 [N].
+    """
+    loss = right = 0.0
+    for indices in batches.batches_of(np.arange(len(labels)), TEST_BATCH):
+        feed = batches.feed_of(images, labels, indices)
+        probabilities = forward(feed)
+        loss -= np.log(np.maximum(np.take_along_axis(probabilities, feed["label"], 1), 1e-20)).sum()
+        right += (probabilities.argmax(1) == labels[indices]).sum()
+    return float(loss / len(labels)), float(right / len(labels))
+
+
+def test_pass(run, interrupts):
+    """Loss and accuracy of the network as it is now on the test pictures, by the test program."""
+    def forward(feed):
+        stop_if_asked(run, interrupts)
+        return run.executor.run(run.programs.test, feed=feed, fetch_list=[run.programs.probabilities])[0]
+
+    return evaluate(forward, run.data.test_images, run.data.test_labels)
+
+
+def export(run, epoch, loss, accuracy):
+    """Save the inference model with what a reader of it needs to know, and the curves so far."""
+    settings = run.settings
+    description = {
+        "classes": list(run.data.classes), "dataset": run.data.name, "dataset_note": run.data.note,
+        "model": settings["model"], "depth": depth_of(settings), "epochs": epoch + 1,
+        "recipe": settings["recipe"], "seed": settings["seed"],
+        "test_loss": loss, "test_accuracy": accuracy, "paddle_version": paddle.__version__,
+    }
+    saved_model.save(run.folder, run.executor, run.programs.test, run.programs.image, run.programs.probabilities,
+                     description)
+    curves.draw(run.folder / "curves.png", run.progress["history"], f"{title_of(settings)} on {run.data.name}")
+
+
+def train(run, interrupts):
+    """The loop: for each pass train, test, save the model and the checkpoint."""
+    epochs = run.settings["epochs"]
+    for epoch in range(run.progress["epoch"], epochs):
+        train_one_epoch(run, epoch, interrupts)
+        loss, accuracy = test_pass(run, interrupts)
+        run.say(curves.test_line(epoch, loss, accuracy))
+        run.progress["history"]["tests"].append((epoch + 1, loss, accuracy))
+        run.progress.update(epoch=epoch + 1, batch=0, finished=epoch + 1 == epochs)
+        export(run, epoch, loss, accuracy)
+        run.save()
+    seconds = run.progress["seconds"]
+    run.say(f"Done: test accuracy {run.progress['history']['tests'][-1][2]:.4f} on {run.data.name} after {epochs} "
+            f"{'pass' if epochs == 1 else 'passes'}, {curves.duration(seconds)}")
+    run.say(f"Model, checkpoint and curves are in {run.folder}; name a picture with: "
+            f"{infer_command(run.settings)}")
+
+
+def depth_of(settings):
+    """The network's depth where it has a choice of one, else None."""
+    return (settings["depth"] or 32) if settings["model"] == "resnet" else None
+
+
+def title_of(settings):
+    """The network's name as the papers write it."""
+    return {"resnet": f"ResNet-{depth_of(settings)}", "vgg": "VGG with batch normalization and dropout",
+            "googlenet": "GoogLeNet"}[settings["model"]]
+
+
+def infer_command(settings):
+    """The command that names a picture with this run's model."""
+    chosen = f" --model-dir {settings['model_dir']}" if settings["model_dir"] else ""
+    return f"python infer.py dog.png{chosen}"
+
+
+def folder_of(settings):
+    """The folder that a run writes everything into."""
+    return Path(settings["model_dir"] or f"image_classification_{settings['model']}.inference.model")
+
+
+def complete(given, saved):
+    """All settings of a run: what was given, then what the checkpoint to resume has, then the defaults.
+
+    Errors: UserError where the command line and the checkpoint differ.
+    """
+    if saved is None:
+        settings = {**DEFAULTS, **given}
+        if settings["seed"] is None:
+            settings["seed"] = int(np.random.SeedSequence().generate_state(1)[0])
+        return settings
+    differing = checkpoint.differences(saved.settings, {k: v for k, v in given.items() if k != "model_dir"})
+    if differing:
+        raise UserError(f"--resume: the checkpoint was made with other settings ({'; '.join(differing)}): leave them "
+                        "away, or start anew in another --model-dir")
+    return {**DEFAULTS, **saved.settings, **given}
+
+
+def refuse_unfinished(path):
+    """Refuse to start over a run that was cut short."""
+    if not path.exists():
+        return
+    progress = checkpoint.read(path).progress
+    if not progress["finished"]:
+        raise UserError(f"{path.parent} holds an unfinished run (pass {progress['epoch']}, batch {progress['batch']}): "
+                        f"go on with --resume, or remove {path} to start anew")
+
+
+def start(given, resume, say):
+    """Do what the command line asks for, in the order in which mistakes are cheapest to find."""
+    folder = folder_of({**DEFAULTS, **given})
+    with FolderLock(folder):
+        path = folder / "checkpoint.npz"
+        saved = checkpoint.read(path) if resume else refuse_unfinished(path)
+        settings = complete(given, saved)
+        if saved and saved.progress["finished"]:
+            raise UserError(f"the run in {folder} is finished: nothing to resume")
+        check_model(settings)
+        place, sentence = choose_place(settings["device"])
+        data = dataset.load(settings["dataset"], settings["data_file"], say)
+        settings["data"] = checkpoint.fingerprint(data.train_images, data.train_labels)
+        if saved and saved.settings["data"] != settings["data"]:
+            raise UserError("--resume: the pictures are not those that the checkpoint was made with")
+        run = Run(settings, data, place, folder, say)
+        say(head(run, sentence))
+        if saved:
+            run.restore(saved)
+            say(f"Resumed at pass {run.progress['epoch']}, batch {run.progress['batch']}")
+        with Interrupts() as interrupts:
+            train(run, interrupts)
+
+
+def check_model(settings):
+    """Turn a depth that the network cannot have into one line for the reader."""
+    try:
+        with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+            inference_program(settings["model"], settings["depth"])
+    except ValueError as error:
+        raise UserError(f"--depth: {error}") from error
+
+
+def head(run, place):
+    """The log's first lines: network, data, place, and what the numbers depend on."""
+    settings, data = run.settings, run.data
+    parameters = sum(math.prod(p.shape) for p in run.programs.main.all_parameters() if p.trainable)
+    optimizer = {"book": "Adam", "strong": "AdamW, one cycle, crop and flip"}[settings["recipe"]]
+    note = f" ({data.note})" if data.note else ""
+    return (f"{title_of(settings)}, {parameters:,} trainable parameters\n"
+            f"Data: {data.name}{note}, {len(data.train_labels):,} training and {len(data.test_labels):,} test pictures\n"
+            f"Place: {place}; Paddle {paddle.__version__}; {engine.describe()}\n"
+            f"Recipe {settings['recipe']}: {optimizer}, batch {settings['batch_size']}, "
+            f"{settings['epochs']} passes, seed {settings['seed']}")
+
+
+def positive(kind):
+    """A reader of command-line values that must be above zero."""
+    def read(text):
+        value = kind(text)
+        if not (value > 0 and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"{text} is not above zero")
+        return value
+
+    read.__name__ = "number"
+    return read
+
+
+def parse(arguments):
+    """Read the command line: (settings that were given, resume)."""
+    parser = argparse.ArgumentParser(prog="train.py", description="Train a CIFAR-10 classifier (chapter 3).",
+                                     argument_default=argparse.SUPPRESS)
+    add = parser.add_argument
+    add("--model", choices=sorted(models.MODELS), help="the network (default: resnet)")
+    add("--depth", type=int, help="layers of a ResNet: 6n+2 (default: 32)")
+    add("--epochs", type=positive(int), help="passes over the training pictures (default: 2)")
+    add("--batch-size", type=positive(int), help="pictures a step (default: 128)")
+    add("--learning-rate", type=positive(float), help="default: 0.001; the peak, 0.01, with --recipe strong")
+    add("--recipe", choices=("book", "strong"), help="book: Adam, as in the chapter (default); strong: AdamW, one "
+        "cycle, crop and flip, for a better model")
+    add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, or drawings where it cannot be had "
+        "(default)")
+    add("--data-file", help="a cifar-10-python.tar.gz of yours")
+    add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
+    add("--seed", type=int, help="the same seed, the same numbers (default: a new one each run)")
+    add("--model-dir", help="where to save (default: image_classification_<model>.inference.model)")
+    add("--max-batches", type=positive(int), help="end each pass after so many, for a quick look")
+    add("--resume", action="store_true", default=False, help="go on with the unfinished run in the model's folder")
+    add("--plain", action="store_true", default=False, help="use Paddle as it comes, without the fast path")
+    given = vars(parser.parse_args(arguments))
+    given.pop("plain")
+    return given, given.pop("resume")
+
+
+def main(arguments=None):
+    """Run from the shell; returns the exit status: 0, 2 for a mistake to mend, 130 or 143 when stopped."""
+    given, resume = parse(arguments)
+    paddle.enable_static()
+    try:
+        start(given, resume, say=lambda text: print(text, flush=True))
+    except UserError as error:
+        print(f"train.py: error: {error}", file=sys.stderr)
+        return 2
+    except Interrupted as stop:
+        print("Stopped and saved; go on with: python train.py --resume", file=sys.stderr)
+        return 128 + stop.signal
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

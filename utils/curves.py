@@ -1,0 +1,83 @@
+"""What a reader sees of training: the book's log lines, a progress bar, and the curves as a picture."""
+import contextlib
+import sys
+
+from utils.files import whole_file
+
+POINT = 10  # batches that one point of the cost curve is the mean of
+
+
+def batch_line(epoch, batch, cost, accuracy):
+    """The book's line, its numbers in their places: pass, batch in the pass, that batch's cost and accuracy."""
+    return f"Pass {epoch}, Batch {batch}, Cost {cost:.2f}, Acc {accuracy:.2f}"
+
+
+def test_line(epoch, loss, accuracy):
+    """The book's line after a pass: mean loss and accuracy over all test pictures."""
+    return f"Test with Pass {epoch}, Loss {loss:.2f}, Acc {accuracy:.2f}"
+
+
+def duration(seconds):
+    """Seconds as a reader says them: '48 s', '12 min', '1 h 52 min'."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+class Progress:
+    """A bar with pictures a second and time left on a terminal; log lines alone where there is none."""
+
+    def __init__(self, total, done, title, say):
+        self.bar, self.say = None, say
+        if sys.stderr.isatty():
+            with contextlib.suppress(ImportError):
+                from tqdm import tqdm
+                self.bar = tqdm(total=total, initial=done, desc=title, unit=" pictures", leave=False, dynamic_ncols=True)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.bar:
+            self.bar.close()
+
+    def advance(self, pictures):
+        if self.bar:
+            self.bar.update(pictures)
+
+    def line(self, text):
+        """Print a log line above the bar."""
+        if self.bar:
+            self.bar.clear()
+        self.say(text)
+        if self.bar:
+            self.bar.refresh()
+
+
+def draw(path, history, title):
+    """Draw cost (left) and classification error (right) over passes into a PNG, written whole.
+
+    history: {"points": [[pass, cost, accuracy], ...], "tests": [[pass, loss, accuracy], ...]}, passes as fractions.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(9, 3.6), dpi=110, layout="constrained")
+    FigureCanvasAgg(figure)
+    cost, error = figure.subplots(1, 2)
+    panels = ((cost, "cost (cross entropy)", lambda row: row[1]), (error, "error (%)", lambda row: 100 * (1 - row[2])))
+    for axes, label, value in panels:
+        for name, colour, style in (("points", "#4c78a8", {}), ("tests", "#e45756", {"marker": "o"})):
+            rows = history[name]
+            axes.plot([row[0] for row in rows], [value(row) for row in rows], color=colour, linewidth=1.6,
+                      label={"points": "training", "tests": "test"}[name], **style)
+        axes.set_xlabel("pass")
+        axes.set_ylabel(label)
+        axes.set_ylim(bottom=0)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    figure.suptitle(title, fontsize=11)
+    with whole_file(path) as temporary:
+        figure.savefig(temporary, format="png", metadata={"Software": None})

@@ -1,0 +1,26 @@
+"""Ctrl-C and SIGTERM: the first asks the loop to stop after its batch, the second ends the process at once."""
+import os
+import signal
+
+
+class Interrupts:
+    """`with Interrupts() as interrupts:` then look at `interrupts.signal` (None, or the signal's number) each batch."""
+
+    def __init__(self):
+        self.signal = None
+        self.before = {}
+
+    def __enter__(self):
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self.before[number] = signal.signal(number, self.ask)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def ask(self, number, _frame):
+        """Remember the first signal; leave at the second. Files are whole at any moment (see files.py)."""
+        if self.signal is not None:
+            os._exit(128 + number)
+        self.signal = number
