@@ -5,6 +5,7 @@ import io
 import os
 import pickle
 import posixpath
+import reprlib
 import tarfile
 import tempfile
 import zlib
@@ -13,6 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.download import DownloadFailed, Patience, download
 from utils.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -36,9 +38,16 @@ ROW_BYTES = 3 * 32 * 32
 MOST_UNPACKED = 512 * 2**20
 MOST_IN_BATCH = 128 * 2**20
 
+SHORT = reprlib.Repr()  # what a hostile file holds, in a message of one line
+SHORT.maxstring = SHORT.maxother = 80
+
 
 class NotFound(UserError):
-    """CIFAR-10 is neither on this machine nor within reach of it."""
+    """CIFAR-10 is neither on this machine nor within reach: reasons says why not, advice what to do."""
+
+    def __init__(self, reasons, advice):
+        super().__init__(f"CIFAR-10 is not here ({'; '.join(reasons)}): {advice}")
+        self.reasons, self.advice = reasons, advice
 
 
 class Archive(NamedTuple):
@@ -60,16 +69,17 @@ class Pictures(NamedTuple):
 # ---------------------------------------------------------------- find
 
 def cache_folders():
-    """Where the archive may lie, best first: the folder the user names, Paddle's own, then where anyone can write."""
+    """Where the archive may lie, best first: the folder the user names or Paddle's own, then spare ones."""
     named = os.environ.get(CACHE_VARIABLE)
     first = Path(named).expanduser() if named else Path("~/.cache/paddle/dataset/cifar").expanduser()
     owner = os.getuid() if hasattr(os, "getuid") else "user"
-    return [first, Path(tempfile.gettempdir()) / f"image_classification_data_{owner}", Path("image_classification_data")]
+    anyone = Path(tempfile.gettempdir()) / f"image_classification_data_{owner}"
+    return [first, anyone, Path("image_classification_data")]
 
 
 def md5_of(path):
     """MD5 of a file, in hexadecimal."""
-    digest = hashlib.md5()
+    digest = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(2**20), b""):
             digest.update(block)
@@ -85,11 +95,11 @@ def named_archive(data_file):
     try:
         return Archive(path, md5_of(path))
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; give --data-file a file you may read") from error
+        raise UserError(f"cannot read {path}: {error.strerror}; name a file you may read") from error
 
 
 def cached_archive(folders, md5=MD5, say=print):
-    """The first whole archive in the folders, or None; a file with another MD5 is deleted, for it is damaged."""
+    """The first whole archive in the folders, or None; one with another MD5 is damaged and deleted."""
     for folder in folders:
         path = folder / ARCHIVE
         try:
@@ -105,10 +115,23 @@ def cached_archive(folders, md5=MD5, say=print):
     return None
 
 
-def find(data_file=None, md5=MD5, say=print, patient=True):
+def writable_folder(folders, say=print):
+    """The first folder that can be written, made where it is missing; NotFound where there is none."""
+    reasons = []
+    for folder in folders:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                return folder
+        except OSError as error:
+            reasons.append(f"cannot write {folder}: {error.strerror}")
+            say(reasons[-1])
+    raise NotFound(reasons, f"set {CACHE_VARIABLE} to a folder with room for 170 MB")
+
+
+def find(data_file=None, say=print, sources=SOURCES, md5=MD5, patience=Patience()):
     """The archive the user names, the one in the cache, or a fresh download, in this order.
 
-    patient: False gives up after seconds where no source answers.
     Errors: UserError for a named file that cannot be read, NotFound where there is no archive to be had.
     """
     if data_file is not None:
@@ -117,8 +140,14 @@ def find(data_file=None, md5=MD5, say=print, patient=True):
     found = cached_archive(folders, md5, say)
     if found:
         return found
-    raise NotFound(f"CIFAR-10 not found: fetch {SOURCES[0]} and give its path with --data-file, "
-                   f"or put it at {folders[0] / ARCHIVE}")
+    target = writable_folder(folders, say) / ARCHIVE
+    say(f"CIFAR-10 is not in the cache: fetching it (170 MB) to {target}")
+    try:
+        download(sources, target, md5, say, patience)
+    except DownloadFailed as failure:
+        advice = f"fetch {sources[0]} and name it with --data-file, or put it at {target}"
+        raise NotFound(failure.reasons, advice) from failure
+    return Archive(target, md5)
 
 
 # ---------------------------------------------------------------- read
@@ -151,7 +180,7 @@ def pickled_bytes(text, encoding):
 
 
 class BatchUnpickler(pickle.Unpickler):
-    """Unpickles the containers, numbers and strings of a CIFAR batch; every other name is refused, none is imported."""
+    """Unpickles what a CIFAR batch holds; every other name is refused, and none is imported."""
 
     STAND_INS = {
         "numpy.core.multiarray._reconstruct": PickledArray,
@@ -165,7 +194,7 @@ class BatchUnpickler(pickle.Unpickler):
         try:
             return self.STAND_INS[f"{module}.{name}"]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no CIFAR batch needs") from None
+            raise pickle.UnpicklingError(f"it asks for {SHORT.repr(f'{module}.{name}')}, which no batch needs") from None
 
 
 class BoundedReader:
@@ -188,7 +217,8 @@ def unpickle(blob, where):
     try:
         content = BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
     except Exception as error:  # a damaged pickle may raise anything at all
-        raise UserError(f"{where} is not a pickled CIFAR-10 batch: {error or type(error).__name__}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{where} is not a pickled CIFAR-10 batch: {reason}") from error
     if not isinstance(content, dict):
         raise UserError(f"{where} is not a pickled CIFAR-10 batch: it holds no dict")
     return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
@@ -202,10 +232,10 @@ def batch_pixels(array, where):
     _, shape, dtype, fortran_order, raw = state
     kind = getattr(dtype, "name", None)
     if kind not in ("u1", b"u1") or fortran_order or not isinstance(raw, bytes):
-        raise UserError(f"{where} has pixels of type {kind!r}; CIFAR-10 has 'u1' (uint8)")
+        raise UserError(f"{where} has pixels of type {SHORT.repr(kind)}; CIFAR-10 has 'u1' (uint8)")
     rows = len(raw) // ROW_BYTES
     if shape != (rows, ROW_BYTES) or len(raw) != rows * ROW_BYTES or not 1 <= rows <= BATCH_ROWS:
-        raise UserError(f"{where} has pixels of shape {shape}; CIFAR-10 has ({BATCH_ROWS}, {ROW_BYTES})")
+        raise UserError(f"{where} has pixels of shape {SHORT.repr(shape)}; CIFAR-10 has ({BATCH_ROWS}, {ROW_BYTES})")
     return np.frombuffer(raw, np.uint8).reshape(rows, ROW_BYTES)
 
 
@@ -217,7 +247,7 @@ def batch_labels(labels, rows, where):
         raise UserError(f"{where} has {len(labels)} labels for {rows} pictures")
     if min(labels) < 0 or max(labels) >= len(CLASSES):
         wrong = next(label for label in labels if not 0 <= label < len(CLASSES))
-        raise UserError(f"{where} has a label {wrong}; CIFAR-10 has 0 to {len(CLASSES) - 1}")
+        raise UserError(f"{where} has a label {SHORT.repr(wrong)}; CIFAR-10 has 0 to {len(CLASSES) - 1}")
     return np.array(labels, np.int64)
 
 
@@ -225,14 +255,14 @@ def check_classes(content, where):
     """UserError where the archive's class names are not CIFAR-10's, in its order."""
     names = content.get("label_names")
     if names not in (list(CLASSES), [name.encode() for name in CLASSES]):
-        raise UserError(f"{where} names other classes than CIFAR-10's: {names}")
+        raise UserError(f"{where} names other classes than CIFAR-10's: {SHORT.repr(names)}")
 
 
 def members(path):
     """Yield (name, bytes) of the CIFAR-10 files in the archive, in one pass; nothing is written to the disk.
 
-    A name outside of cifar-10-batches-py is passed over wherever it points. The end is read too: gzip's check sum
-    stands there.
+    A name outside of cifar-10-batches-py is passed over, wherever it points. The end is read too, for gzip's check
+    sum stands there.
     """
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN_BATCHES, TEST_BATCH, META)}
     with open(path, "rb") as raw:
@@ -253,7 +283,7 @@ def members(path):
 
 def read(path):
     """All pictures of an archive in the official layout; UserError says what is wrong with any other file."""
-    slots = np.empty((len(TRAIN_BATCHES) + 1, BATCH_ROWS, ROW_BYTES), np.uint8)  # filled in place: half the memory
+    slots = np.empty((len(TRAIN_BATCHES) + 1, BATCH_ROWS, ROW_BYTES), np.uint8)  # filled in place: no second copy
     labels = {}
     try:
         for name, blob in members(path):
@@ -265,7 +295,7 @@ def read(path):
             pixels = batch_pixels(content.get("data"), where)
             labels[name] = batch_labels(content.get("labels"), len(pixels), where)
             slots[(*TRAIN_BATCHES, TEST_BATCH).index(name), :len(pixels)] = pixels
-    except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, ValueError, MemoryError) as error:
         raise UserError(f"{path} is not a whole {ARCHIVE} ({error}): fetch it again") from error
     missing = [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in labels]
     if missing:
@@ -274,7 +304,7 @@ def read(path):
 
 
 def assemble(slots, labels):
-    """Pictures from the filled slots [6, 10000, 3072]: a view where the batches are full, a copy where they are not."""
+    """Pictures from the filled slots [6, 10000, 3072]: a view of full batches, a copy of smaller ones."""
     parts = [slots[number, :len(labels[name])] for number, name in enumerate(TRAIN_BATCHES)]
     full = all(len(part) == BATCH_ROWS for part in parts)
     train = slots[:-1] if full else np.concatenate(parts)

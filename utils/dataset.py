@@ -4,10 +4,12 @@ from typing import NamedTuple, Tuple
 import numpy as np
 
 from utils import cifar10
+from utils.download import Patience
 from utils.errors import UserError
 
 CHOICES = ("auto", "cifar10", "sketches")
 SKETCHES = {"train": (10_000, 1), "test": (2_000, 2)}  # how many, and their seed
+HURRY = Patience(answer=4, pauses=(1, 2))  # where sketches are waiting, an absent network costs seconds
 
 
 class Dataset(NamedTuple):
@@ -22,20 +24,21 @@ class Dataset(NamedTuple):
     classes: Tuple[str, ...] = cifar10.CLASSES
 
 
-def load(choice, data_file=None, say=print):
+def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5):
     """The data set of the user's choice ("auto", "cifar10" or "sketches").
 
     say: takes each line meant for the user.
-    Errors: UserError where "cifar10" is nowhere to be had, and for a named or cached file that is not CIFAR-10.
+    Errors: UserError where "cifar10" is nowhere to be had, and for a named file that is not CIFAR-10.
     """
     if choice not in CHOICES:
         raise ValueError(f"choice is {choice!r}, not one of {', '.join(CHOICES)}")
     if choice == "sketches":
         if data_file is not None:
-            raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: leave one of them out")
+            raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: leave one out")
         return draw_sketches()
+    patience = Patience() if choice == "cifar10" else HURRY
     try:
-        archive = cifar10.find(data_file, say=say, patient=choice == "cifar10")
+        archive = cifar10.find(data_file, say, sources, md5, patience)
     except cifar10.NotFound as absence:
         if choice == "cifar10":
             raise
@@ -65,12 +68,12 @@ def draw_sketches():
 
 def notice(absence):
     """A framed notice that nobody overlooks: these pictures are not CIFAR-10."""
-    rule = "=" * 78
-    lines = str(absence).split("; ")
+    rule = "=" * 100
     return "\n".join([
         rule,
-        "  CIFAR-10 IS NOT HERE: training on SKETCHES, pictures that this program draws.",
-        "  Figures from this run say nothing about CIFAR-10.",
-        "", *(f"  {line}" for line in lines),
+        "  CIFAR-10 IS NOT HERE: this run trains on SKETCHES, pictures that the program draws itself.",
+        "  Its figures say nothing about CIFAR-10.",
+        *(f"  - {reason}" for reason in absence.reasons),
+        f"  For CIFAR-10: {absence.advice}.",
         rule,
     ])
