@@ -194,7 +194,8 @@ class BatchUnpickler(pickle.Unpickler):
         try:
             return self.STAND_INS[f"{module}.{name}"]
         except KeyError:
-            raise pickle.UnpicklingError(f"it asks for {SHORT.repr(f'{module}.{name}')}, which no batch needs") from None
+            asked = SHORT.repr(f"{module}.{name}")
+            raise pickle.UnpicklingError(f"it asks for {asked}, which no batch needs") from None
 
 
 class BoundedReader:
@@ -235,7 +236,7 @@ def batch_pixels(array, where):
         raise UserError(f"{where} has pixels of type {SHORT.repr(kind)}; CIFAR-10 has 'u1' (uint8)")
     rows = len(raw) // ROW_BYTES
     if shape != (rows, ROW_BYTES) or len(raw) != rows * ROW_BYTES or not 1 <= rows <= BATCH_ROWS:
-        raise UserError(f"{where} has pixels of shape {SHORT.repr(shape)}; CIFAR-10 has ({BATCH_ROWS}, {ROW_BYTES})")
+        raise UserError(f"{where} has pixels of shape {SHORT.repr(shape)}, not ({BATCH_ROWS}, {ROW_BYTES})")
     return np.frombuffer(raw, np.uint8).reshape(rows, ROW_BYTES)
 
 
@@ -261,7 +262,7 @@ def check_classes(content, where):
 def members(path):
     """Yield (name, bytes) of the CIFAR-10 files in the archive, in one pass; nothing is written to the disk.
 
-    A name outside of cifar-10-batches-py is passed over, wherever it points. The end is read too, for gzip's check
+    A name outside of cifar-10-batches-py is passed over, wherever it points. The end is read too: gzip's check
     sum stands there.
     """
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN_BATCHES, TEST_BATCH, META)}
@@ -283,7 +284,7 @@ def members(path):
 
 def read(path):
     """All pictures of an archive in the official layout; UserError says what is wrong with any other file."""
-    slots = np.empty((len(TRAIN_BATCHES) + 1, BATCH_ROWS, ROW_BYTES), np.uint8)  # filled in place: no second copy
+    slots = np.empty((len(TRAIN_BATCHES) + 1, BATCH_ROWS, ROW_BYTES), np.uint8)  # filled in place, not copied
     labels = {}
     try:
         for name, blob in members(path):

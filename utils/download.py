@@ -159,7 +159,7 @@ def empty(partial):
 
 
 def open_within(request, partial, patience, reached):
-    """The source's answer, or SourceFailed after patience.answer seconds, however long a name lookup takes."""
+    """The source's answer, or SourceFailed after patience.answer seconds, however slow the name lookup."""
     answers = queue.Queue()
 
     def ask():

@@ -1,0 +1,379 @@
+"""The archive is read right, and every wrong one gets its one clear line."""
+import gzip
+import hashlib
+import io
+import os
+import pickle
+import subprocess
+import sys
+import tarfile
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_archives
+
+from utils import cifar10
+from utils.errors import UserError
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home, a temporary and a current folder of the test's own, and no cache named by the environment."""
+    for name in (cifar10.CACHE_VARIABLE, "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+def complaint(path):
+    """The one line by which reading this file fails."""
+    with pytest.raises(UserError) as caught:
+        cifar10.read(path)
+    line = str(caught.value)
+    assert "\n" not in line and len(line) < 400
+    assert str(path) in line
+    return line
+
+
+def changed(tmp_path, name, **entries):
+    """A small archive in which entries of one batch are others."""
+    members = small_archives.contents()
+    members[name] = {**members[name], **{key.encode(): value for key, value in entries.items()}}
+    return small_archives.write(tmp_path / "wrong.tar.gz", members)
+
+
+# ---------------------------------------------------------------- reading right archives
+
+def test_small_archive_comes_back_as_it_was_written(tmp_path):
+    members = small_archives.contents(rows=7)
+    pictures = cifar10.read(small_archives.write(tmp_path / "a.tar.gz", members))
+    train = [members[f"data_batch_{number}"] for number in range(1, 6)]
+    assert pictures.train_images.dtype == np.uint8 and pictures.train_labels.dtype == np.int64
+    np.testing.assert_array_equal(pictures.train_images.reshape(35, 3072), np.vstack([b[b"data"] for b in train]))
+    np.testing.assert_array_equal(pictures.train_labels, sum((b[b"labels"] for b in train), []))
+    np.testing.assert_array_equal(pictures.test_images.reshape(7, 3072), members["test_batch"][b"data"])
+    np.testing.assert_array_equal(pictures.test_labels, members["test_batch"][b"labels"])
+
+
+def test_rows_are_red_green_blue_planes_of_32_lines(tmp_path):
+    members = small_archives.contents(rows=2)
+    row = members["test_batch"][b"data"][1]
+    pictures = cifar10.read(small_archives.write(tmp_path / "a.tar.gz", members))
+    assert pictures.test_images[1, 2, 5, 9] == row[2 * 1024 + 5 * 32 + 9]
+
+
+def test_batches_of_different_sizes(tmp_path):
+    members = small_archives.contents(rows=3)
+    members["data_batch_2"] = small_archives.batch(1, rows=11)
+    pictures = cifar10.read(small_archives.write(tmp_path / "a.tar.gz", members))
+    assert pictures.train_images.shape == (23, 3, 32, 32) and pictures.train_labels.shape == (23,)
+    np.testing.assert_array_equal(pictures.train_images[3:14].reshape(11, 3072), members["data_batch_2"][b"data"])
+
+
+def test_pickles_as_python_2_wrote_them(tmp_path):
+    members = small_archives.contents()
+    for name in small_archives.BATCHES:
+        content = members[name]
+        members[name] = small_archives.python2_pickle(content[b"data"], content[b"labels"])
+        with warnings.catch_warnings():  # the oracle: pickle itself reads these bytes as the same batch
+            warnings.simplefilter("ignore")
+            plain = pickle.loads(members[name], encoding="bytes")
+        np.testing.assert_array_equal(plain[b"data"], content[b"data"])
+        assert plain[b"labels"] == content[b"labels"]
+    as_python_2 = cifar10.read(small_archives.write(tmp_path / "2.tar.gz", members))
+    as_python_3 = cifar10.read(small_archives.write(tmp_path / "3.tar.gz", small_archives.contents()))
+    for left, right in zip(as_python_2, as_python_3):
+        np.testing.assert_array_equal(left, right)
+
+
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_pickles_of_either_numpy(tmp_path, module):
+    members = small_archives.contents()
+    blob = pickle.dumps(members["test_batch"], protocol=2)
+    ours = np.zeros(1).__reduce__()[0].__module__
+    members["test_batch"] = blob.replace(f"c{ours}\n".encode(), f"c{module}\n".encode())
+    pictures = cifar10.read(small_archives.write(tmp_path / "a.tar.gz", members))
+    np.testing.assert_array_equal(pictures.test_labels, small_archives.contents()["test_batch"][b"labels"])
+
+
+def test_archive_that_a_browser_unzipped(tmp_path):
+    path = small_archives.write(tmp_path / "cifar-10-python.tar", small_archives.contents(), mode="w:")
+    assert cifar10.read(path).train_labels.shape == (100,)
+
+
+def test_real_archive_against_plain_pickle(cifar10_archive):
+    pictures = cifar10.read(cifar10_archive)
+    with tarfile.open(cifar10_archive) as archive:
+        def plain(name):
+            return pickle.load(archive.extractfile(f"cifar-10-batches-py/{name}"), encoding="bytes")
+
+        assert [name.decode() for name in plain("batches.meta")[b"label_names"]] == list(cifar10.CLASSES)
+        test, last = plain("test_batch"), plain("data_batch_5")
+    rows = len(last[b"labels"])
+    np.testing.assert_array_equal(pictures.test_images.reshape(-1, 3072), test[b"data"])
+    np.testing.assert_array_equal(pictures.test_labels, test[b"labels"])
+    np.testing.assert_array_equal(pictures.train_images[-rows:].reshape(-1, 3072), last[b"data"])
+    np.testing.assert_array_equal(pictures.train_labels[-rows:], last[b"labels"])
+    # What the literature gives for the training set's channels, out of 255.
+    mean = pictures.train_images.mean(axis=(0, 2, 3)) / 255
+    np.testing.assert_allclose(mean, [0.4914, 0.4822, 0.4465], atol=0.01)
+    # The first ten training labels as everyone's tutorials print them: frog, two trucks, deer, two cars, ...
+    assert pictures.train_labels[:10].tolist() == [6, 9, 9, 4, 1, 1, 2, 7, 8, 3]
+    assert pictures.test_labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
+
+
+def test_memory_for_all_pictures_stays_under_500_mb(tmp_path):
+    """A process of its own reads 60,000 pictures of zeros; it must not grow by more than 500 MB."""
+    members = {name: {b"data": np.zeros((10_000, 3072), np.uint8), b"labels": [3] * 10_000}
+               for name in small_archives.BATCHES}
+    path = small_archives.write(tmp_path / "full.tar", members, mode="w:")
+    program = ("import resource, sys; sys.path.insert(0, sys.argv[1]); from utils import cifar10\n"
+               "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+               "before = peak(); pictures = cifar10.read(sys.argv[2])\n"
+               "print(pictures.train_images.shape[0], pictures.test_images.shape[0], peak() - before)")
+    root = Path(cifar10.__file__).parent.parent
+    answer = subprocess.run([sys.executable, "-c", program, str(root), str(path)], capture_output=True, text=True)
+    train, test, kilobytes = map(int, answer.stdout.split())
+    assert (train, test) == (50_000, 10_000)
+    assert kilobytes * (1 if sys.platform == "darwin" else 1024) < 500e6
+    assert kilobytes * (1 if sys.platform == "darwin" else 1024) > 150e6  # the measure itself works
+
+
+# ---------------------------------------------------------------- wrong archives
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
+def test_truncated_archive(tmp_path, share):
+    whole = small_archives.write(tmp_path / "whole.tar.gz", small_archives.contents()).read_bytes()
+    path = tmp_path / "cut.tar.gz"
+    path.write_bytes(whole[:int(share * len(whole))])
+    assert "not a whole cifar-10-python.tar.gz" in complaint(path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9])
+def test_truncated_plain_tar(tmp_path, share):
+    whole = small_archives.write(tmp_path / "whole.tar", small_archives.contents(), mode="w:").read_bytes()
+    path = tmp_path / "cut.tar"
+    path.write_bytes(whole[:int(share * len(whole))])
+    assert "not a whole cifar-10-python.tar.gz" in complaint(path)
+
+
+def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
+    """gzip's check sum stands at the file's end, behind everything that is needed: it must be read."""
+    whole = small_archives.write(tmp_path / "whole.tar.gz", small_archives.contents()).read_bytes()
+    path = tmp_path / "flipped.tar.gz"
+    for position in np.random.default_rng(0).integers(20, len(whole), 20):
+        damaged = bytearray(whole)
+        damaged[position] ^= 16
+        path.write_bytes(damaged)
+        with pytest.raises(UserError):
+            cifar10.read(path)
+
+
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>Log in to this network</html>" * 50, b"\0" * 20_000,
+                                     gzip.compress(b"<html></html>" * 500), b"BZh9" + b"\x55" * 999],
+                         ids=["html", "zeros", "zipped html", "bzip2"])
+def test_not_an_archive_at_all(tmp_path, content):
+    path = tmp_path / "page.tar.gz"
+    path.write_bytes(content)
+    assert "not a whole cifar-10-python.tar.gz" in complaint(path)
+
+
+@pytest.mark.parametrize("name", small_archives.BATCHES)
+def test_missing_batch_is_named(tmp_path, name):
+    members = small_archives.contents()
+    del members[name]
+    path = small_archives.write(tmp_path / "wrong.tar.gz", members)
+    assert f"cifar-10-batches-py/{name} is missing" in complaint(path)
+
+
+@pytest.mark.parametrize("label", [-1, 10, 2**70])
+def test_label_out_of_range(tmp_path, label):
+    line = complaint(changed(tmp_path, "data_batch_3", labels=[1] * 19 + [label]))
+    assert "data_batch_3 has a label" in line and "CIFAR-10 has 0 to 9" in line
+
+
+@pytest.mark.parametrize("labels", [[0] * 19, [0] * 21, [], None, "00", [0.0] * 20, ["0"] * 20, [True] * 20,
+                                    list(range(10)) + [[]] * 10], ids=repr)
+def test_wrong_labels(tmp_path, labels):
+    assert "data_batch_5 has " in complaint(changed(tmp_path, "data_batch_5", labels=labels))
+
+
+@pytest.mark.parametrize("data, word", [
+    (np.zeros((20, 3071), np.uint8), "shape"), (np.zeros((20, 32, 32, 3), np.uint8), "shape"),
+    (np.zeros(20 * 3072, np.uint8), "shape"), (np.zeros((19, 3073), np.uint8), "shape"),
+    (np.zeros((10_001, 3072), np.uint8), "shape"), (np.zeros((20, 3072), np.float32), "type"),
+    (np.zeros((20, 3072), np.int8), "type"), (np.asfortranarray(np.zeros((20, 3072), np.uint8)), "type"),
+    (np.array([[None] * 3072] * 20), "type"), ([[0] * 3072] * 20, "no array"), (None, "no array"),
+], ids=lambda value: getattr(value, "shape", None) and f"{value.dtype}{value.shape}")
+def test_wrong_pixels(tmp_path, data, word):
+    line = complaint(changed(tmp_path, "test_batch", data=data))
+    assert "test_batch has " in line and word in line
+
+
+def test_other_class_names(tmp_path):
+    names = list(small_archives.NAMES)
+    names[3], names[5] = names[5], names[3]
+    assert "names other classes" in complaint(changed(tmp_path, "batches.meta", label_names=names))
+
+
+@pytest.mark.parametrize("blob", [b"", b"not a pickle", b"\x80\x02]q\x00.", b"\x80\x02}", b"\x80\x09}.",
+                                  b"\x80\x02B\xff\xff\xff\x7f"], ids=repr)
+def test_member_that_is_no_pickled_batch(tmp_path, blob):
+    path = small_archives.write(tmp_path / "wrong.tar.gz", {**small_archives.contents(), "data_batch_2": blob})
+    assert "data_batch_2 is not a pickled CIFAR-10 batch" in complaint(path)
+
+
+class Hostile:
+    """Unpickled by pickle itself, this makes a folder."""
+
+    def __init__(self, call, *arguments):
+        self.call, self.arguments = call, arguments
+
+    def __reduce__(self):
+        return self.call, self.arguments
+
+
+@pytest.mark.parametrize("protocol", [0, 2, 4])
+def test_hostile_code_does_not_run(tmp_path, protocol):
+    trap = tmp_path / "trap"
+    blob = pickle.dumps({b"data": Hostile(os.mkdir, str(trap)), b"labels": [0]}, protocol=protocol)
+    pickle.loads(blob)
+    assert trap.is_dir()  # the code is live
+    trap.rmdir()
+    path = small_archives.write(tmp_path / "wrong.tar.gz", {**small_archives.contents(), "data_batch_1": blob})
+    assert "mkdir" in complaint(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("name", ["builtins\neval", "__builtin__\neval", "os\nsystem", "numpy\nload", "numpy\nsave",
+                                  "numpy.core.multiarray\n_reconstruct.__globals__", "_codecs\nlookup",
+                                  "numpy.testing\nassert_equal", "no_such_module_at_all\nx"])
+def test_no_other_name_is_looked_up(tmp_path, name):
+    blob = b"\x80\x04c" + name.encode() + b"\n."
+    members = {**small_archives.contents(), "data_batch_1": blob}
+    line = complaint(small_archives.write(tmp_path / "wrong.tar.gz", members))
+    assert "which no batch needs" in line
+    assert "no_such_module_at_all" not in sys.modules
+
+
+def test_stand_in_for_encode_knows_one_encoding(tmp_path):
+    blob = b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R."
+    members = {**small_archives.contents(), "data_batch_1": blob}
+    assert "encoding 'hex'" in complaint(small_archives.write(tmp_path / "wrong.tar.gz", members))
+
+
+def test_paths_that_climb_out_write_nothing(tmp_path):
+    """Nothing is unpacked to the disk, so such a member is passed over and the right ones are read."""
+    path = tmp_path / "deep" / "er" / "climbing.tar.gz"
+    path.parent.mkdir(parents=True)
+    before = small_archives.contents()
+    with tarfile.open(path, "w:gz") as archive:
+        for name in ("../escaped", "../../escaped", str(tmp_path / "escaped"), "cifar-10-batches-py/../../escaped"):
+            info = tarfile.TarInfo(name)
+            info.size = 5
+            archive.addfile(info, io.BytesIO(b"hello"))
+        link = tarfile.TarInfo("cifar-10-batches-py/link")
+        link.type, link.linkname = tarfile.SYMTYPE, "/"
+        archive.addfile(link)
+        for name, content in before.items():
+            blob = pickle.dumps(content, protocol=2)
+            info = tarfile.TarInfo(f"./cifar-10-batches-py/{name}")
+            info.size = len(blob)
+            archive.addfile(info, io.BytesIO(blob))
+    assert cifar10.read(path).train_labels.shape == (100,)
+    assert [found.name for found in tmp_path.rglob("*") if found.is_file()] == ["climbing.tar.gz"]
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE])
+def test_batch_that_is_a_link_is_a_missing_one(tmp_path, kind):
+    members = small_archives.contents()
+    del members["test_batch"]
+    path = small_archives.write(tmp_path / "wrong.tar", members, mode="w:")
+    with tarfile.open(path, "a") as archive:
+        link = tarfile.TarInfo("cifar-10-batches-py/test_batch")
+        link.type, link.linkname = kind, "/etc/passwd"
+        archive.addfile(link)
+    assert "test_batch is missing" in complaint(path)
+
+
+def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar10, "MOST_IN_BATCH", 100_000)
+    members = {**small_archives.contents(), "data_batch_1": bytes(200_000)}
+    assert "larger than" in complaint(small_archives.write(tmp_path / "member.tar.gz", members))
+    monkeypatch.setattr(cifar10, "MOST_UNPACKED", 2**20)
+    members = {"readme.html": bytes(2 * 2**20), **small_archives.contents()}
+    assert "more than 1 MB" in complaint(small_archives.write(tmp_path / "whole.tar.gz", members))
+
+
+# ---------------------------------------------------------------- finding
+
+@pytest.mark.parametrize("make, word", [(lambda path: None, "does not exist"), (Path.mkdir, "is not a file"),
+                                        pytest.param(os.mkfifo if hasattr(os, "mkfifo") else None, "is not a file",
+                                                     marks=pytest.mark.skipif(not hasattr(os, "mkfifo"),
+                                                                              reason="no FIFO here"))])
+def test_named_file_that_is_none(tmp_path, make, word):
+    make(tmp_path / "x")
+    with pytest.raises(UserError, match=word):
+        cifar10.find(tmp_path / "x")
+
+
+def test_named_archive_goes_before_the_cache(tmp_path, home):
+    cached(home, b"in the cache")
+    path = tmp_path / "own.tar.gz"
+    path.write_bytes(b"own")
+    assert cifar10.find(path, md5=md5(b"in the cache")) == (path, md5(b"own"))
+
+
+def md5(content):
+    """MD5 of bytes, in hexadecimal."""
+    return hashlib.md5(content).hexdigest()
+
+
+def cached(folder, content):
+    """Put a file where Paddle caches CIFAR-10 under this home; returns its path."""
+    path = folder / ".cache" / "paddle" / "dataset" / "cifar" / "cifar-10-python.tar.gz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows finds the home elsewhere")
+def test_cache_is_paddles_own(home):
+    path = cached(home, b"whole")
+    assert cifar10.find(md5=md5(b"whole"), sources=()) == (path, md5(b"whole"))
+
+
+def test_cache_named_by_the_environment(tmp_path, home, monkeypatch):
+    monkeypatch.setenv("IMAGE_CLASSIFICATION_DATA", str(tmp_path / "mine"))
+    path = tmp_path / "mine" / "cifar-10-python.tar.gz"
+    path.parent.mkdir()
+    path.write_bytes(b"whole")
+    cached(home, b"of the home")
+    assert cifar10.find(md5=md5(b"whole"), sources=()).path == path
+
+
+def test_damaged_file_leaves_the_cache(home):
+    path, lines = cached(home, b"damaged"), []
+    with pytest.raises(cifar10.NotFound):
+        cifar10.find(md5=md5(b"whole"), sources=("http://127.0.0.1:9/x",), say=lines.append)
+    assert not path.exists()
+    assert any("damaged" in line and str(path) in line for line in lines)
+
+
+def test_home_that_cannot_be_written(tmp_path, home):
+    home.write_text("a file where the folder should be: not even root can write into it")
+    lines = []
+    folder = cifar10.writable_folder(cifar10.cache_folders(), lines.append)
+    assert folder.is_dir() and folder.parent == tmp_path
+    assert any("cannot write" in line for line in lines)
+
+
+def test_no_folder_can_be_written(tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(cifar10.NotFound, match="IMAGE_CLASSIFICATION_DATA"):
+        cifar10.writable_folder([file / "a", file / "b"], say=lambda line: None)
