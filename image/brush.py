@@ -29,6 +29,12 @@ def oval(x, y, wide, high, tilt=0.0):
     return np.stack((x + c * u - s * v, y + s * u + c * v), 1)
 
 
+def turned(points, degrees, centre=(50, 50)):
+    """The points turned clockwise around a centre."""
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return (np.asarray(points) - centre) @ np.array(((c, s), (-s, c))) + centre
+
+
 def limb(points, widths):
     """Outline of a tube along a smooth line, `widths` thick at its points: legs, necks, tails, branches."""
     path = curve(points, closed=False)
@@ -192,8 +198,8 @@ class Canvas:
         lengths = tall * near * self.chance.uniform(0.5, 1.2, count) * self.unit
         self.strokes(np.stack((x, y), 1) * self.unit, ways, lengths, palette, 4)
 
-    def finish(self, grain=3.0):
-        """The finished picture, reduced to its size, with a little grain: a Pillow image."""
+    def finish(self, grain=1.5, step=6):
+        """The finished picture, reduced to its size, with a little grain; colours in steps, so that the file stays small."""
         small = np.asarray(self.image.resize((self.size, self.size), Image.BOX), np.float32)
         small = small + grain * self.chance.standard_normal(small.shape[:2])[..., None]
-        return Image.fromarray(np.clip(np.round(small / 4) * 4, 0, 255).astype(np.uint8))
+        return Image.fromarray(np.clip(np.round(small / step) * step, 0, 255).astype(np.uint8))

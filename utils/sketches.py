@@ -26,15 +26,15 @@ COATS = ((150, 100, 60), (205, 165, 110), (60, 45, 38), (232, 222, 205), (110, 7
 class Pen:
     """Draws in the object's coordinates ([-1, 1], y down), turned, mirrored and scaled into the picture."""
 
-    def __init__(self, chance, turn=8):
+    def __init__(self, chance, turn=5):
         self.chance = chance
         self.half = SIZE * FINE / 2
         self.picture = Image.new("RGB", (SIZE * FINE, SIZE * FINE))
         self.ink = ImageDraw.Draw(self.picture)
-        angle, scale = math.radians(chance.gauss(0, turn)), self.half * chance.uniform(0.74, 1.05)
+        angle, scale = math.radians(chance.gauss(0, turn)), self.half * chance.uniform(0.82, 1.05)
         self.cos, self.sin = scale * math.cos(angle), scale * math.sin(angle)
         self.across = chance.choice((-1, 1)) * chance.uniform(0.88, 1.1)
-        self.x, self.y = (self.half * (1 + chance.uniform(-0.14, 0.14)) for _ in "xy")
+        self.x, self.y = (self.half * (1 + chance.uniform(-0.1, 0.1)) for _ in "xy")
 
     def place(self, points):
         """Object coordinates -> picture coordinates."""
@@ -53,10 +53,11 @@ class Pen:
         thick = max(1, round(width * self.half))
         self.ink.line(self.place(points), fill=colour, width=thick, joint="curve")
 
-    def tint(self, colours, spread=22):
+    def tint(self, colours, spread=16):
         """One of the colours, a little different each time."""
         light = self.chance.gauss(0, spread)
-        return tuple(int(min(255, max(0, c + light + self.chance.gauss(0, 7)))) for c in self.chance.choice(colours))
+        colour = self.chance.choice(colours)
+        return tuple(int(min(255, max(0, c + light + self.chance.gauss(0, 7)))) for c in colour)
 
     def scene(self, *kinds):
         """Backdrop: (far colours, near colours) with a horizon between them, and a few blots."""
@@ -65,7 +66,7 @@ class Pen:
         horizon = self.half * self.chance.uniform(0.5, 1.6)
         self.ink.rectangle((0, 0, end, end), fill=self.far)
         self.ink.rectangle((0, horizon, end, end), fill=self.near)
-        for _ in range(self.chance.randrange(9)):
+        for _ in range(self.chance.randrange(6)):
             x, y = self.chance.uniform(0, end), self.chance.uniform(0, end)
             wide, high = self.chance.uniform(2, 20), self.chance.uniform(2, 9)
             colour = shade(self.near if y > horizon else self.far, self.chance.uniform(0.78, 1.2))
@@ -87,7 +88,8 @@ def airplane(pen):
     wing, mark = pen.tint(((170, 175, 182), GREY)), pen.tint(PAINTS)
     if pen.chance.random() < 0.6:  # from the side
         sweep = pen.chance.uniform(0.1, 0.4)
-        pen.shape(shade(wing, 0.8), (0.15, -0.05), (-0.1, -0.05), (-0.1 - sweep, -0.42), (0.02 - sweep, -0.42))
+        pen.shape(shade(wing, 0.8), (0.15, -0.05), (-0.1, -0.05), (-0.1 - sweep, -0.42),
+                  (0.02 - sweep, -0.42))
         pen.shape(mark, (-0.62, -0.08), (-0.95, -0.5), (-0.76, -0.5), (-0.4, -0.1))
         pen.oval(body, 0, 0, 0.96, 0.15)
         pen.shape(body, (-0.3, -0.14), (-0.98, -0.1), (-0.9, 0.0), (-0.3, 0.14))
@@ -161,7 +163,7 @@ def bird(pen):
 
 
 def face(pen, x, y, size, coat, cat):
-    """Head of a cat (pointed ears, small nose, whiskers) or of a dog (hanging ears, long muzzle, big nose)."""
+    """Head of a cat (pointed ears, small nose, whiskers) or a dog (hanging ears, muzzle, big nose)."""
     def at(u, v):
         return x + u * size, y + v * size
 
@@ -257,7 +259,7 @@ def deer(pen):
     if pen.chance.random() < 0.4:  # a fawn's spots
         for spot in range(7):
             pen.oval(WHITE, -0.5 + spot * 0.13, -0.1 + 0.1 * (spot % 2), 0.035, 0.035)
-    if pen.chance.random() < 0.7:
+    if pen.chance.random() < 0.85:
         for s in (-1, 1):
             pen.line(horn, 0.055, (x, y - 0.08), (x + s * 0.2 - 0.06, y - 0.3), (x + s * 0.24, y - 0.55))
             pen.line(horn, 0.05, (x + s * 0.16 - 0.05, y - 0.25), (x + s * 0.34, y - 0.36))
@@ -305,7 +307,7 @@ def horse(pen):
     coat, mane = pen.tint(COATS), pen.tint((BLACK, (70, 45, 30), WHITE, (190, 150, 90)))
     x, y = 0.62 + pen.chance.uniform(-0.06, 0.06), -0.55 + pen.chance.uniform(-0.08, 0.12)
     pen.line(mane, 0.17, (-0.58, -0.12), (-0.8, 0.05), (-0.82 + pen.chance.uniform(-0.1, 0.1), 0.55))
-    hoofed(pen, coat, 0.12, 0.2, (x, y))
+    hoofed(pen, coat, 0.14, 0.24, (x, y))
     pen.line(mane, 0.15, (0.2, -0.16), (x - 0.24, y + 0.1), (x - 0.08, y - 0.1))
     pen.shape(coat, (x - 0.12, y - 0.12), (x + 0.1, y - 0.12), (x + 0.36, y + 0.3), (x + 0.22, y + 0.4),
               (x - 0.1, y + 0.2))
@@ -314,7 +316,7 @@ def horse(pen):
     pen.line(stripe, 0.06, (x + 0.1, y - 0.05), (x + 0.28, y + 0.26))
     pen.oval(shade(coat, 0.6), x + 0.28, y + 0.32, 0.09, 0.08)
     pen.oval(BLACK, x + 0.03, y, 0.04, 0.04)
-    if pen.chance.random() < 0.25:  # a saddle
+    if pen.chance.random() < 0.4:  # a saddle
         pen.shape(pen.tint(PAINTS), (-0.25, -0.26), (0.1, -0.26), (0.05, 0.05), (-0.2, 0.05))
 
 
@@ -384,8 +386,8 @@ def light_and_noise(images, noise):
     """Light that falls from a chance side, contrast, and grain: uint8 [N, 3, 32, 32] -> the same."""
     count = len(images)
     ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
-    slope = noise.normal(0, 0.1, (2, count, 1, 1, 1)).astype(np.float32)
-    level, roughness = noise.normal(1, 0.1, (count, 1, 1, 1)), noise.uniform(2, 9, (count, 1, 1, 1))
+    slope = noise.normal(0, 0.07, (2, count, 1, 1, 1)).astype(np.float32)
+    level, roughness = noise.normal(1, 0.1, (count, 1, 1, 1)), noise.uniform(1, 6, (count, 1, 1, 1))
     light = level.astype(np.float32) + slope[0] * ramp[:, None] + slope[1] * ramp
     grain = noise.standard_normal(images.shape, np.float32) * roughness.astype(np.float32)
     return np.clip(images * light + grain, 0, 255).astype(np.uint8)
@@ -400,7 +402,7 @@ def draw(count, seed):
     labels = noise.permutation(np.arange(count, dtype=np.int64) % len(ARTISTS))
     images = np.empty((count, 3, SIZE, SIZE), np.uint8)
     for index, label in enumerate(labels):
-        pen = Pen(chance, turn=16 if label == 0 else 7)
+        pen = Pen(chance, turn=12 if label == 0 else 5)
         ARTISTS[label](pen)
         images[index] = np.asarray(pen.picture.resize((SIZE, SIZE), Image.BOX)).transpose(2, 0, 1)
     for start in range(0, count, 1000):
