@@ -54,8 +54,8 @@ def blocks_per_stage(depth):
     Raises ValueError for any other depth.
     """
     if depth < 8 or depth % 6 != 2:
-        raise ValueError(f"a ResNet for CIFAR-10 has 6n+2 layers: depth can be 8, 14, 20, 26, 32, 38, 44, 50, "
-                         f"56, ... 110, ..., not {depth}")
+        raise ValueError("a ResNet for CIFAR-10 has 6n+2 layers: its depth can be "
+                         f"8, 14, 20, 26, 32, 38, 44, 50, 56, ... 110 ..., not {depth}")
     return (depth - 2) // 6
 
 
