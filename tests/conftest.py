@@ -20,3 +20,35 @@ def cifar10_archive():
     if not path:
         pytest.skip("CIFAR10_ARCHIVE is not set: give it the path of a cifar-10-python.tar.gz")
     return Path(path)
+
+
+@pytest.fixture(scope="session")
+def small_archive(tmp_path_factory):
+    """Path of an archive in CIFAR-10's layout with 5 x 100 + 100 drawn pictures: enough for a loop, quick to read."""
+    import io
+    import pickle
+    import tarfile
+
+    from utils import sketches
+
+    images, labels = sketches.draw(600, seed=5)
+    path = tmp_path_factory.mktemp("data") / "small.tar.gz"
+    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+        names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
+        for number, name in enumerate(names):
+            rows = slice(100 * number, 100 * number + 100)
+            blob = pickle.dumps({b"data": images[rows].reshape(100, 3072), b"labels": labels[rows].tolist()}, 2)
+            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
+            member.size = len(blob)
+            archive.addfile(member, io.BytesIO(blob))
+    return path
+
+
+@pytest.fixture
+def static_scope():
+    """A scope of Paddle's own for one test, so that no variable of another test is seen."""
+    import paddle
+
+    paddle.enable_static()
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        yield

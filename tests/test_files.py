@@ -1,0 +1,72 @@
+"""Files are written whole or not at all; a folder is held by one run at a time."""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import ROOT
+from utils.errors import UserError
+from utils.files import FolderLock, whole_file
+
+
+def test_a_failed_block_leaves_the_file_before(tmp_path):
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"good")
+    with pytest.raises(ZeroDivisionError):
+        with whole_file(path) as temporary:
+            temporary.write_bytes(b"half")
+            1 / 0
+    assert path.read_bytes() == b"good" and [p.name for p in tmp_path.iterdir()] == ["model.bin"]
+
+
+def test_a_good_block_replaces_it_with_ordinary_permissions(tmp_path):
+    path = tmp_path / "new" / "model.bin"
+    with whole_file(path) as temporary:
+        temporary.write_bytes(b"whole")
+        assert not path.exists()
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert path.read_bytes() == b"whole" and path.stat().st_mode == plain.stat().st_mode
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_a_full_disk_is_one_line_and_keeps_the_file_before(tmp_path):
+    path = tmp_path / "model.bin"
+    path.write_bytes(b"good")
+    with pytest.raises(UserError, match="model.bin.*No space left.*kept"):
+        with whole_file(path):
+            with open("/dev/full", "wb", buffering=0) as full:
+                full.write(b"x")
+    assert path.read_bytes() == b"good"
+
+
+def test_a_folder_that_cannot_be_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write"):
+        with whole_file(tmp_path / "file" / "below"):
+            pass
+
+
+HOLD = """
+import sys, time
+sys.path.insert(0, sys.argv[1])
+from utils.files import FolderLock
+with FolderLock(sys.argv[2]):
+    print("held", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_the_second_run_says_who_holds_the_folder_and_a_killed_one_lets_go(tmp_path):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(ROOT), str(tmp_path)], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(UserError, match=f"in use by process {holder.pid}"):
+        FolderLock(tmp_path).__enter__()
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    time.sleep(0.1)
+    with FolderLock(tmp_path):
+        pass
