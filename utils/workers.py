@@ -1,0 +1,240 @@
+"""Several processes that train one network: who each one is, and the sums over all of them.
+
+Paddle does the work: its store brings the processes together, its operator `all_reduce` sums inside the
+static program, over gloo between CPUs and NCCL between GPUs. `python -m paddle.distributed.launch` starts the
+processes, on one machine or several; utils/launch.py does on one.
+"""
+import contextlib
+import json
+import os
+import socket
+import struct
+import time
+
+import numpy as np
+import paddle
+from paddle.base import core
+
+from utils.errors import UserError
+
+PATIENCE = 3600  # seconds to wait for workers that read, fetch or save; a sum waits 30 s, gloo's own limit
+
+
+def share_of(batch, rank, world):
+    """The part of a batch that one worker trains on, and its weight: (indices, fraction of the whole batch).
+
+    All parts together are the batch, each index once. A worker for which nothing is left (a last batch smaller
+    than `world`) takes the first index with weight 0, because the sum needs everybody.
+    """
+    part = batch[len(batch) * rank // world:len(batch) * (rank + 1) // world]
+    return (part, len(part) / len(batch)) if len(part) else (batch[:1], 0.0)
+
+
+def all_reduce(x):
+    """The sum of x over all workers, as an operator in the program that is being built.
+
+    The operator is set by hand because `paddle.distributed.all_reduce` fails in the static programs of 3.3 (it
+    names the operator after an object) and takes an older operator in 2.6, one that only 2.6 has.
+    """
+    block = paddle.static.default_main_program().current_block()
+    total = block.create_var(shape=x.shape, dtype=x.dtype)
+    block.append_op(type="all_reduce", inputs={"x": [x]}, outputs={"out": [total]},
+                    attrs={"ring_id": 0, "reduce_type": 0})  # ring 0: everybody; type 0: sum
+    return total
+
+
+class Workers:
+    """This process among the `world` processes of a run; rank 0 speaks, draws and saves for all.
+
+    With a world of 1 each sum is the number itself, and nothing is connected.
+    """
+
+    def __init__(self, rank=0, world=1, meeting_point=None):
+        self.rank, self.world, self.meeting_point = rank, world, meeting_point
+        self.executor = self.store = self.sum = None
+        self.meetings = 0
+
+    def connect(self, executor):
+        """Wait for all workers and join them; call it before any program with sums runs.
+
+        meeting_point is (host, port) of rank 0. Errors: UserError where the port is taken or workers stay away.
+        """
+        self.executor = executor
+        if self.world == 1:
+            return
+        host, port = self.meeting_point
+        if self.rank == 0:
+            check_free(port)
+        else:
+            wait_for_listener(host, port, PATIENCE)
+        with self.together():
+            self.store = core.TCPStore(host, port, self.rank == 0, 1, 60)
+            self.store.add("arrived", 1)
+            self.wait_until("arrived", self.world)
+            if isinstance(executor.place, paddle.CUDAPlace):
+                core.CommContextManager.set_device_id(executor.place.get_device_id())
+                join, key = core.CommContextManager.create_nccl_comm_context, [f"{host}:{port}"]
+            else:
+                os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
+                join, key = core.CommContextManager.create_gloo_comm_context, []
+            join(self.store, "0", self.rank, self.world, *key)
+        with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+            total = all_reduce(paddle.static.data("numbers", [None], "float64"))
+            self.sum = paddle.static.default_main_program(), total
+
+    def add_gradients(self, params_grads, figures):
+        """Sum gradients and figures over all workers: between `backward(loss * share)` and `apply_gradients`.
+
+        figures: float32 variables of one element each. One all-reduce for everything, since sixty small ones
+        would each wait for the slowest worker. Returns (params_grads, figures), the same on every worker.
+        """
+        if self.world == 1:
+            return params_grads, figures
+        parts = [gradient for _, gradient in params_grads] + list(figures)
+        sizes = [int(np.prod(part.shape)) for part in parts]
+        joined = paddle.concat([paddle.reshape(part, [-1]) for part in parts])  # [sum of sizes]
+        pieces = paddle.split(all_reduce(joined), sizes)
+        sums = [paddle.reshape(piece, part.shape) for piece, part in zip(pieces, parts)]
+        count = len(params_grads)
+        return [(parameter, total) for (parameter, _), total in zip(params_grads, sums)], sums[count:]
+
+    def add_up(self, numbers):
+        """Sum numbers over all workers, outside of any program: float64 [n] -> float64 [n]."""
+        numbers = np.asarray(numbers, np.float64)
+        if self.world == 1:
+            return numbers
+        program, total = self.sum
+        with self.together():
+            sums, = self.executor.run(program, feed={"numbers": numbers.reshape(-1)}, fetch_list=[total])
+        return sums.reshape(numbers.shape)
+
+    def copy_state(self, program, scope=None):
+        """Give every worker rank 0's weights and optimizer state: all persistable variables of the program."""
+        scope = scope or paddle.static.global_scope()
+        names = [v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch")]
+        for name in sorted(names):
+            variable = scope.find_var(name)
+            if self.world > 1 and variable is not None and variable.get_tensor()._is_initialized():
+                array = np.array(variable.get_tensor())
+                total = self.add_up(array if self.rank == 0 else np.zeros_like(array))  # float64 loses no bit
+                variable.get_tensor().set(total.astype(array.dtype), self.executor.place)
+
+    def average_statistics(self, program, scope=None):
+        """Average batch normalization's running means and variances over the workers, before testing or saving.
+
+        Within a step each worker normalizes with its own share's statistics, as is usual, so the running ones
+        differ between workers, and nothing else does.
+        """
+        scope = scope or paddle.static.global_scope()
+        names = [name for op in program.global_block().ops if op.type == "batch_norm"
+                 for slot in ("Mean", "Variance") for name in op.input(slot)]
+        if self.world == 1 or not names:
+            return
+        tensors = [scope.find_var(name).get_tensor() for name in names]
+        arrays = [np.array(tensor) for tensor in tensors]
+        joined = self.add_up(np.concatenate([array.ravel() for array in arrays])) / self.world
+        means = np.split(joined, np.cumsum([array.size for array in arrays])[:-1])
+        for tensor, array, mean in zip(tensors, arrays, means):
+            tensor.set(mean.reshape(array.shape).astype(array.dtype), self.executor.place)
+
+    def tell(self, name, value=None):
+        """Give every worker what rank 0 says, under a name that is used once: anything that JSON can hold."""
+        if self.world == 1:
+            return value
+        with self.together():
+            if self.rank == 0:
+                self.store.set(f"tell {name}", json.dumps(value))
+        self.wait_for_rank_0()
+        with self.together():
+            return json.loads(self.store.get(f"tell {name}"))
+
+    def wait_for_rank_0(self):
+        """Hold the other workers here until rank 0 comes, however long it was busy alone (saving, drawing)."""
+        self.meetings += 1
+        if self.world > 1:
+            with self.together():
+                if self.rank == 0:
+                    self.store.add("meetings", 1)
+                else:
+                    self.wait_until("meetings", self.meetings)
+
+    def wait_until(self, name, count):
+        """Wait until a number in the store has grown to `count`; Ctrl-C and signals are heard meanwhile."""
+        end = time.monotonic() + PATIENCE
+        while self.store.add(name, 0) < count:
+            if time.monotonic() > end:
+                raise UserError(f"worker {self.rank} of {self.world} waited {PATIENCE} s for the others in vain")
+            time.sleep(0.02)
+
+    @contextlib.contextmanager
+    def together(self):
+        """Say in one line that another worker has gone, where Paddle's errors only say "std::exception"."""
+        try:
+            yield
+        except (RuntimeError, ValueError, OSError) as error:
+            text = str(error)
+            if self.world == 1 or not any(sign in text for sign in ("std::exception", "TCP", "NCCL", "gloo")):
+                raise
+            raise UserError(f"worker {self.rank} of {self.world} lost the others: one of them has ended, or did "
+                            "not answer for 30 s; its own message says why") from error
+
+
+def from_environment(environment=None):
+    """The Workers that the launcher's environment variables tell of; a world of 1 where there are none.
+
+    Source: `paddle.distributed.launch` of 2.6 and 3.3 (PADDLE_TRAINER_ID, PADDLE_TRAINERS_NUM, PADDLE_MASTER, and
+    PADDLE_TRAINER_ENDPOINTS, whose first entry is rank 0's, where 2.6 gives no PADDLE_MASTER).
+    """
+    environment = os.environ if environment is None else environment
+    world = int(environment.get("PADDLE_TRAINERS_NUM", 1))
+    if world == 1:
+        return Workers()
+    address = environment.get("PADDLE_MASTER") or environment.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError("PADDLE_TRAINERS_NUM is set but neither PADDLE_MASTER nor PADDLE_TRAINER_ENDPOINTS says "
+                        "where rank 0 listens: start with python -m paddle.distributed.launch, or unset it")
+    return Workers(int(environment["PADDLE_TRAINER_ID"]), world, (host, int(port)))
+
+
+def check_free(port):
+    """UserError where another program listens on this port of ours."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("", port))
+        except OSError as error:
+            raise UserError(f"port {port}, where the workers were to meet, cannot be used ({error.strerror}): "
+                            "start again, or end the program that holds it") from error
+
+
+def wait_for_listener(host, port, patience):
+    """Wait until rank 0 listens; UserError when it does not in `patience` seconds."""
+    end = time.monotonic() + patience
+    while True:
+        try:
+            socket.create_connection((host, port), timeout=5).close()
+            return
+        except OSError as error:
+            if time.monotonic() > end:
+                raise UserError(f"rank 0 does not answer at {host}:{port} ({error.strerror or error}): is it "
+                                "started, and does a firewall stand between?") from error
+            time.sleep(0.1)
+
+
+def interface_towards(host, port):
+    """Name of the network interface that leads to a host, such as "eth0"; "" where it cannot be told.
+
+    Left alone gloo takes the address of this machine's own name, often 127.0.1.1, which no other machine reaches.
+    """
+    import fcntl
+
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect((host, port))  # sends nothing: it asks for the route
+        address = probe.getsockname()[0]
+        for _, name in socket.if_nameindex():
+            with contextlib.suppress(OSError):  # an interface without an IPv4 address
+                reply = fcntl.ioctl(probe, 0x8915, struct.pack("256s", name.encode()))  # SIOCGIFADDR of Linux
+                if socket.inet_ntoa(reply[20:24]) == address:
+                    return name
+    return ""
