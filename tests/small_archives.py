@@ -37,7 +37,7 @@ def write(path, members, mode="w:gz", folder="cifar-10-batches-py/"):
 
 
 def python2_pickle(pixels, labels):
-    """The bytes that Python 2 wrote into the official batches: protocol 2, its strings as (SHORT_)BINSTRING."""
+    """The bytes of a batch as Python 2 wrote the official ones: protocol 2, strings as (SHORT_)BINSTRING."""
     def text(value):
         return b"U" + bytes([len(value)]) + value
 

@@ -53,8 +53,9 @@ def test_small_archive_comes_back_as_it_was_written(tmp_path):
     pictures = cifar10.read(small_archives.write(tmp_path / "a.tar.gz", members))
     train = [members[f"data_batch_{number}"] for number in range(1, 6)]
     assert pictures.train_images.dtype == np.uint8 and pictures.train_labels.dtype == np.int64
-    np.testing.assert_array_equal(pictures.train_images.reshape(35, 3072), np.vstack([b[b"data"] for b in train]))
-    np.testing.assert_array_equal(pictures.train_labels, sum((b[b"labels"] for b in train), []))
+    pixels = np.vstack([content[b"data"] for content in train])
+    np.testing.assert_array_equal(pictures.train_images.reshape(35, 3072), pixels)
+    np.testing.assert_array_equal(pictures.train_labels, sum((content[b"labels"] for content in train), []))
     np.testing.assert_array_equal(pictures.test_images.reshape(7, 3072), members["test_batch"][b"data"])
     np.testing.assert_array_equal(pictures.test_labels, members["test_batch"][b"labels"])
 
@@ -71,7 +72,8 @@ def test_batches_of_different_sizes(tmp_path):
     members["data_batch_2"] = small_archives.batch(1, rows=11)
     pictures = cifar10.read(small_archives.write(tmp_path / "a.tar.gz", members))
     assert pictures.train_images.shape == (23, 3, 32, 32) and pictures.train_labels.shape == (23,)
-    np.testing.assert_array_equal(pictures.train_images[3:14].reshape(11, 3072), members["data_batch_2"][b"data"])
+    second = pictures.train_images[3:14].reshape(11, 3072)
+    np.testing.assert_array_equal(second, members["data_batch_2"][b"data"])
 
 
 def test_pickles_as_python_2_wrote_them(tmp_path):
@@ -136,7 +138,8 @@ def test_memory_for_all_pictures_stays_under_500_mb(tmp_path):
                "before = peak(); pictures = cifar10.read(sys.argv[2])\n"
                "print(pictures.train_images.shape[0], pictures.test_images.shape[0], peak() - before)")
     root = Path(cifar10.__file__).parent.parent
-    answer = subprocess.run([sys.executable, "-c", program, str(root), str(path)], capture_output=True, text=True)
+    command = [sys.executable, "-c", program, str(root), str(path)]
+    answer = subprocess.run(command, capture_output=True, text=True)
     train, test, kilobytes = map(int, answer.stdout.split())
     assert (train, test) == (50_000, 10_000)
     assert kilobytes * (1 if sys.platform == "darwin" else 1024) < 500e6
@@ -173,7 +176,7 @@ def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
             cifar10.read(path)
 
 
-@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>Log in to this network</html>" * 50, b"\0" * 20_000,
+@pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>Log in, please</html>" * 50, b"\0" * 20_000,
                                      gzip.compress(b"<html></html>" * 500), b"BZh9" + b"\x55" * 999],
                          ids=["html", "zeros", "zipped html", "bzip2"])
 def test_not_an_archive_at_all(tmp_path, content):
@@ -223,7 +226,8 @@ def test_other_class_names(tmp_path):
 @pytest.mark.parametrize("blob", [b"", b"not a pickle", b"\x80\x02]q\x00.", b"\x80\x02}", b"\x80\x09}.",
                                   b"\x80\x02B\xff\xff\xff\x7f"], ids=repr)
 def test_member_that_is_no_pickled_batch(tmp_path, blob):
-    path = small_archives.write(tmp_path / "wrong.tar.gz", {**small_archives.contents(), "data_batch_2": blob})
+    members = {**small_archives.contents(), "data_batch_2": blob}
+    path = small_archives.write(tmp_path / "wrong.tar.gz", members)
     assert "data_batch_2 is not a pickled CIFAR-10 batch" in complaint(path)
 
 
@@ -244,14 +248,16 @@ def test_hostile_code_does_not_run(tmp_path, protocol):
     pickle.loads(blob)
     assert trap.is_dir()  # the code is live
     trap.rmdir()
-    path = small_archives.write(tmp_path / "wrong.tar.gz", {**small_archives.contents(), "data_batch_1": blob})
+    members = {**small_archives.contents(), "data_batch_1": blob}
+    path = small_archives.write(tmp_path / "wrong.tar.gz", members)
     assert "mkdir" in complaint(path)
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("name", ["builtins\neval", "__builtin__\neval", "os\nsystem", "numpy\nload", "numpy\nsave",
-                                  "numpy.core.multiarray\n_reconstruct.__globals__", "_codecs\nlookup",
-                                  "numpy.testing\nassert_equal", "no_such_module_at_all\nx"])
+@pytest.mark.parametrize("name", ["builtins\neval", "__builtin__\neval", "os\nsystem", "numpy\nload",
+                                  "numpy\nsave", "numpy.core.multiarray\n_reconstruct.__globals__",
+                                  "_codecs\nlookup", "numpy.testing\nassert_equal",
+                                  "no_such_module_at_all\nx"])
 def test_no_other_name_is_looked_up(tmp_path, name):
     blob = b"\x80\x04c" + name.encode() + b"\n."
     members = {**small_archives.contents(), "data_batch_1": blob}
@@ -272,7 +278,8 @@ def test_paths_that_climb_out_write_nothing(tmp_path):
     path.parent.mkdir(parents=True)
     before = small_archives.contents()
     with tarfile.open(path, "w:gz") as archive:
-        for name in ("../escaped", "../../escaped", str(tmp_path / "escaped"), "cifar-10-batches-py/../../escaped"):
+        outside = str(tmp_path / "escaped")
+        for name in ("../escaped", "../../escaped", outside, "cifar-10-batches-py/../../escaped"):
             info = tarfile.TarInfo(name)
             info.size = 5
             archive.addfile(info, io.BytesIO(b"hello"))
@@ -311,10 +318,12 @@ def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
 
 # ---------------------------------------------------------------- finding
 
-@pytest.mark.parametrize("make, word", [(lambda path: None, "does not exist"), (Path.mkdir, "is not a file"),
-                                        pytest.param(os.mkfifo if hasattr(os, "mkfifo") else None, "is not a file",
-                                                     marks=pytest.mark.skipif(not hasattr(os, "mkfifo"),
-                                                                              reason="no FIFO here"))])
+KINDS = [(lambda path: None, "does not exist"), (Path.mkdir, "is not a file")]
+if hasattr(os, "mkfifo"):
+    KINDS.append((os.mkfifo, "is not a file"))
+
+
+@pytest.mark.parametrize("make, word", KINDS)
 def test_named_file_that_is_none(tmp_path, make, word):
     make(tmp_path / "x")
     with pytest.raises(UserError, match=word):
@@ -361,7 +370,16 @@ def test_damaged_file_leaves_the_cache(home):
     with pytest.raises(cifar10.NotFound):
         cifar10.find(md5=md5(b"whole"), sources=("http://127.0.0.1:9/x",), say=lines.append)
     assert not path.exists()
-    assert any("damaged" in line and str(path) in line for line in lines)
+    assert any("deleted" in line and str(path) in line for line in lines)
+
+
+def test_user_without_a_home(home, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(Path, "home", no_home)
+    assert len(cifar10.cache_folders()) == 2
+    assert not any("~" in str(folder) for folder in cifar10.cache_folders())
 
 
 def test_home_that_cannot_be_written(tmp_path, home):

@@ -70,11 +70,16 @@ class Pictures(NamedTuple):
 
 def cache_folders():
     """Where the archive may lie, best first: the folder the user names or Paddle's own, then spare ones."""
-    named = os.environ.get(CACHE_VARIABLE)
-    first = Path(named).expanduser() if named else Path("~/.cache/paddle/dataset/cifar").expanduser()
     owner = os.getuid() if hasattr(os, "getuid") else "user"
-    anyone = Path(tempfile.gettempdir()) / f"image_classification_data_{owner}"
-    return [first, anyone, Path("image_classification_data")]
+    name = "image_classification_data"
+    spare = [Path(tempfile.gettempdir()) / f"{name}_{owner}", Path(name)]
+    named = os.environ.get(CACHE_VARIABLE)
+    if named:
+        return [Path(os.path.expanduser(named)), *spare]
+    try:
+        return [Path.home() / ".cache" / "paddle" / "dataset" / "cifar", *spare]
+    except RuntimeError:  # a container's user without a home
+        return spare
 
 
 def md5_of(path):
@@ -99,14 +104,14 @@ def named_archive(data_file):
 
 
 def cached_archive(folders, md5=MD5, say=print):
-    """The first whole archive in the folders, or None; one with another MD5 is damaged and deleted."""
+    """The first whole archive in the folders, or None; one with another MD5 is deleted."""
     for folder in folders:
         path = folder / ARCHIVE
         try:
             found = md5_of(path)
             if found == md5:
                 return Archive(path, found)
-            say(f"{path} is damaged (MD5 {found}, not {md5}): deleted")
+            say(f"{path} is not the official archive (MD5 {found}): deleted; --data-file takes any other")
             path.unlink()
         except FileNotFoundError:
             continue
@@ -262,8 +267,8 @@ def check_classes(content, where):
 def members(path):
     """Yield (name, bytes) of the CIFAR-10 files in the archive, in one pass; nothing is written to the disk.
 
-    A name outside of cifar-10-batches-py is passed over, wherever it points. The end is read too: gzip's check
-    sum stands there.
+    A name outside of cifar-10-batches-py is passed over, wherever it points. The end is read too:
+    gzip's check sum stands there.
     """
     wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN_BATCHES, TEST_BATCH, META)}
     with open(path, "rb") as raw:

@@ -143,7 +143,7 @@ def fetch(source, partial, say, patience, reached):
             file.seek(start)
             file.truncate()
             for block in blocks(response, patience.stall):
-                if file.tell() == 0 and not block.startswith(GZIP):
+                if file.tell() == 0 and not block.startswith(GZIP[:len(block)]):
                     kind = response.headers.get("Content-Type", "something else")
                     raise SourceFailed(f"sends {kind}, not the archive", again=False)
                 file.write(block)

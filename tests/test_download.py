@@ -1,0 +1,249 @@
+"""A download ends with the whole file or with a reason, whatever the server does."""
+import gzip
+import hashlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import loopback
+import numpy as np
+import pytest
+
+from utils import download as module
+from utils.download import DownloadFailed, Patience, download
+
+CONTENT = gzip.compress(np.random.default_rng(0).bytes(50_000), mtime=0)
+MD5 = hashlib.md5(CONTENT).hexdigest()
+QUICK = Patience(answer=2, stall=0.4, pauses=(0.01, 0.02))
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A loopback server, asked without a proxy."""
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with loopback.running() as running:
+        yield running
+
+
+@pytest.fixture
+def target(tmp_path):
+    """Where the file is to be, in a folder of its own."""
+    (tmp_path / "cache").mkdir()
+    return tmp_path / "cache" / "file.gz"
+
+
+def fetch(target, *sources, patience=QUICK):
+    """Download in haste and in silence."""
+    download(sources, target, MD5, lambda line: None, patience)
+
+
+def failure(target, *sources, patience=QUICK):
+    """The reasons for which a download fails; the target is not there afterwards."""
+    with pytest.raises(DownloadFailed) as caught:
+        fetch(target, *sources, patience=patience)
+    assert not target.exists()
+    assert all("\n" not in reason for reason in caught.value.reasons)
+    return caught.value.reasons
+
+
+def assert_whole(target):
+    """The file is right, and nothing lies beside it."""
+    assert target.read_bytes() == CONTENT
+    assert os.listdir(target.parent) == [target.name]
+
+
+@pytest.mark.parametrize("length", [True, False])
+def test_file_arrives(server, target, length):
+    fetch(target, server.serve("/a", loopback.whole(CONTENT, length=length)))
+    assert_whole(target)
+
+
+@pytest.mark.parametrize("code", [403, 404, 410])
+def test_missing_page_goes_to_the_second_source_at_once(server, target, code):
+    fetch(target, server.serve("/a", loopback.status(code)), server.serve("/b", loopback.whole(CONTENT)))
+    assert_whole(target)
+    assert [path for path, _ in server.asked] == ["/a", "/b"]
+
+
+@pytest.mark.parametrize("code", [429, 500, 503])
+def test_passing_trouble_is_tried_again(server, target, code):
+    trouble = loopback.status(code)
+    fetch(target, server.serve("/a", trouble, trouble, loopback.whole(CONTENT)))
+    assert_whole(target)
+
+
+def test_attempts_end(server, target):
+    (reason,) = failure(target, server.serve("/a", loopback.status(503)))
+    assert "503" in reason
+    assert len(server.asked) == 1 + len(QUICK.pauses)
+    assert os.listdir(target.parent) == []
+
+
+@pytest.mark.parametrize("behaviour, word", [
+    (loopback.broken_off(CONTENT, 20_000), "broke off"), (loopback.stalled(CONTENT, 20_000), "stalled"),
+], ids=["broken off", "stalled"])
+def test_what_was_received_is_not_fetched_twice(server, target, behaviour, word):
+    lines = []
+    source = server.serve("/a", behaviour, loopback.whole(CONTENT))
+    download([source], target, MD5, lines.append, QUICK)
+    assert_whole(target)
+    assert [asked for _, asked in server.asked] == [None, "bytes=20000-"]
+    assert any(word in line for line in lines)
+
+
+def test_server_without_ranges_starts_again(server, target):
+    broken = loopback.broken_off(CONTENT, 20_000)
+    fetch(target, server.serve("/a", broken, loopback.whole(CONTENT, ranges=False)))
+    assert_whole(target)
+
+
+def test_second_source_goes_on_where_the_first_broke_off(server, target):
+    first = server.serve("/a", loopback.broken_off(CONTENT, 20_000), loopback.status(404))
+    fetch(target, first, server.serve("/b", loopback.whole(CONTENT)))
+    assert_whole(target)
+    assert server.asked[-1] == ("/b", "bytes=20000-")
+
+
+def test_next_run_goes_on_where_this_one_broke_off(server, target):
+    source = server.serve("/a", loopback.broken_off(CONTENT, 20_000))
+    failure(target, source, patience=QUICK._replace(pauses=()))
+    assert os.listdir(target.parent) == ["file.gz.part"]
+    server.serve("/a", loopback.whole(CONTENT))
+    fetch(target, source)
+    assert server.asked[-1] == ("/a", "bytes=20000-")
+    assert_whole(target)
+
+
+@pytest.mark.parametrize("left", [b"\x1f\x8bwrong", CONTENT + b"more", b"x" * len(CONTENT), CONTENT],
+                         ids=["wrong start", "too long", "wrong", "whole"])
+def test_wrong_remains_of_another_run_do_no_harm(server, target, left):
+    Path(f"{target}.part").write_bytes(left)
+    fetch(target, server.serve("/a", loopback.whole(CONTENT)))
+    assert_whole(target)
+
+
+def test_remains_of_killed_runs_are_cleared_away(server, target):
+    old, new = (target.with_name(f"file.gz.{name}.part") for name in ("1-old", "2-new"))
+    for path in (old, new):
+        path.write_bytes(b"x")
+    os.utime(old, (1, 1))
+    fetch(target, server.serve("/a", loopback.whole(CONTENT)))
+    assert not old.exists() and new.exists()  # the new one may belong to a run that goes on
+
+
+@pytest.mark.parametrize("behaviour, word", [
+    (loopback.page(), "sends text/html"), (loopback.whole(CONTENT[:-1] + b"x"), "MD5"),
+    (loopback.silent(), "no answer within"), (loopback.whole(b""), "MD5"),
+], ids=["page", "other file", "silent", "empty"])
+def test_wrong_file_is_never_kept(server, target, behaviour, word):
+    (reason,) = failure(target, server.serve("/a", behaviour), patience=QUICK._replace(answer=0.3, stall=5))
+    assert word in reason
+    assert os.listdir(target.parent) == []
+    assert len(server.asked) == 1
+
+
+def test_server_that_trickles_is_cut(server, target):
+    start = time.monotonic()
+    source = server.serve("/a", loopback.trickling(CONTENT))
+    (reason,) = failure(target, source, patience=QUICK._replace(pauses=()))
+    assert "trickles" in reason
+    assert time.monotonic() - start < 5
+
+
+def test_server_that_never_ends_is_cut(server, target, monkeypatch):
+    monkeypatch.setattr(module, "MOST_BYTES", 10_000)
+    (reason,) = failure(target, server.serve("/a", loopback.whole(CONTENT)))
+    assert "sends more than" in reason
+
+
+def test_nobody_there_is_not_tried_again(target):
+    start = time.monotonic()
+    reasons = failure(target, "http://127.0.0.1:9/a", "http://no-such-host.invalid/b",
+                      patience=Patience(answer=3, stall=30, pauses=(60, 60)))
+    assert [reason.split(":")[0] for reason in reasons] == ["127.0.0.1", "no-such-host.invalid"]
+    assert time.monotonic() - start < 10
+
+
+def test_slow_name_lookup_is_cut(target, monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **more: over.wait(20))
+    start = time.monotonic()
+    (reason,) = failure(target, "http://example.invalid/a", patience=QUICK._replace(answer=0.2))
+    over.set()
+    assert "no answer within 0.2 s" in reason
+    assert time.monotonic() - start < 5
+
+
+def test_proxy_of_the_environment_is_asked(server, target, monkeypatch):
+    proxy = server.serve("http://far-away.invalid/file.gz", loopback.whole(CONTENT))
+    monkeypatch.setenv("http_proxy", proxy.split("http://far")[0])
+    monkeypatch.delenv("no_proxy", raising=False)
+    fetch(target, "http://far-away.invalid/file.gz")
+    assert_whole(target)
+
+
+def test_folder_that_is_gone(server, tmp_path):
+    (reason,) = failure(tmp_path / "gone" / "file.gz", server.serve("/a", loopback.whole(CONTENT)))
+    assert "cannot write" in reason
+
+
+def test_disk_that_is_full(server, target):
+    """A limit on the size of files stands for it: the write itself fails, half way."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+    try:
+        reasons = failure(target, server.serve("/a", loopback.whole(CONTENT)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "cannot write" in reasons[-1] and str(target.parent) in reasons[-1]
+
+
+def test_three_processes_at_once(server, target):
+    source = server.serve("/a", loopback.whole(CONTENT, pause=0.01))
+    program = ("import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
+               "from utils.download import download; download(sys.argv[2:3], Path(sys.argv[3]), sys.argv[4])")
+    root = Path(module.__file__).parent.parent
+    command = [sys.executable, "-c", program, str(root), source, str(target), MD5]
+    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(3)]
+    assert [run.wait(30) for run in runs] == [0, 0, 0]
+    assert len(server.asked) == 3
+    assert_whole(target)
+
+
+def test_interrupted_run_keeps_what_it_has(server, target, monkeypatch):
+    real = module.blocks
+
+    def interrupted(response, stall):
+        yield next(real(response, stall))
+        raise KeyboardInterrupt
+
+    source = server.serve("/a", loopback.whole(CONTENT))
+    monkeypatch.setattr(module, "blocks", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fetch(target, source)
+    monkeypatch.setattr(module, "blocks", real)
+    (left,) = target.parent.iterdir()
+    assert left.name == "file.gz.part" and CONTENT.startswith(left.read_bytes()) and left.stat().st_size > 0
+    fetch(target, source)
+    assert_whole(target)
+
+
+def test_progress_speaks_now_and_then(server, target, monkeypatch):
+    monkeypatch.setattr(module, "SPARSE", 0.05)
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: False, raising=False)
+    lines = []
+    download([server.serve("/a", loopback.whole(CONTENT, pause=0.005))], target, MD5, lines.append, QUICK)
+    assert any("of 0.1 MB" in line for line in lines)
+    assert len(lines) < 15
+
+
+def test_terminal_gets_a_bar(server, target, monkeypatch, capsys):
+    pytest.importorskip("tqdm")
+    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    fetch(target, server.serve("/a", loopback.whole(CONTENT, pause=0.005)))
+    assert "/50.0k" in capsys.readouterr().err
