@@ -7,13 +7,14 @@ from pathlib import Path
 
 from utils import engine
 
-engine.prepare()  # before anything imports Paddle, which is imported only once there is something to run it on
+engine.prepare()  # before anything imports Paddle, which waits until there is something to run it on
 
 import numpy as np  # noqa: E402
 
 from utils import saved_model  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 from utils.picture import read_picture, shown  # noqa: E402
+from utils.place import choose_place  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = HERE / "models" / "resnet32_cifar10"
@@ -73,25 +74,26 @@ def introduce(model_dir, description):
 
 
 def read_all(names):
-    """Read the pictures -> pairs (name, pixels or the UserError that says why there are none)."""
-    read = []
+    """Read the pictures -> pixels by name, and error by name for those that cannot be read."""
+    pixels, errors = {}, {}
     for name in names:
         try:
-            read.append((name, load_image(name)))
+            pixels[name] = load_image(name)
         except UserError as error:
             complain(error)
-            read.append((name, error))
-    return read
+            errors[name] = str(error)
+    return pixels, errors
 
 
 def answer(model_dir, device, pixels):
-    """Load the model and run it on the pictures -> probabilities [N, classes], description, line about the place."""
+    """Load the model and run it on the pictures.
+
+    pixels: [N, 3, 32, 32] -> probabilities [N, classes], the model's description, a line about the place
+    """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="You are using GPU version Paddle")  # choose_place says it
-        warnings.filterwarnings("ignore", message="No ccache found")  # for building extensions; nothing is built
+        warnings.filterwarnings("ignore", message="No ccache found")  # nothing is compiled here
         import paddle  # noqa: F401
-
-    from utils.place import choose_place
 
     place, sentence = choose_place(device)
     model = saved_model.load(model_dir, place)
@@ -99,28 +101,23 @@ def answer(model_dir, device, pixels):
     return np.concatenate(batches), model.description, sentence
 
 
-def report(read, labels, opening):
-    """Print the answers as the book does, under each picture's name where there are several."""
+def report(labels, opening, headed):
+    """Print the answers as the book does, each under its picture's name where `headed`."""
     print(opening)
-    for name, result in read:
-        if isinstance(result, UserError):
-            continue
-        if len(read) > 1:
+    for name, best in labels.items():
+        if headed:
             print(f"\n{shown(name)}")
-        print(f"infer results: {labels[name][0][0]}")
-        for class_name, probability in labels[name]:
+        print(f"infer results: {best[0][0]}")
+        for class_name, probability in best:
             print(f"  {class_name:<12}{probability:.4f}")
 
 
-def report_json(read, labels, description):
-    """Print one JSON object: the model, and for each picture its classes or its error."""
-    results = []
-    for name, result in read:
-        if isinstance(result, UserError):
-            results.append({"picture": name, "error": str(result)})
-        else:
-            best = [{"class": class_name, "probability": round(p, 6)} for class_name, p in labels[name]]
-            results.append({"picture": name, "label": best[0]["class"], "best": best})
+def report_json(labels, errors, description):
+    """Print one JSON object: the model, and for each picture its best classes or its error."""
+    results = [{"picture": name, "label": best[0][0],
+                "best": [{"class": class_name, "probability": round(p, 6)} for class_name, p in best]}
+               for name, best in labels.items()]
+    results += [{"picture": name, "error": error} for name, error in errors.items()]
     model = {key: description.get(key) for key in ("model", "depth", "dataset", "epochs", "test_accuracy")}
     print(json.dumps({"model": model, "results": results}, indent=2))
 
@@ -133,36 +130,43 @@ def complain(error):
 def parse(arguments):
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="infer.py", description="Name pictures with a trained model.")
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE", help="picture files; those in image/ by name alone")
-    parser.add_argument("--model-dir", help="a folder that train.py wrote (default: the newest here)")
+    parser.add_argument("pictures", nargs="+", metavar="PICTURE",
+                        help="a picture file; the chapter's own in image/ by their names alone")
+    parser.add_argument("--model-dir", help="a folder that train.py wrote (default: the newest one here)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--top-k", type=int, default=3, choices=range(1, 11), metavar="K", help="1 to 10 (default 3)")
-    parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--top-k", type=int, default=3, choices=range(1, 11), metavar="K",
+                        help="how many classes to name, 1 to 10 (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(arguments)
 
 
 def main(arguments=None):
-    """Answer the command line; the return value is the exit status."""
+    """Answer the command line -> exit status: 0, or 2 where anything could not be answered."""
     options = parse(arguments)
-    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         model_dir = Path(options.model_dir) if options.model_dir else default_model_dir()
         description, _ = saved_model.check(model_dir)
-        read = read_all(options.pictures)
-        good = {name: result for name, result in read if not isinstance(result, UserError)}
-        labels, place = {}, ""
-        if good:
-            probabilities, description, place = answer(model_dir, options.device, np.concatenate(list(good.values())))
-            labels = {name: label(p, description["classes"], options.top_k) for name, p in zip(good, probabilities)}
+        pixels, errors = read_all(options.pictures)
+        labels = {}
+        if pixels:
+            images = np.concatenate(list(pixels.values()))
+            probabilities, description, place = answer(model_dir, options.device, images)
+            for name, row in zip(pixels, probabilities):
+                labels[name] = label(row, description["classes"], options.top_k)
     except UserError as error:
         complain(error)
         return 2
     if options.json:
-        report_json(read, labels, description)
-    elif good:
-        report(read, labels, f"Model: {introduce(model_dir, description)}\nPlace: {place}")
-    return 0 if len(good) == len(dict(read)) else 2
+        report_json(labels, errors, description)
+    elif labels:
+        opening = f"Model: {introduce(model_dir, description)}\nPlace: {place}"
+        report(labels, opening, headed=len(options.pictures) > 1)
+    return 2 if errors else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no letters
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -10,33 +10,35 @@ from utils.errors import UserError
 
 SIDE = 32
 MAX_BYTES = 200_000_000
-MAX_PIXELS = 40_000_000  # WebP's decoder holds 20 bytes for each of them
+# WebP's decoder holds 20 bytes for a pixel, a progressive JPEG's 6 to 8; JPEG 2000 takes 0.6 s for a million.
+MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "JPEG2000": 8_000_000}
+MAX_PIXELS_ELSE = 40_000_000
+Image.MAX_IMAGE_PIXELS = 55_000_000  # Pillow refuses twice as many, also of pictures inside others (icons)
 
 
 def read_picture(path):
     """Read the picture at `path` -> [1, 3, 32, 32] float32 in [0, 1], channels in the order red, green, blue.
 
     Transparent parts turn white, a film gives its first frame, and the camera's turn (EXIF) is undone.
-    Errors: UserError where there is no file, no picture in it, or too large a one.
+    Errors: UserError where there is no file, no picture in it, or one that would take more than 10 s or 1 GB.
     """
     name = shown(path)
     _check_file(path, name)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of huge or odd files; the size is judged here
+            warnings.simplefilter("ignore")  # of huge or odd files; they are judged here
             with Image.open(path) as picture:
-                problem = _refusal(picture)
-                colours = None if problem else _shrink(picture)
+                colours = _shrink(_decode(picture, name))  # (H, W, C)
+    except UserError:
+        raise
     except UnidentifiedImageError:
         raise UserError(f"{name} is not a picture that Pillow can read") from None
     except Image.DecompressionBombError:
         raise UserError(f"{name} has too many pixels: make it smaller") from None
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{name} is damaged or cut short ({shown(detail)})") from error
-    if problem:
-        raise UserError(f"{name} {problem}")
-    return np.ascontiguousarray(colours.transpose(2, 0, 1))[np.newaxis]  # (H, W, C) -> (1, C, H, W)
+        raise UserError(f"{name} cannot be decoded ({shown(detail)})") from error
+    return np.ascontiguousarray(colours.transpose(2, 0, 1))[np.newaxis]
 
 
 def shown(text):
@@ -45,7 +47,7 @@ def shown(text):
 
 
 def _check_file(path, name):
-    """Refuse what is not a file of reasonable size, before opening it: opening a FIFO would wait for ever."""
+    """Refuse what is no file of reasonable size, before opening it: opening a FIFO would wait for ever."""
     try:
         state = os.stat(path)
     except OSError as error:
@@ -62,26 +64,34 @@ def _check_file(path, name):
         raise UserError(f"{name} may not be read: Permission denied")
 
 
-def _refusal(picture):
-    """Say why an opened picture is not decoded, or None; a large JPEG is set to be decoded at an eighth of its size."""
+def _decode(picture, name):
+    """Decode an opened picture, a large JPEG at down to an eighth of its size; refuse what takes too long."""
     if picture.format == "EPS":  # a program for another program, without end if it likes
-        return "is PostScript: save it as PNG first"
+        raise UserError(f"{name} is PostScript: save it as PNG first")
+    _check_size(picture, name)
     if picture.format in ("JPEG", "MPO"):
         picture.draft(None, (4 * SIDE, 4 * SIDE))
-    if picture.width * picture.height > MAX_PIXELS:
-        return f"has {picture.width} x {picture.height} pixels: make it smaller than {MAX_PIXELS // 1_000_000} million"
-    return None
+    picture.load()
+    _check_size(picture, name)  # an icon knows the size of the picture inside it only now
+    return picture
+
+
+def _check_size(picture, name):
+    """Refuse a picture with more pixels than its format can be decoded with in 10 s and 1 GB."""
+    most = MAX_PIXELS.get(picture.format, MAX_PIXELS_ELSE)
+    if picture.width * picture.height > most:
+        raise UserError(f"{name} has {picture.width} x {picture.height} pixels, more than "
+                        f"{most // 1_000_000} million: make it smaller")
 
 
 def _shrink(picture):
-    """Decode, resize and turn upright -> [32, 32, 3] float32 in [0, 1]."""
-    picture.load()
+    """Resize a decoded picture and turn it upright -> [32, 32, 3] float32 in [0, 1]."""
     if picture.mode.startswith(("I", "F")):
         return _shrink_deep(picture)
-    transparent = "transparency" in picture.info or "a" in picture.mode.lower().replace("lab", "")
+    transparent = "transparency" in picture.info or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA")
     small = picture.convert("RGBA" if transparent else "RGB").resize((SIDE, SIDE), Image.LANCZOS)
     small = _upright(small)
-    if transparent:
+    if transparent:  # shrunk first: Pillow weights colours by opacity there
         small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
     return np.asarray(small, np.float32) / 255
 
@@ -89,13 +99,14 @@ def _shrink(picture):
 def _shrink_deep(picture):
     """`_shrink` for grey of more than 8 bits, which Pillow's own conversion would cut off at 255.
 
-    White is 65535 for 16 bits; where the format does not say, the next of 1, 255 and 65535, else the brightest pixel.
+    White is 65535 for 16 bits; where the format does not say, the first of 1, 255 and 65535 that no pixel
+    exceeds, else the brightest pixel.
     """
     grey = np.asarray(picture.convert("F"))
     grey = np.where(np.isfinite(grey), grey, np.float32(0))
     brightest = grey.max()
-    white = 65535 if picture.mode.startswith("I;16") else min([w for w in (1, 255, 65535) if w >= brightest],
-                                                               default=brightest)
+    scales = (65535,) if picture.mode.startswith("I;16") else (1, 255, 65535)
+    white = next((scale for scale in scales if scale >= brightest), brightest)
     small = Image.fromarray(grey / np.float32(white)).resize((SIDE, SIDE), Image.LANCZOS)
     small.info = picture.info
     grey = np.clip(np.asarray(_upright(small)), 0, 1)  # LANCZOS swings beyond sharp edges

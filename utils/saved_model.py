@@ -1,8 +1,8 @@
-"""The model that training leaves and inference takes: two files named after their content, and description.json.
+"""The model that training leaves for inference: two files named after their content, and description.json.
 
-description.json is the pointer: it is written last and whole, and names the two files with their sizes and hashes.
-So a process that is killed while saving leaves the model that was there before, and one that loads meanwhile finds
-the old model or the new one, never half of each.
+description.json is the pointer: it is written last and whole, and names the two files with sizes and hashes.
+So a process that is killed while saving leaves the model that was there before, and one that loads meanwhile
+finds the old model or the new one, never half of each.
 """
 import hashlib
 import json
@@ -19,6 +19,8 @@ from utils.files import whole_file
 
 FORMAT = 1
 INPUT = {"name": "pixel", "dtype": "float32", "shape": [None, 3, 32, 32], "range": [0, 1], "channels": "RGB"}
+FACTS = {"model": str, "dataset": str, "classes": list, "depth": (int, type(None)),
+         "epochs": (int, type(None)), "test_accuracy": (int, float, type(None))}
 PARTS = {"program": ".pdmodel", "parameters": ".pdiparams"}
 OURS = re.compile(r"\.?\w+-[0-9a-f]{8}\.(pdmodel|pdiparams)(\..*\.partial\.\w+)?")
 TRIES, PAUSE = 10, 0.1  # a reader that finds a file replaced looks again, up to a second
@@ -36,7 +38,7 @@ class SavedModel(NamedTuple):
 
 
 def save(model_dir, executor, program, image, probabilities, description):
-    """Write the part of `program` that leads from `image` to `probabilities`, with its parameters, to `model_dir`.
+    """Write the part of `program` from `image` to `probabilities`, with its parameters, to `model_dir`.
 
     description: at least model, dataset and classes; it is kept in description.json beside what this adds.
     Errors: UserError where the folder cannot be written or the disk is full; what was there before is kept.
@@ -52,8 +54,9 @@ def save(model_dir, executor, program, image, probabilities, description):
         files[part] = {"name": stem + PARTS[part], "bytes": len(content), "sha256": hashes[part]}
         with whole_file(model_dir / files[part]["name"]) as temporary:
             temporary.write_bytes(content)
-    whole = {"format": FORMAT, **description, "input": INPUT, "paddle": paddle.__version__, "files": files}
-    text = json.dumps(whole, indent=2, allow_nan=False) + "\n"
+    facts = {key: None if _is_endless(value) else value for key, value in description.items()}
+    whole = {"format": FORMAT, **facts, "input": INPUT, "paddle": paddle.__version__, "files": files}
+    text = json.dumps(whole, indent=2, allow_nan=False, default=float) + "\n"
     with whole_file(model_dir / "description.json") as temporary:
         temporary.write_text(text, encoding="utf-8")
     _remove_others(model_dir, {entry["name"] for entry in files.values()})
@@ -62,9 +65,9 @@ def save(model_dir, executor, program, image, probabilities, description):
 def _serialize(executor, program, image, probabilities):
     """The pruned program and its parameters as bytes, as save_inference_model would write them.
 
-    Not save_inference_model itself: it writes the parameters without looking whether the disk took them, and
-    appends an operator to the program it is given, so that this works on a clone.
-    Source paths of the machine that trained, and oneDNN's marks (a choice of the machine that runs), are left out.
+    Not save_inference_model itself: it does not notice when the disk takes only part of the parameters. As it
+    does, Paddle appends an operator to the program it is given, so this works on a clone.
+    Source paths of the machine that trained, and oneDNN's marks, which are its own choice, are left out.
     """
     import paddle
 
@@ -73,12 +76,18 @@ def _serialize(executor, program, image, probabilities):
     feeds, fetches = [block.var(image.name)], [block.var(probabilities.name)]
     with paddle.utils.unique_name.guard():  # the same names, so the same bytes, however often a run saves
         parameters = paddle.static.serialize_persistables(feeds, fetches, executor, program=clone.clone())
-        pruned = paddle.static.deserialize_program(paddle.static.serialize_program(feeds, fetches, program=clone))
+        written = paddle.static.serialize_program(feeds, fetches, program=clone)
+    pruned = paddle.static.deserialize_program(written)
     for operator in pruned.global_block().ops:
         for name in operator.attr_names:
             if name == "op_callstack" or "mkldnn" in name or "onednn" in name:
                 operator.desc.remove_attr(name)
     return pruned.desc.serialize_to_string(), parameters
+
+
+def _is_endless(value):
+    """True for the numbers that JSON has no word for: not a number, and infinite."""
+    return isinstance(value, (float, np.floating)) and not np.isfinite(value)
 
 
 def _remove_others(model_dir, keep):
@@ -102,14 +111,14 @@ def load(model_dir, place):
         description, prefix = check(model_dir)
         try:
             with paddle.static.scope_guard(scope):
-                model = SavedModel(description, executor, *paddle.static.load_inference_model(str(prefix), executor),
-                                   scope)
+                loaded = paddle.static.load_inference_model(str(prefix), executor)
+                model = SavedModel(description, executor, *loaded, scope)
                 _try_out(model)
             return model
         except Exception as error:  # Paddle has no one type for a file it cannot take
             if all(prefix.with_suffix(suffix).exists() for suffix in PARTS.values()):
-                problem = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-                raise damaged(model_dir, f"Paddle {paddle.__version__} cannot load it ({problem.strip()})") from error
+                problem = f"Paddle {paddle.__version__} cannot run it ({_reason(error)})"
+                raise damaged(model_dir, problem) from error
     raise damaged(model_dir, "its files change while they are read")
 
 
@@ -118,13 +127,13 @@ def _try_out(model):
     grey = np.full((1, 3, 32, 32), 0.5, np.float32)
     answer = model.executor.run(model.program, feed={INPUT["name"]: grey}, fetch_list=model.fetch_targets)[0]
     if model.feed_names != [INPUT["name"]] or answer.shape != (1, len(model.description["classes"])):
-        raise ValueError(f"it gives {answer.shape[1:]} numbers for {len(model.description['classes'])} classes")
+        raise ValueError(f"shape {answer.shape} for {len(model.description['classes'])} classes")
     if not np.isclose(answer.sum(), 1, atol=1e-3):
         raise ValueError("its probabilities do not add up to 1")
 
 
 def check(model_dir):
-    """Read description.json and compare both files with it -> (description, path of the files without ending).
+    """Read description.json and compare both files with it -> (description, path of both without ending).
 
     Needs no Paddle. Errors: as `load`.
     """
@@ -148,8 +157,8 @@ def read_description(model_dir):
             raise damaged(model_dir, "description.json is no file")
         description = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"no model in {model_dir} (no description.json there): train one with python train.py, or "
-                        "name another folder with --model-dir") from None
+        raise UserError(f"no model in {model_dir} (no description.json there): train with python train.py, "
+                        "or name another folder with --model-dir") from None
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}") from error
     except (ValueError, RecursionError):
@@ -169,8 +178,11 @@ def _misshapen(description):
         return f"has format {version!r}, this program reads {FORMAT}"
     if description.get("input") != INPUT:
         return "asks for another input than [N, 3, 32, 32] in [0, 1]"
-    classes = description.get("classes")
-    if not (isinstance(classes, list) and classes and all(isinstance(name, str) for name in classes)):
+    for key, kinds in FACTS.items():
+        if not isinstance(description.get(key), kinds):
+            return f"says {description.get(key)!r} for {key}"
+    classes = description["classes"]
+    if not classes or not all(isinstance(name, str) for name in classes):
         return "names no classes"
     files = description.get("files")
     entries = [files.get(part) for part in PARTS] if isinstance(files, dict) else [None]
@@ -196,7 +208,14 @@ def _compare(model_dir, files):
     return None
 
 
+def _reason(error):
+    """The line of Paddle's error text that says what went wrong, without its list of C++ calls."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    lines.sort(key=lambda line: "Error: " not in line)
+    return lines[0][:200] if lines else type(error).__name__
+
+
 def damaged(model_dir, problem):
     """The one line about a model folder that cannot be used."""
-    return UserError(f"the model in {model_dir} is damaged: {problem}; train again, or name another folder with "
-                     "--model-dir")
+    return UserError(f"the model in {model_dir} cannot be used: {problem}; train again, or name another "
+                     "folder with --model-dir")
