@@ -6,12 +6,14 @@ Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this 
 """
 import argparse
 import math
+import os
+import signal
 import sys
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from utils import engine
+from utils import engine, launch
 
 engine.prepare(plain="--plain" in sys.argv)  # before Paddle is loaded: it reads its settings then
 
@@ -20,7 +22,7 @@ import paddle
 import paddle.nn.functional as F
 
 import models
-from utils import batches, checkpoint, curves, dataset, saved_model
+from utils import batches, checkpoint, curves, dataset, saved_model, workers
 from utils.checkpoint import Checkpoint
 from utils.errors import UserError
 from utils.files import FolderLock
@@ -34,7 +36,7 @@ AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's auxiliary losses: Szegedy et al. 2014, 
 WEIGHT_DECAY = 0.05  # decoupled, of the strong recipe: times the learning rate at each step
 DEFAULTS = {"model": "resnet", "depth": None, "epochs": 2, "batch_size": 128, "learning_rate": None,
             "recipe": "book", "dataset": "auto", "data_file": None, "device": "auto", "seed": None,
-            "model_dir": None, "max_batches": None}
+            "model_dir": None, "max_batches": None, "workers": None}
 
 
 class Programs(NamedTuple):
@@ -44,8 +46,7 @@ class Programs(NamedTuple):
     test: Any
     image: Any
     probabilities: Any
-    loss: Any
-    accuracy: Any
+    figures: list  # what a step tells: loss and accuracy; with several workers, whether one was asked to stop
     schedule: Any
 
 
@@ -90,7 +91,7 @@ def optimizer_program(recipe, learning_rate, steps):
     return optimizer, schedule
 
 
-def build_programs(settings, steps):
+def build_programs(settings, steps, team):
     """Build what a run needs: the training program, its initialisation, and the test program."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
@@ -98,9 +99,27 @@ def build_programs(settings, steps):
         loss, accuracy = train_program(probabilities, auxiliaries)
         test = main.clone(for_test=True)  # before minimize: testing must not train
         optimizer, schedule = optimizer_program(settings["recipe"], settings["learning_rate"], steps)
-        optimizer.minimize(loss)
+        if team.world == 1:
+            optimizer.minimize(loss)
+            figures = [loss, accuracy]
+        else:
+            figures = minimize_together(optimizer, loss, accuracy, team)
     engine.accelerate(main)
-    return Programs(main, startup, test, image, probabilities, loss, accuracy, schedule)
+    return Programs(main, startup, test, image, probabilities, figures, schedule)
+
+
+def minimize_together(optimizer, loss, accuracy, team):
+    """`minimize` for several workers: gradients, loss and accuracy are summed over their shares of the batch.
+
+    `share` is this worker's part of the batch (the parts add up to 1), `stop` is 1 where it was asked to stop.
+    Returns [loss, accuracy, stop], the same on every worker.
+    """
+    share = paddle.static.data("share", [1], "float32")
+    stop = paddle.static.data("stop", [1], "float32")
+    gradients = optimizer.backward(loss * share)
+    gradients, figures = team.add_gradients(gradients, [loss * share, accuracy * share, stop])
+    optimizer.apply_gradients(gradients)
+    return figures
 
 
 class Run:
@@ -110,51 +129,47 @@ class Run:
     "window": costs and accuracies since the last point, "seconds": spent so far, "finished"}.
     """
 
-    def __init__(self, settings, data, place, folder, say):
-        self.settings, self.data, self.place, self.folder, self.say = settings, data, place, folder, say
-        count = len(data.train_labels)
-        self.steps_per_epoch = -(-count // settings["batch_size"])
-        if settings["max_batches"]:
-            self.steps_per_epoch = min(self.steps_per_epoch, settings["max_batches"])
-        self.programs = build_programs(settings, settings["epochs"] * self.steps_per_epoch)
-        self.executor = paddle.static.Executor(place)
+    def __init__(self, settings, data, executor, team, say):
+        self.settings, self.data, self.executor, self.team, self.say = settings, data, executor, team, say
+        self.folder = folder_of(settings)
+        self.checkpoint_path = self.folder / "checkpoint.npz"
+        self.steps_per_epoch = min(-(-len(data.train_labels) // settings["batch_size"]),
+                                   settings["max_batches"] or sys.maxsize)
+        self.programs = build_programs(settings, settings["epochs"] * self.steps_per_epoch, team)
         paddle.seed(settings["seed"])
-        self.executor.run(self.programs.startup)
+        executor.run(self.programs.startup)
         self.progress = {"epoch": 0, "batch": 0, "history": {"points": [], "tests": []}, "window": [],
                          "seconds": 0.0, "finished": False}
         self.started = self.saved = time.monotonic()
 
-    @property
-    def checkpoint_path(self):
-        return self.folder / "checkpoint.npz"
-
     def save(self):
-        """Write the checkpoint, with the time spent so far."""
+        """Write the checkpoint, with the time spent so far; rank 0 does it for all workers."""
         now = time.monotonic()
         self.progress["seconds"] += now - self.started
         self.started = self.saved = now
-        arrays = checkpoint.take_state(self.programs.main)
-        checkpoint.write(self.checkpoint_path, Checkpoint(arrays, self.settings, self.progress))
-
-    def restore(self, saved):
-        """Go back to where a checkpoint was taken."""
-        checkpoint.put_state(self.programs.main, self.place, saved.arrays)
-        self.progress = saved.progress
+        if self.team.rank == 0:
+            arrays = checkpoint.take_state(self.programs.main)
+            checkpoint.write(self.checkpoint_path, Checkpoint(arrays, self.settings, self.progress))
 
 
-def train_step(run, epoch, batch, indices):
-    """Train on one batch; return its cost and accuracy.
+def train_step(run, epoch, batch, indices, asked_to_stop):
+    """Train on one batch, or on this worker's share of it; return the whole batch's cost, accuracy, and who stops.
 
-    Everything random in it follows from (seed, epoch, batch): see utils/batches.py.
+    Everything random in it follows from (seed, epoch, batch, rank): see utils/batches.py.
     """
-    seeds = np.random.SeedSequence([run.settings["seed"], epoch, batch])
+    team, programs = run.team, run.programs
+    seeds = np.random.SeedSequence([run.settings["seed"], epoch, batch, team.rank])
     rng = np.random.default_rng(seeds) if run.settings["recipe"] == "strong" else None
     paddle.seed(int(seeds.generate_state(1)[0]))  # dropout's
-    if run.programs.schedule is not None:
-        run.programs.schedule.step(epoch * run.steps_per_epoch + batch)
-    feed = batches.feed_of(run.data.train_images, run.data.train_labels, indices, rng)
-    cost, accuracy = run.executor.run(run.programs.main, feed=feed, fetch_list=[run.programs.loss, run.programs.accuracy])
-    return float(cost), float(accuracy)
+    if programs.schedule is not None:
+        programs.schedule.step(epoch * run.steps_per_epoch + batch)
+    mine, share = workers.share_of(indices, team.rank, team.world)
+    feed = batches.feed_of(run.data.train_images, run.data.train_labels, mine, rng)
+    if team.world > 1:
+        feed.update(share=np.float32([share]), stop=np.float32([asked_to_stop]))
+    figures = run.executor.run(programs.main, feed=feed, fetch_list=programs.figures)
+    cost, accuracy, *stop = (figure.item() for figure in figures)
+    return cost, accuracy, stop[0] > 0 if stop else asked_to_stop
 
 
 def train_one_epoch(run, epoch, interrupts):
@@ -163,9 +178,9 @@ def train_one_epoch(run, epoch, interrupts):
     plan = batches.batches_of(order, run.settings["batch_size"])[:run.steps_per_epoch]
     first = run.progress["batch"]
     total, done = sum(map(len, plan)), sum(map(len, plan[:first]))
-    with curves.Progress(total, done, f"Pass {epoch}", run.say) as progress:
+    with curves.Progress(total, done, f"Pass {epoch}", run.say, run.team.rank == 0) as progress:
         for batch in range(first, len(plan)):
-            cost, accuracy = train_step(run, epoch, batch, plan[batch])
+            cost, accuracy, stop = train_step(run, epoch, batch, plan[batch], interrupts.asked)
             if not math.isfinite(cost):
                 raise UserError(diverged(run, epoch, batch, cost))
             record(run.progress, epoch + (batch + 1) / len(plan), cost, accuracy)
@@ -173,16 +188,11 @@ def train_one_epoch(run, epoch, interrupts):
             if batch % LOG_EVERY == 0:
                 progress.line(curves.batch_line(epoch, batch, cost, accuracy))
             progress.advance(len(plan[batch]))
-            stop_if_asked(run, interrupts)
+            if stop:
+                run.save()
+                raise Interrupted(interrupts.signal)
             if time.monotonic() - run.saved > CHECKPOINT_SECONDS:
                 run.save()
-
-
-def stop_if_asked(run, interrupts):
-    """Save and leave the loop where Ctrl-C or SIGTERM has come."""
-    if interrupts.signal is not None:
-        run.save()
-        raise Interrupted(interrupts.signal)
 
 
 def record(progress, passes, cost, accuracy):
@@ -202,27 +212,30 @@ def diverged(run, epoch, batch, cost):
     return f"the cost became {cost} in pass {epoch}, batch {batch}, at learning rate {rate:g}: try a smaller one; {kept}"
 
 
-def evaluate(forward, images, labels):
-    """Mean cross entropy and accuracy over all pictures, each with the same weight.
+def evaluate(forward, images, labels, indices):
+    """Cross entropy and right answers, each summed over the pictures of `indices`: float64 [2].
 
     forward: a feed of n pictures -> probabilities [n, 10]; images: uint8 [N, 3, 32, 32]; labels: int64 [N].
     """
-    loss = right = 0.0
-    for indices in batches.batches_of(np.arange(len(labels)), TEST_BATCH):
-        feed = batches.feed_of(images, labels, indices)
+    sums = np.zeros(2)
+    for chosen in batches.batches_of(indices, TEST_BATCH):
+        feed = batches.feed_of(images, labels, chosen)
         probabilities = forward(feed)
-        loss -= np.log(np.maximum(np.take_along_axis(probabilities, feed["label"], 1), 1e-20)).sum()
-        right += (probabilities.argmax(1) == labels[indices]).sum()
-    return float(loss / len(labels)), float(right / len(labels))
+        likelihoods = np.take_along_axis(probabilities, feed["label"], axis=1)
+        sums += -np.log(np.maximum(likelihoods, 1e-20)).sum(), (probabilities.argmax(1) == labels[chosen]).sum()
+    return sums
 
 
-def test_pass(run, interrupts):
-    """Loss and accuracy of the network as it is now on the test pictures, by the test program."""
+def test_pass(run):
+    """Mean loss and accuracy over all test pictures, each with the same weight; the workers share the work."""
     def forward(feed):
-        stop_if_asked(run, interrupts)
         return run.executor.run(run.programs.test, feed=feed, fetch_list=[run.programs.probabilities])[0]
 
-    return evaluate(forward, run.data.test_images, run.data.test_labels)
+    count = len(run.data.test_labels)
+    run.team.average_statistics(run.programs.main)
+    mine = np.arange(count)[run.team.rank::run.team.world]
+    sums = evaluate(forward, run.data.test_images, run.data.test_labels, mine)
+    return run.team.add_up(sums) / count
 
 
 def export(run, epoch, loss, accuracy):
@@ -244,15 +257,16 @@ def train(run, interrupts):
     epochs = run.settings["epochs"]
     for epoch in range(run.progress["epoch"], epochs):
         train_one_epoch(run, epoch, interrupts)
-        loss, accuracy = test_pass(run, interrupts)
+        loss, accuracy = map(float, test_pass(run))
         run.say(curves.test_line(epoch, loss, accuracy))
         run.progress["history"]["tests"].append((epoch + 1, loss, accuracy))
         run.progress.update(epoch=epoch + 1, batch=0, finished=epoch + 1 == epochs)
-        export(run, epoch, loss, accuracy)
+        if run.team.rank == 0:
+            export(run, epoch, loss, accuracy)
         run.save()
-    seconds = run.progress["seconds"]
+        run.team.wait_for_rank_0()
     run.say(f"Done: test accuracy {run.progress['history']['tests'][-1][2]:.4f} on {run.data.name} after {epochs} "
-            f"{'pass' if epochs == 1 else 'passes'}, {curves.duration(seconds)}")
+            f"{'pass' if epochs == 1 else 'passes'}, {curves.duration(run.progress['seconds'])}")
     run.say(f"Model, checkpoint and curves are in {run.folder}; name a picture with: "
             f"{infer_command(run.settings)}")
 
@@ -279,55 +293,70 @@ def folder_of(settings):
     return Path(settings["model_dir"] or f"image_classification_{settings['model']}.inference.model")
 
 
-def complete(given, saved):
-    """All settings of a run: what was given, then what the checkpoint to resume has, then the defaults.
+def plan(given, resume):
+    """What this run is to be: (settings, the checkpoint it goes on from or None).
 
-    Errors: UserError where the command line and the checkpoint differ.
+    Settings are what was given, then what the checkpoint has, then the defaults. Errors: UserError where the
+    command line and the checkpoint differ, where a run that was cut short would be started over.
     """
-    if saved is None:
+    path = folder_of({**DEFAULTS, **given}) / "checkpoint.npz"
+    if not resume:
+        refuse_unfinished(path)
         settings = {**DEFAULTS, **given}
         if settings["seed"] is None:
             settings["seed"] = int(np.random.SeedSequence().generate_state(1)[0])
-        return settings
+        return settings, None
+    saved = checkpoint.read(path)
     differing = checkpoint.differences(saved.settings, {k: v for k, v in given.items() if k != "model_dir"})
     if differing:
         raise UserError(f"--resume: the checkpoint was made with other settings ({'; '.join(differing)}): leave them "
                         "away, or start anew in another --model-dir")
-    return {**DEFAULTS, **saved.settings, **given}
+    if saved.progress["finished"]:
+        raise UserError(f"the run in {path.parent} is finished: nothing to resume")
+    return {**DEFAULTS, **saved.settings, **given}, saved
 
 
 def refuse_unfinished(path):
     """Refuse to start over a run that was cut short."""
-    if not path.exists():
-        return
-    progress = checkpoint.read(path).progress
+    progress = checkpoint.read(path).progress if path.exists() else {"finished": True}
     if not progress["finished"]:
         raise UserError(f"{path.parent} holds an unfinished run (pass {progress['epoch']}, batch {progress['batch']}): "
                         f"go on with --resume, or remove {path} to start anew")
 
 
-def start(given, resume, say):
-    """Do what the command line asks for, in the order in which mistakes are cheapest to find."""
-    folder = folder_of({**DEFAULTS, **given})
-    with FolderLock(folder):
-        path = folder / "checkpoint.npz"
-        saved = checkpoint.read(path) if resume else refuse_unfinished(path)
-        settings = complete(given, saved)
-        if saved and saved.progress["finished"]:
-            raise UserError(f"the run in {folder} is finished: nothing to resume")
-        check_model(settings)
-        place, sentence = choose_place(settings["device"])
-        data = dataset.load(settings["dataset"], settings["data_file"], say)
-        settings["data"] = checkpoint.fingerprint(data.train_images, data.train_labels)
-        if saved and saved.settings["data"] != settings["data"]:
-            raise UserError("--resume: the pictures are not those that the checkpoint was made with")
-        run = Run(settings, data, place, folder, say)
-        say(head(run, sentence))
-        if saved:
-            run.restore(saved)
-            say(f"Resumed at pass {run.progress['epoch']}, batch {run.progress['batch']}")
-        with Interrupts() as interrupts:
-            train(run, interrupts)
+def start(settings, saved, place, sentence, say):
+    """Bring the workers together, load the pictures, and train from where `saved` stands or from the beginning."""
+    team = workers.from_environment()
+    executor = paddle.static.Executor(place)
+    team.connect(executor)
+    settings, progress = team.tell("plan", [settings, saved and saved.progress])
+    if team.world != settings["workers"]:
+        raise UserError(f"the checkpoint was made with {settings['workers']} workers, here are {team.world}")
+    data = load_data(settings, team, say if team.rank == 0 else lambda text: None)
+    run = Run(settings, data, executor, team, say if team.rank == 0 else lambda text: None)
+    if saved:
+        checkpoint.put_state(run.programs.main, place, saved.arrays)
+    team.copy_state(run.programs.main)
+    run.say(head(run, sentence))
+    if progress:
+        run.progress = progress
+        run.say(f"Resumed at pass {progress['epoch']}, batch {progress['batch']}")
+    with Interrupts() as interrupts:
+        train(run, interrupts)
+
+
+def load_data(settings, team, say):
+    """The pictures, the same for all workers: rank 0 finds or fetches them first, the others take them from there.
+
+    Errors: UserError where they are not those of the checkpoint, or of rank 0.
+    """
+    data = dataset.load(settings["dataset"], settings["data_file"], say) if team.rank == 0 else None
+    team.wait_for_rank_0()
+    data = data or dataset.load(settings["dataset"], settings["data_file"], say)
+    found = checkpoint.fingerprint(data.train_images, data.train_labels)
+    if settings.setdefault("data", team.tell("data", found)) != found:
+        raise UserError("the pictures are not those that this run began with: give the same --dataset and --data-file")
+    return data
 
 
 def check_model(settings):
@@ -349,7 +378,7 @@ def head(run, place):
             f"Data: {data.name}{note}, {len(data.train_labels):,} training and {len(data.test_labels):,} test pictures\n"
             f"Place: {place}; Paddle {paddle.__version__}; {engine.describe()}\n"
             f"Recipe {settings['recipe']}: {optimizer}, batch {settings['batch_size']}, "
-            f"{settings['epochs']} passes, seed {settings['seed']}")
+            f"{settings['epochs']} passes, seed {settings['seed']}; workers: {run.team.world}")
 
 
 def positive(kind):
@@ -383,6 +412,8 @@ def parse(arguments):
     add("--seed", type=int, help="the same seed, the same numbers (default: a new one each run)")
     add("--model-dir", help="where to save (default: image_classification_<model>.inference.model)")
     add("--max-batches", type=positive(int), help="end each pass after so many, for a quick look")
+    add("--workers", type=positive(int), help="processes that share each batch on a CPU (default: one a core, as long "
+        "as each has 32 pictures)")
     add("--resume", action="store_true", default=False, help="go on with the unfinished run in the model's folder")
     add("--plain", action="store_true", default=False, help="use Paddle as it comes, without the fast path")
     given = vars(parser.parse_args(arguments))
@@ -395,13 +426,34 @@ def main(arguments=None):
     given, resume = parse(arguments)
     paddle.enable_static()
     try:
-        start(given, resume, say=lambda text: print(text, flush=True))
+        return run_here_or_start_workers(given, resume)
     except UserError as error:
         print(f"train.py: error: {error}", file=sys.stderr)
         return 2
     except Interrupted as stop:
-        print("Stopped and saved; go on with: python train.py --resume", file=sys.stderr)
-        return 128 + stop.signal
+        if int(os.environ.get("PADDLE_TRAINER_ID", 0)) == 0:
+            print("Stopped and saved; go on with: python train.py --resume", file=sys.stderr)
+        return 128 + (stop.signal or signal.SIGINT)
+
+
+def run_here_or_start_workers(given, resume):
+    """Train in this process, or, on a CPU with several cores, in one process for each; returns the exit status."""
+    place, sentence = choose_place({**DEFAULTS, **given}["device"])
+    team = workers.from_environment()
+    if team.rank > 0:
+        launch.take_cores()
+        start(None, None, place, sentence, say=lambda text: None)
+        return 0
+    settings, saved = plan(given, resume)
+    check_model(settings)
+    if settings["workers"] is None or launch.is_worker():
+        on_cpu = isinstance(place, paddle.CPUPlace)
+        settings["workers"] = team.world if launch.is_worker() else launch.default_count(settings["batch_size"]) if on_cpu else 1
+    if settings["workers"] > 1 and not launch.is_worker():
+        return launch.start(settings["workers"])
+    launch.take_cores()
+    with FolderLock(folder_of(settings)):
+        start(settings, saved, place, sentence, say=lambda text: print(text, flush=True))
     return 0
 
 

@@ -28,9 +28,9 @@ def duration(seconds):
 class Progress:
     """A bar with pictures a second and time left on a terminal; log lines alone where there is none."""
 
-    def __init__(self, total, done, title, say):
+    def __init__(self, total, done, title, say, shown=True):
         self.bar, self.say = None, say
-        if sys.stderr.isatty():
+        if shown and sys.stderr.isatty():
             with contextlib.suppress(ImportError):
                 from tqdm import tqdm
                 self.bar = tqdm(total=total, initial=done, desc=title, unit=" pictures", leave=False, dynamic_ncols=True)

@@ -4,7 +4,7 @@ import signal
 
 
 class Interrupts:
-    """`with Interrupts() as interrupts:` then look at `interrupts.signal` (None, or the signal's number) each batch."""
+    """`with Interrupts() as interrupts:` then look at `interrupts.asked` each batch; `signal` is its number, or None."""
 
     def __init__(self):
         self.signal = None
@@ -18,6 +18,11 @@ class Interrupts:
     def __exit__(self, *_):
         for number, handler in self.before.items():
             signal.signal(number, handler)
+
+    @property
+    def asked(self):
+        """Whether a signal has come."""
+        return self.signal is not None
 
     def ask(self, number, _frame):
         """Remember the first signal; leave at the second. Files are whole at any moment (see files.py)."""
