@@ -1,0 +1,81 @@
+"""Models that the tests can tell right from wrong by hand, and a ResNet for carrying from one Paddle to another.
+
+`python tests/small_models.py FOLDER` exports that ResNet with this Paddle and writes its answers to
+FOLDER/expected.npz; the tests under another Paddle find both through the environment variable
+OTHER_VERSION_MODEL=FOLDER.
+"""
+import sys
+from pathlib import Path
+
+import numpy as np
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+    from utils import engine
+
+    engine.prepare()
+
+COLOURS = ["red", "green", "blue"]
+SHARPNESS = 4.0  # the colour model's weight: its probabilities are softmax(SHARPNESS * mean colour)
+
+
+def describe(**facts):
+    """A description as training writes it."""
+    return {"model": "colours", "depth": None, "dataset": "three colours", "classes": COLOURS, "epochs": 1,
+            "test_accuracy": 0.75, **facts}
+
+
+def colour_model(classes=3, sharpness=SHARPNESS):
+    """A fully connected layer on the picture's mean colour -> (executor, program, image, probabilities)."""
+    import paddle
+
+    paddle.enable_static()
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    weights = np.eye(3, classes, dtype=np.float32) * sharpness
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
+        logits = paddle.static.nn.fc(paddle.mean(image, axis=[2, 3]), classes, weight_attr=paddle.ParamAttr(
+            name="colour_weights", initializer=paddle.nn.initializer.Assign(weights)))
+        probabilities = paddle.nn.functional.softmax(logits)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    return executor, main, image, probabilities
+
+
+def resnet(depth, seed=1):
+    """A ResNet whose batch norm has seen some batches -> (executor, test program, image, probabilities)."""
+    import paddle
+
+    import models
+
+    paddle.enable_static()
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    main.random_seed = startup.random_seed = seed
+    with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
+        image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
+        probabilities, _ = models.build("resnet", image, depth=depth)
+        test = main.clone(for_test=True)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    rng = np.random.RandomState(seed)
+    for _ in range(20):
+        executor.run(main, feed={"pixel": rng.rand(8, 3, 32, 32).astype(np.float32)})
+    return executor, test, image, probabilities
+
+
+def export_resnet(folder):
+    """Write the ResNet-32 and its answers to four pictures into `folder`."""
+    import paddle
+
+    from utils import saved_model
+
+    executor, test, image, probabilities = resnet(32)
+    saved_model.save(folder, executor, test, image, probabilities,
+                     describe(model="resnet", depth=32, classes=list("abcdefghij")))
+    pixels = np.random.RandomState(2).rand(4, 3, 32, 32).astype(np.float32)
+    answers = executor.run(test, feed={"pixel": pixels}, fetch_list=[probabilities.name])[0]
+    np.savez(Path(folder) / "expected.npz", pixels=pixels, answers=answers, paddle=paddle.__version__)
+
+
+if __name__ == "__main__":
+    export_resnet(sys.argv[1])

@@ -1,0 +1,301 @@
+"""The saved model: the same numbers after loading, whole at every moment, and one line about each damage."""
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import small_models
+
+from utils import saved_model
+from utils.errors import UserError
+
+TESTS = Path(__file__).resolve().parent
+
+
+def save_colours(folder, **options):
+    """Save the colour model; `sharpness` tells two of them apart."""
+    saved_model.save(folder, *small_models.colour_model(**options), small_models.describe())
+
+
+def run(model, pixels):
+    """Probabilities of a loaded model."""
+    import paddle
+
+    with paddle.static.scope_guard(model.scope):
+        return model.executor.run(model.program, feed={"pixel": pixels}, fetch_list=model.fetch_targets)[0]
+
+
+def load(folder):
+    """Load on the CPU."""
+    import paddle
+
+    return saved_model.load(folder, paddle.CPUPlace())
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """A folder with a colour model; tests that change it take `copy`."""
+    import paddle
+
+    paddle.enable_static()
+    folder = tmp_path_factory.mktemp("saved") / "colours"
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        save_colours(folder)
+    return folder
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    """A copy of the saved colour model, to be damaged."""
+    return Path(shutil.copytree(saved, tmp_path / "model"))
+
+
+def describe_anew(folder, **changes):
+    """Change keys of description.json."""
+    description = json.loads((folder / "description.json").read_text())
+    (folder / "description.json").write_text(json.dumps({**description, **changes}))
+
+
+def test_a_loaded_model_gives_the_numbers_worked_out_by_hand(saved):
+    model = load(saved)
+    pixels = np.random.RandomState(0).rand(3, 3, 32, 32).astype(np.float32)
+    scores = np.exp(small_models.SHARPNESS * pixels.mean(axis=(2, 3)))
+    np.testing.assert_allclose(run(model, pixels), scores / scores.sum(axis=1, keepdims=True), rtol=1e-5)
+    assert model.feed_names == ["pixel"]
+
+
+def test_a_loaded_resnet_gives_the_test_programs_numbers(static_scope, tmp_path):
+    import paddle
+
+    executor, test, image, probabilities = small_models.resnet(8)
+    for operator in test.global_block().ops:
+        if operator.type in ("conv2d", "relu", "elementwise_add"):
+            operator._set_attr("use_mkldnn", True)
+    count = len(test.global_block().ops)
+    saved_model.save(tmp_path, executor, test, image, probabilities,
+                     small_models.describe(model="resnet", depth=8, classes=list("abcdefghij")))
+    assert len(test.global_block().ops) == count, "the program in training grew"
+    written = next(tmp_path.glob("*.pdmodel")).read_bytes()
+    for path in (TESTS.parent, sys.prefix):
+        assert str(path).encode() not in written
+    operators = paddle.static.deserialize_program(written).global_block().ops
+    marks = [op.desc.attr(name) for op in operators for name in ("use_mkldnn", "use_onednn") if op.desc.has_attr(name)]
+    assert marks and not any(marks)
+    pixels = np.random.RandomState(0).rand(4, 3, 32, 32).astype(np.float32)
+    expected = executor.run(test, feed={"pixel": pixels}, fetch_list=[probabilities.name])[0]
+    assert expected.std() > 0.01  # answers that differ, so that equal ones mean something
+    np.testing.assert_allclose(run(load(tmp_path), pixels), expected, atol=1e-6)
+
+
+def test_the_description_names_the_files_and_what_the_model_is(saved):
+    import paddle
+
+    description = json.loads((saved / "description.json").read_text())
+    assert description["input"]["shape"] == [None, 3, 32, 32] and description["input"]["name"] == "pixel"
+    assert description["paddle"] == paddle.__version__
+    assert description["classes"] == small_models.COLOURS and description["dataset"] == "three colours"
+    for entry in description["files"].values():
+        content = (saved / entry["name"]).read_bytes()
+        assert entry["bytes"] == len(content) and entry["sha256"] == hashlib.sha256(content).hexdigest()
+    assert len(list(saved.iterdir())) == 3
+
+
+def test_a_test_loss_that_is_no_number_is_kept_as_null(static_scope, tmp_path):
+    saved_model.save(tmp_path, *small_models.colour_model(),
+                     small_models.describe(test_accuracy=np.float32(0.5), test_loss=float("nan")))
+    text = (tmp_path / "description.json").read_text()
+    assert json.loads(text)["test_accuracy"] == 0.5 and json.loads(text)["test_loss"] is None
+    assert "NaN" not in text
+
+
+def test_saving_again_leaves_one_model_and_nothing_of_others(static_scope, tmp_path):
+    save_colours(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "mine.pdmodel").write_text("mine too")
+    (tmp_path / ".colours-00000000.pdiparams.abc.partial.pdiparams").write_text("left by a killed save")
+    save_colours(tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == names | {"notes.txt", "mine.pdmodel"}
+    save_colours(tmp_path, sharpness=2.0)
+    changed = {path.name for path in tmp_path.iterdir()}
+    assert len(changed) == 5 and changed & names == {"description.json"}
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3])
+def test_a_save_that_ends_before_any_of_its_renames_leaves_a_whole_model(copy, static_scope, monkeypatch, moment):
+    class Killed(BaseException):
+        """Stands for a process that ends."""
+
+    renames = []
+    replace = os.replace
+
+    def end_at_the_moment(source, target):
+        renames.append(target)
+        if len(renames) == moment:
+            raise Killed
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", end_at_the_moment)
+    with pytest.raises(Killed):
+        save_colours(copy, sharpness=2.0)
+    monkeypatch.undo()
+    red = np.zeros((1, 3, 32, 32), np.float32)
+    red[:, 0] = 1
+    np.testing.assert_allclose(run(load(copy), red)[0, 0], np.exp(4) / (np.exp(4) + 2), rtol=1e-5)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on file sizes")
+def test_a_full_disk_is_one_line_and_keeps_the_model_before(copy, static_scope):
+    import resource
+
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    size = next(copy.glob("*.pdiparams")).stat().st_size
+    executor, program, image, probabilities = small_models.colour_model(sharpness=2.0)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size - 8, limits[1]))  # takes no file whole
+    try:
+        with pytest.raises(UserError, match="cannot write"):
+            saved_model.save(copy, executor, program, image, probabilities, small_models.describe())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+SAVE_FOR_EVER = """
+import itertools, sys
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
+from utils import engine
+engine.prepare()
+import paddle, small_models
+from utils import saved_model
+models = []
+paddle.enable_static()
+for sharpness in (2.0, 8.0):
+    scope = paddle.static.Scope()
+    with paddle.static.scope_guard(scope):
+        models.append((scope, small_models.colour_model(sharpness=sharpness)))
+for scope, model in itertools.cycle(models):
+    with paddle.static.scope_guard(scope):
+        saved_model.save(sys.argv[2], *model, small_models.describe())
+    print("saved", flush=True)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not replace a file that is being read")
+def test_a_reader_beside_a_writer_and_after_its_kill_finds_whole_models(tmp_path):
+    writer = subprocess.Popen([sys.executable, "-W", "ignore", "-c", SAVE_FOR_EVER, TESTS.parent, tmp_path],
+                              stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    try:
+        assert writer.stdout.readline() == b"saved\n"
+        red = np.zeros((1, 3, 32, 32), np.float32)
+        red[:, 0] = 1
+        right = [np.exp(s) / (np.exp(s) + 2) for s in (2.0, 8.0)]
+        seen, end = set(), time.monotonic() + 3
+        while time.monotonic() < end:
+            answer = run(load(tmp_path), red)[0, 0]
+            seen.add(int(np.argmin(np.abs(np.array(right) - answer))))
+            assert min(abs(answer - r) for r in right) < 1e-5
+        assert seen == {0, 1}, "the writer did not write meanwhile"
+    finally:
+        writer.send_signal(signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+    assert min(abs(run(load(tmp_path), red)[0, 0] - r) for r in right) < 1e-5
+
+
+def cut_parameters(folder):
+    path = next(folder.glob("*.pdiparams"))
+    path.write_bytes(path.read_bytes()[:-5])
+
+
+def flip_a_bit(folder):
+    path = next(folder.glob("*.pdiparams"))
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def another_networks_parameters(folder, other):
+    """Parameters of another shape under names, sizes and hashes that all agree."""
+    parameters, described = next(other.glob("*.pdiparams")).read_bytes(), next(folder.glob("*.pdiparams"))
+    described.write_bytes(parameters)
+    files = json.loads((folder / "description.json").read_text())["files"]
+    files["parameters"].update(bytes=len(parameters), sha256=hashlib.sha256(parameters).hexdigest())
+    describe_anew(folder, files=files)
+
+
+def climbing_names(folder):
+    files = json.loads((folder / "description.json").read_text())["files"]
+    for part in files.values():
+        part["name"] = "../" + part["name"]
+    describe_anew(folder, files=files)
+
+
+DAMAGES = {
+    "parameters cut short": (cut_parameters, "bytes"),
+    "a bit flipped": (flip_a_bit, "content"),
+    "no parameters": (lambda f: next(f.glob("*.pdiparams")).unlink(), "No such file"),
+    "no program": (lambda f: next(f.glob("*.pdmodel")).unlink(), "No such file"),
+    "a folder in place of a file": (lambda f: (next(f.glob("*.pdmodel")).unlink(),
+                                               (f / next(f.glob("*.pdiparams")).with_suffix(".pdmodel").name).mkdir()),
+                                    "bytes"),
+    "JSON broken": (lambda f: (f / "description.json").write_text('{"format": 1,'), "not JSON"),
+    "JSON empty": (lambda f: (f / "description.json").write_text(""), "not JSON"),
+    "JSON deep": (lambda f: (f / "description.json").write_text("[" * 100_000), "not JSON"),
+    "JSON binary": (lambda f: (f / "description.json").write_bytes(b"\xff\xfe\x00"), "not JSON"),
+    "JSON of another kind": (lambda f: (f / "description.json").write_text("[1]"), "no description"),
+    "newer format": (lambda f: describe_anew(f, format=2), "format 2"),
+    "another input": (lambda f: describe_anew(f, input={"name": "pixel", "shape": [None, 3, 224, 224]}), "input"),
+    "no classes": (lambda f: describe_anew(f, classes=[]), "classes"),
+    "odd accuracy": (lambda f: describe_anew(f, test_accuracy="high"), "test_accuracy"),
+    "no files": (lambda f: describe_anew(f, files={}), "files"),
+    "names that climb out": (climbing_names, "files"),
+    "more classes than answers": (lambda f: describe_anew(f, classes=list("abcd")), "4 classes"),
+    "no description": (lambda f: (f / "description.json").unlink(), "no description.json"),
+    "no folder": (shutil.rmtree, "train.py"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_model_is_one_line_on_the_command_line(copy, capsys, damage):
+    import infer
+
+    hurt, word = DAMAGES[damage]
+    hurt(copy)
+    assert infer.main(["dog.png", "--model-dir", str(copy), "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1
+    assert printed.err.startswith("infer.py: error: ") and word in printed.err and str(copy) in printed.err
+
+
+def test_another_networks_parameters_are_one_line_on_the_command_line(copy, static_scope, tmp_path, capsys):
+    import infer
+
+    save_colours(tmp_path / "other", classes=5)
+    another_networks_parameters(copy, tmp_path / "other")
+    assert infer.main(["dog.png", "--model-dir", str(copy), "--device", "cpu"]) == 2
+    printed = capsys.readouterr()
+    assert printed.out == "" and printed.err.count("\n") == 1 and "cannot be used" in printed.err
+
+
+def test_a_model_of_another_paddle_gives_that_paddles_numbers():
+    folder = os.environ.get("OTHER_VERSION_MODEL")
+    if not folder:
+        pytest.skip("OTHER_VERSION_MODEL is not set: write a folder with python tests/small_models.py FOLDER "
+                    "under another Paddle and give its path")
+    import paddle
+
+    with np.load(Path(folder) / "expected.npz") as expected:
+        pixels, answers, version = expected["pixels"], expected["answers"], str(expected["paddle"])
+    assert version != paddle.__version__, "the folder was written by this very Paddle"
+    model = load(folder)
+    assert model.description["paddle"] == version
+    assert answers.std() > 0.01
+    np.testing.assert_allclose(run(model, pixels), answers, atol=1e-5)
