@@ -2,15 +2,19 @@
 
 Each function draws one figure and gives it back; its name is the file's name. The look is parts.py's.
 """
+import math
+import random
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE), str(HERE.parent)]
+sys.path.insert(0, str(HERE.parent))
 
-import parts  # noqa: E402
-from parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart, frame, grid, legend, plus,  # noqa: E402
-                   points, slab, write)
+from image import parts, pictures  # noqa: E402
+from image.parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart, frame, grid,  # noqa: E402
+                         legend, plus, points, slab, write)
+from utils import sketches  # noqa: E402
+from utils.cifar10 import CLASSES  # noqa: E402
 
 # ILSVRC's classification task: year, team, top-5 error in per cent, whether its features were learned.
 # 2010 to 2014 and the human's 5.1: Russakovsky et al. 2015, tables 5, 7 and section 6.4 (entries that trained on
@@ -21,6 +25,58 @@ ILSVRC = (
     (2015, "ResNet", 3.57, True), (2016, "Trimps-\nSoushen", 2.99, True), (2017, "SENet", 2.25, True),
 )
 HUMAN = 5.1
+
+# Six flowers of one family: name, colour and number of petals, their length and width (the head's radius is 1), their
+# colour near the middle, radius and colour of the middle.
+FLOWERS = (
+    ("daisy", "#fbfbf6", 30, 0.98, 0.15, "#e9edf0", 0.30, "#f2c230"),
+    ("chamomile", "#fdfdfb", 15, 0.86, 0.25, "#eef0ea", 0.40, "#e7b416"),
+    ("sunflower", "#f6bf26", 26, 1.05, 0.20, "#e59a17", 0.55, "#5d3a1e"),
+    ("corn marigold", "#f8d033", 18, 0.94, 0.27, "#f0b822", 0.34, "#eaa91c"),
+    ("aster", "#a890dc", 36, 1.00, 0.11, "#8b6fc9", 0.28, "#f0bb2c"),
+    ("coneflower", "#dd8fb5", 15, 1.02, 0.24, "#c66f9d", 0.42, "#a8501f"),
+)
+
+
+def finegrained():
+    """Figure 2: a fine-grained question, six flowers of one family."""
+    figure, axes = card(190)
+    size, gap = 118, 14.8
+    for place, (name, *look) in enumerate(FLOWERS):
+        x = 24 + place * (size + gap)
+        _flower(axes, x, 22, size, *look, chance=random.Random(name))
+        write(axes, x + size / 2, 164, name, size=13.5, bold=True)
+    return figure
+
+
+def _flower(axes, left, top, size, petal, count, length, width, inner, middle, color, chance):
+    """One flower from above on a lawn, in a square."""
+    tile = parts.rectangle(axes, left, top, size, size, "#5f8a4b", "none", order=1)
+    for _ in range(90):
+        x, y, lean = left + size * chance.random(), top + size * chance.random(), chance.uniform(-5, 5)
+        axes.plot([x, x + lean], [y, y - chance.uniform(6, 18)], linewidth=chance.uniform(0.8, 2.2), zorder=1.5, clip_path=tile,
+                  color=chance.choice(("#527c40", "#6c9a55", "#7fab62", "#48703a")), solid_capstyle="round")
+    center, reach = (left + size / 2, top + size / 2), size * 0.44
+    for ring, shade in ((0, inner), (1, petal)):
+        for number in range(count):
+            angle = (number + 0.5 * ring) * 2 * math.pi / count + chance.gauss(0, 0.04)
+            _petal(axes, center, angle, reach * length * chance.uniform(0.93, 1.03) * (1 - 0.08 * ring), reach * width, shade, inner)
+    axes.add_artist(parts.Circle(center, reach * middle, facecolor=color, edgecolor="none", zorder=3.5))
+    for _ in range(int(420 * middle)):
+        turn, far = chance.uniform(0, 2 * math.pi), reach * middle * chance.random() ** 0.5
+        dot = parts.mix(color, chance.uniform(-0.3, 0.3))
+        axes.add_artist(parts.Circle((center[0] + far * math.cos(turn), center[1] + far * math.sin(turn)), reach * 0.055,
+                                    facecolor=dot, edgecolor="none", zorder=4))
+
+
+def _petal(axes, center, angle, length, width, color, edge):
+    """A petal that starts at the center: narrow, widest at two thirds, with a round tip."""
+    along, across = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
+    outline = [(0, 0), (0.5, 0.5), (0.85, 0.62), (1.0, 0.0), (0.85, -0.62), (0.5, -0.5), (0, 0)]
+    curve = [(center[0] + length * a * along[0] + width * b * across[0], center[1] + length * a * along[1] + width * b * across[1])
+             for a, b in outline]
+    path = parts.Outline(curve, [parts.Outline.MOVETO] + [parts.Outline.CURVE4] * 6)
+    axes.add_artist(parts.PathPatch(path, facecolor=color, edgecolor=parts.mix(edge, -0.18), linewidth=0.5, zorder=3))
 
 
 def ilsvrc():
@@ -89,9 +145,6 @@ def _sliding_window(axes, left, top):
 
 def _small_network(axes, left, middle):
     """Picture, two rounds of convolution and pooling, a fully connected layer, softmax."""
-    from utils import sketches
-    from utils.cifar10 import CLASSES
-
     images, labels = sketches.draw(40, 5)
     dog = images[list(labels).index(CLASSES.index("dog"))].transpose(1, 2, 0)
     parts.photo(axes, dog, left, middle - 46, 92)
@@ -327,9 +380,6 @@ def _residual_chain(axes, left, top):
 
 def classes():
     """Figure 11: the ten classes, as sketches (pictures of CIFAR-10 are not the project's to hand on)."""
-    from utils import sketches
-    from utils.cifar10 import CLASSES
-
     figure, axes = card(594)
     images, labels = sketches.draw(300, 11)
     size, step, left = 50, 56, 128
@@ -383,7 +433,7 @@ def _training_flow(axes):
     write(axes, 491, 255, "each pass", size=12, color=QUIET, align="left")
 
 
-FIGURES = (ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow)
+FIGURES = (finegrained, ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow)
 
 
 def main(names):
@@ -395,6 +445,9 @@ def main(names):
     for name in names or known:
         parts.save(known[name](), HERE / f"{name}.png")
         print(f"image/{name}.png")
+    if not names:
+        for path in pictures.draw_all(HERE):
+            print(f"image/{path.name}")
 
 
 if __name__ == "__main__":

@@ -4,12 +4,12 @@ A card is measured in the pixels a reader sees: 830 wide, y downwards, drawn at 
 in the same pixels. The card has a light ground of its own, so that it reads on a light page and on a dark one.
 """
 import io
-from pathlib import Path
 
 import matplotlib
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, Polygon
+from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch, PathPatch, Polygon
 from matplotlib.path import Path as Outline
 from matplotlib.textpath import TextPath
 from PIL import Image
@@ -35,7 +35,8 @@ matplotlib.rcParams.update({"font.family": "DejaVu Sans", "mathtext.fontset": "d
 
 def card(height, width=WIDTH):
     """An empty card: (figure, axes), the axes in pixels with y downwards."""
-    figure = Figure(figsize=(width / 100, height / 100), dpi=200, facecolor=GROUND)
+    figure = Figure(figsize=(width / 100 + 1e-6, height / 100 + 1e-6), dpi=200, facecolor=GROUND)  # never a pixel less
+    FigureCanvasAgg(figure)
     axes = figure.add_axes([0, 0, 1, 1])
     axes.set_xlim(0, width)
     axes.set_ylim(height, 0)
@@ -69,7 +70,7 @@ def write(axes, x, y, text, size=13, color=INK, align="center", bold=False, rows
 def box(axes, x, y, width, height, text="", kind="plain", size=13, bold=False, dashed=False):
     """A rounded box with its upper left corner at (x, y) and text in its middle."""
     fill, edge = KINDS[kind]
-    axes.add_patch(FancyBboxPatch((x + 4, y + 4), width - 8, height - 8, boxstyle="round,pad=4,rounding_size=5",
+    axes.add_artist(FancyBboxPatch((x + 4, y + 4), width - 8, height - 8, boxstyle="round,pad=4,rounding_size=5",
                                   facecolor=fill, edgecolor=edge, linewidth=LINE,
                                   linestyle=(0, (4, 2.5)) if dashed else "-"))
     if text:
@@ -85,14 +86,14 @@ def slab(axes, x, y, width, height, depth, kind="data"):
              [(x + width, y), (x + width + shift, y - shift), (x + width + shift, y + height - shift),
               (x + width, y + height)])
     for corners, shade in zip(faces, (0.0, 0.45, -0.07)):
-        axes.add_patch(Polygon(corners, closed=True, facecolor=mix(fill, shade), edgecolor=edge, linewidth=LINE * 0.8,
+        axes.add_artist(Polygon(corners, closed=True, facecolor=mix(fill, shade), edgecolor=edge, linewidth=LINE * 0.8,
                                joinstyle="round"))
 
 
 def rectangle(axes, x, y, width, height, fill, edge, line=THIN, order=2):
-    """A plain rectangle."""
-    axes.add_patch(Polygon([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], closed=True,
-                           facecolor=fill, edgecolor=edge, linewidth=line, joinstyle="miter", zorder=order))
+    """A plain rectangle; gives back the patch."""
+    return axes.add_artist(Polygon([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], closed=True,
+                                  facecolor=fill, edgecolor=edge, linewidth=line, joinstyle="miter", zorder=order))
 
 
 def frame(axes, x, y, size, kind):
@@ -139,7 +140,7 @@ def arrow(axes, *corners, color=QUIET, dashed=False, width=LINE, head=True, bend
     steps.append(corners[-1])
     codes.append(Outline.LINETO)
     style = "-|>,head_length=4.2,head_width=2.3" if head else "-"
-    axes.add_patch(FancyArrowPatch(path=Outline(steps, codes), arrowstyle=style, edgecolor=color, linewidth=width,
+    axes.add_artist(FancyArrowPatch(path=Outline(steps, codes), arrowstyle=style, edgecolor=color, linewidth=width,
                                    mutation_scale=1.25, joinstyle="miter", capstyle="butt", shrinkA=0, shrinkB=0,
                                    facecolor=color if head else "none",
                                    linestyle=(0, (4, 2.5)) if dashed else "-"))
@@ -155,7 +156,7 @@ def _towards(here, there, distance):
 def plus(axes, x, y, radius=11, kind="join"):
     """The sign of an addition; a small one is a dot."""
     fill, edge = KINDS[kind]
-    axes.add_patch(Circle((x, y), radius, facecolor=fill, edgecolor=edge, linewidth=LINE, zorder=3))
+    axes.add_artist(Circle((x, y), radius, facecolor=fill, edgecolor=edge, linewidth=LINE, zorder=3))
     for across, down in ((radius * 0.5, 0), (0, radius * 0.5)) if radius > 5 else ():
         axes.plot([x - across, x + across], [y - down, y + down], color=edge, linewidth=LINE, zorder=4,
                   solid_capstyle="round")
@@ -169,10 +170,10 @@ def photo(axes, pixels, x, y, size, smooth=False, frame=True):
         rectangle(axes, x, y, size, size, "none", RULE, order=3)
 
 
-def save(figure, path):
-    """Write the figure as a small PNG with at most 256 colours, the same bytes each time."""
+def save(figure, target):
+    """Write the figure to a path or a file as a small PNG with at most 256 colours."""
     whole = io.BytesIO()
     figure.savefig(whole, format="png", metadata={"Software": None})
     whole.seek(0)
     picture = Image.open(whole).convert("RGB").quantize(256, dither=Image.Dither.NONE)
-    picture.save(Path(path), optimize=True)
+    picture.save(target, "png", optimize=True)

@@ -1,0 +1,107 @@
+"""The committed figures are what image/draw.py makes, and small enough for a page."""
+import functools
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.text import Text
+from PIL import Image
+
+from image import draw, parts
+
+ROOT = Path(__file__).resolve().parent.parent
+FOLDER = ROOT / "image"
+NAMES = [figure.__name__ for figure in draw.FIGURES]
+SQUARE, GREY_LEVELS = 40, 30  # matplotlib 3.11 against 3.9, letters a fraction of a pixel away: 24 at most
+
+
+@functools.lru_cache(maxsize=None)
+def drawn(name):
+    """The figure of this name, drawn now."""
+    return getattr(draw, name)()
+
+
+def difference(one, other):
+    """The largest difference of two pictures in grey levels, between means over squares of 40 pixels."""
+    small = (one.width // SQUARE, one.height // SQUARE)
+    one, other = (np.asarray(each.convert("RGB").resize(small, Image.Resampling.BOX), np.int16) for each in (one, other))
+    return np.abs(one - other).max()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_committed_figure_is_what_the_program_draws(name):
+    anew = io.BytesIO()
+    parts.save(drawn(name), anew)
+    with Image.open(FOLDER / f"{name}.png") as committed, Image.open(anew) as picture:
+        assert committed.size == picture.size
+        assert committed.width == 2 * parts.WIDTH
+        assert difference(committed, picture) < GREY_LEVELS
+
+
+def test_the_comparison_sees_that_one_box_is_missing():
+    with Image.open(FOLDER / "block.png") as committed:
+        changed = committed.convert("RGB")
+        x, y = 170, 160  # in the first convolution of the basic block
+        assert changed.getpixel((2 * x + 120, 2 * y)) != changed.getpixel((0, 0))
+        changed.paste(changed.getpixel((0, 0)), (2 * x - 152, 2 * y - 30, 2 * x + 152, 2 * y + 60))
+        assert difference(committed, changed) > GREY_LEVELS
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_figure_is_small_and_has_a_light_ground_of_its_own(name):
+    path = FOLDER / f"{name}.png"
+    assert path.stat().st_size < 150_000
+    with Image.open(path) as picture:
+        colors = picture.convert("RGBA")
+        corners = [colors.getpixel((x, y)) for x in (0, colors.width - 1) for y in (0, colors.height - 1)]
+    assert all(alpha == 255 and min(rgb) > 240 for *rgb, alpha in corners)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_text_lies_outside_its_card_or_on_other_text(name):
+    """Measured by matplotlib itself; an overlap below 3 pixels is none."""
+    figure = drawn(name)
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    words = [text for axes in figure.axes for text in axes.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    places = [(text.get_text(), text.get_window_extent(renderer)) for text in words]
+    card = figure.bbox
+    for text, place in places:
+        assert card.x0 <= place.x0 and place.x1 <= card.x1 and card.y0 <= place.y0 and place.y1 <= card.y1, text
+    for number, (text, place) in enumerate(places):
+        for other, there in places[number + 1:]:
+            across = min(place.x1, there.x1) - max(place.x0, there.x0)
+            down = min(place.y1, there.y1) - max(place.y0, there.y0)
+            assert across < 3 or down < 3, f"{text!r} lies on {other!r}"
+
+
+def test_top_5_errors_fall_and_the_page_gives_the_same_figures():
+    best = {}
+    for year, _, error, _ in draw.ILSVRC:
+        best[year] = min(error, best.get(year, 100))
+    assert list(best.values()) == sorted(best.values(), reverse=True)
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert f"{draw.HUMAN}%" in page and f"{best[2010]}" in page and f"{best[2017]}" in page
+
+
+def test_weights_named_in_the_figures_of_blocks_are_counted_right():
+    """Worked out from kernel size and channels alone."""
+    def weights(*convolutions):
+        return sum(kernel ** 2 * before * after for kernel, before, after in convolutions)
+
+    plain = weights((1, 192, 64), (3, 192, 128), (5, 192, 32))
+    reduced = weights((1, 192, 64), (1, 192, 96), (3, 96, 128), (1, 192, 16), (5, 16, 32), (1, 192, 32))
+    basic = weights((3, 64, 64), (3, 64, 64))
+    bottleneck = weights((1, 256, 64), (3, 64, 64), (1, 64, 256))
+    texts = [text.get_text() for figure in (drawn("inception"), drawn("block")) for text in figure.axes[0].texts]
+    for count in (plain, reduced, basic, bottleneck):
+        assert f"{count:,} weights" in texts
+
+
+def test_an_unknown_figure_is_one_line():
+    asked = subprocess.run([sys.executable, "image/draw.py", "nonsense"], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode != 0
+    assert asked.stderr.startswith("draw.py: error: ") and asked.stderr.count("\n") == 1
