@@ -152,8 +152,8 @@ class Run:
             checkpoint.write(self.checkpoint_path, Checkpoint(arrays, self.settings, self.progress))
 
 
-def train_step(run, epoch, batch, indices, asked_to_stop):
-    """Train on one batch, or on this worker's share of it; return the whole batch's cost, accuracy, and who stops.
+def train_step(run, epoch, batch, indices, interrupts):
+    """Train on one batch, or on this worker's share of it; return the whole batch's cost, accuracy, and whether to stop.
 
     Everything random in it follows from (seed, epoch, batch, rank): see utils/batches.py.
     """
@@ -166,10 +166,10 @@ def train_step(run, epoch, batch, indices, asked_to_stop):
     mine, share = workers.share_of(indices, team.rank, team.world)
     feed = batches.feed_of(run.data.train_images, run.data.train_labels, mine, rng)
     if team.world > 1:
-        feed.update(share=np.float32([share]), stop=np.float32([asked_to_stop]))
+        feed.update(share=np.float32([share]), stop=np.float32([interrupts.asked]))
     figures = run.executor.run(programs.main, feed=feed, fetch_list=programs.figures)
     cost, accuracy, *stop = (figure.item() for figure in figures)
-    return cost, accuracy, stop[0] > 0 if stop else asked_to_stop
+    return cost, accuracy, stop[0] > 0 if stop else interrupts.asked
 
 
 def train_one_epoch(run, epoch, interrupts):
@@ -180,7 +180,7 @@ def train_one_epoch(run, epoch, interrupts):
     total, done = sum(map(len, plan)), sum(map(len, plan[:first]))
     with curves.Progress(total, done, f"Pass {epoch}", run.say, run.team.rank == 0) as progress:
         for batch in range(first, len(plan)):
-            cost, accuracy, stop = train_step(run, epoch, batch, plan[batch], interrupts.asked)
+            cost, accuracy, stop = train_step(run, epoch, batch, plan[batch], interrupts)
             if not math.isfinite(cost):
                 raise UserError(diverged(run, epoch, batch, cost))
             record(run.progress, epoch + (batch + 1) / len(plan), cost, accuracy)

@@ -1,0 +1,97 @@
+"""A checkpoint holds what a run needs to go on, is read without trusting it, and fits only its own network."""
+import pickle
+
+import numpy as np
+import pytest
+
+from utils import checkpoint
+from utils.checkpoint import Checkpoint
+from utils.errors import UserError
+
+SAVED = Checkpoint({"w/0.b@x": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array([7])},
+                   {"seed": 1, "model": "resnet", "data_file": None}, {"epoch": 2, "batch": 5, "window": [[0.1, 0.2]]})
+
+
+def test_what_is_written_is_read(tmp_path):
+    checkpoint.write(tmp_path / "checkpoint.npz", SAVED)
+    read = checkpoint.read(tmp_path / "checkpoint.npz")
+    assert read.settings == SAVED.settings and read.progress == SAVED.progress
+    assert set(read.arrays) == set(SAVED.arrays)
+    for name, array in SAVED.arrays.items():
+        assert read.arrays[name].dtype == array.dtype and (read.arrays[name] == array).all()
+
+
+@pytest.mark.parametrize("keep", [0, 10, 400, 0.5, 0.99])
+def test_a_cut_file_is_one_line(tmp_path, keep):
+    path = tmp_path / "checkpoint.npz"
+    checkpoint.write(path, SAVED)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:int(keep if keep > 1 or keep == 0 else len(whole) * keep)])
+    with pytest.raises(UserError, match="damaged") as caught:
+        checkpoint.read(path)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_a_flipped_byte_is_noticed(tmp_path):
+    path = tmp_path / "checkpoint.npz"
+    checkpoint.write(path, SAVED)
+    content = bytearray(path.read_bytes())
+    position = content.find(np.arange(6, dtype=np.float32).tobytes())
+    content[position + 5] ^= 0x10
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.read(path)
+
+
+class Hostile:
+    """A pickle that leaves a file behind when it is loaded."""
+
+    def __init__(self, target):
+        self.target = target
+
+    def __reduce__(self):
+        return open, (str(self.target), "w")
+
+
+def test_a_hostile_checkpoint_runs_no_code(tmp_path):
+    path, target = tmp_path / "checkpoint.npz", tmp_path / "was-here"
+    np.savez(path, head=np.array([Hostile(target)], dtype=object))
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.read(path)
+    path.write_bytes(pickle.dumps(Hostile(target)))
+    with pytest.raises(UserError, match="damaged"):
+        checkpoint.read(path)
+    assert not target.exists()
+
+
+def test_no_checkpoint_is_one_line(tmp_path):
+    with pytest.raises(UserError, match="nothing to resume"):
+        checkpoint.read(tmp_path / "checkpoint.npz")
+
+
+def test_state_goes_out_and_in_and_fits_its_own_network_only(static_scope):
+    import paddle
+
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(main, startup):
+        x = paddle.static.data("x", [None, 4])
+        paddle.optimizer.Adam(0.1).minimize(paddle.mean(paddle.static.nn.fc(x, 3)))
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup)
+    before = checkpoint.take_state(main)
+    # by hand: weight and bias, two moments and two powers of beta each, and the learning rate
+    assert len(before) == 2 + 2 * 4 + 1
+    executor.run(main, feed={"x": np.ones((2, 4), np.float32)})
+    assert any((before[name] != array).any() for name, array in checkpoint.take_state(main).items())
+    checkpoint.put_state(main, paddle.CPUPlace(), before)
+    for name, array in checkpoint.take_state(main).items():
+        assert (array == before[name]).all()
+    for wrong in ({**before, "stranger": np.zeros(1)}, {k: v for k, v in before.items() if "moment" not in k},
+                  {k: np.repeat(v, 2) for k, v in before.items()}):
+        with pytest.raises(UserError, match="does not fit"):
+            checkpoint.put_state(main, paddle.CPUPlace(), wrong)
+
+
+def test_the_fingerprint_is_crc_32():
+    assert checkpoint.fingerprint(np.frombuffer(b"123456789", np.uint8)) == 0xCBF43926  # the standard's check value
+    assert checkpoint.fingerprint(np.frombuffer(b"1234", np.uint8), np.frombuffer(b"56789", np.uint8)) == 0xCBF43926

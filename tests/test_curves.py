@@ -1,0 +1,25 @@
+"""Log lines as the book has them, with the numbers in their places; the curves are a picture."""
+import numpy as np
+from PIL import Image
+
+from utils import curves
+
+
+def test_the_books_lines():
+    assert curves.batch_line(0, 100, 1.4837, 0.4609) == "Pass 0, Batch 100, Cost 1.48, Acc 0.46"
+    assert curves.test_line(0, 1.1, 0.6049) == "Test with Pass 0, Loss 1.10, Acc 0.60"
+
+
+def test_durations():
+    assert [curves.duration(s) for s in (0.4, 48.2, 720, 5399, 6720)] == ["0 s", "48 s", "12 min", "1 h 30 min",
+                                                                       "1 h 52 min"]
+
+
+def test_curves_show_both_lines(tmp_path):
+    history = {"points": [(x / 10, 2 - x / 20, x / 20) for x in range(1, 20)], "tests": [(1, 1.5, 0.5), (2, 1.2, 0.6)]}
+    curves.draw(tmp_path / "curves.png", history, "ResNet-8 on sketches")
+    pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).astype(int)
+    for colour in ((0x4c, 0x78, 0xa8), (0xe4, 0x57, 0x56)):
+        near = np.abs(pixels - colour).max(axis=2) < 12
+        half = pixels.shape[1] // 2
+        assert near[:, :half].sum() > 50 and near[:, half:].sum() > 50

@@ -1,0 +1,175 @@
+"""train.py from the command line's side: what it prints, leaves, refuses, and goes on with."""
+import json
+import os
+import re
+import signal
+
+import numpy as np
+import pytest
+
+import train
+from utils import checkpoint
+
+QUICK = ["--depth", "8", "--epochs", "2", "--batch-size", "64", "--max-batches", "3", "--workers", "1",
+         "--device", "cpu"]
+
+
+@pytest.fixture
+def run(static_scope, small_archive, tmp_path, capsys):
+    """Run train.py's main on the small archive; returns (status, printed, errors)."""
+    import paddle
+
+    def run_main(*extra, folder="model"):
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            status = train.main([*QUICK, "--data-file", str(small_archive), "--model-dir", str(tmp_path / folder),
+                                 *extra])
+        out = capsys.readouterr()
+        return status, out.out, out.err
+
+    return run_main
+
+
+def state(folder):
+    return checkpoint.read(folder / "checkpoint.npz")
+
+
+def assert_same_run(one, other):
+    """Bit for bit: weights, optimizer state, curves."""
+    assert set(one.arrays) == set(other.arrays)
+    for name, array in one.arrays.items():
+        assert np.array_equal(array, other.arrays[name]), name
+    assert one.progress["history"] == other.progress["history"]
+
+
+def test_the_log_and_the_files(run, tmp_path):
+    status, out, _ = run("--seed", "1")
+    assert status == 0
+    assert re.search(r"^ResNet-8, 78,154 trainable parameters$", out, re.M), out  # by hand, see below
+    assert re.search(r"^Data: CIFAR-10 \(archive MD5 .* is not the official one", out, re.M)
+    assert re.findall(r"^Pass (\d), Batch (\d), Cost \d+\.\d\d, Acc [01]\.\d\d$", out, re.M) == [("0", "0"), ("1", "0")]
+    assert re.findall(r"^Test with Pass (\d), Loss \d+\.\d\d, Acc [01]\.\d\d$", out, re.M) == ["0", "1"]
+    description = json.loads((tmp_path / "model" / "description.json").read_text())
+    assert (description["model"], description["depth"], description["epochs"]) == ("resnet", 8, 2)
+    assert description["dataset"] == "CIFAR-10" and 0 <= description["test_accuracy"] <= 1
+    assert description["classes"] == ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
+                                      "truck"]
+    assert (tmp_path / "model" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    # ResNet-8, n = 1: convolutions 432 + 2*2304 + (4608 + 9216 + 512) + (18432 + 36864 + 2048) = 76720, scales and
+    # shifts 2 * (16 + 2*16 + 3*32 + 3*64) = 672, biases of the second convolutions 112, classifier 650
+
+
+def test_a_seed_fixes_the_numbers(run, tmp_path):
+    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+        assert run("--seed", seed, folder=folder)[0] == 0
+    assert_same_run(state(tmp_path / "a"), state(tmp_path / "b"))
+    assert state(tmp_path / "a").progress["history"] != state(tmp_path / "c").progress["history"]
+
+
+@pytest.mark.parametrize("model", ["resnet", "vgg"])
+def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tmp_path, monkeypatch, model):
+    """SIGINT after some batches, --resume, twice; dropout's masks (VGG) and Adam's state included."""
+    extra = ["--seed", "1", "--recipe", "strong"]
+    if model == "vgg":
+        monkeypatch.setattr("test_train.QUICK", ["--model", "vgg", "--epochs", "1", "--batch-size", "8",
+                                                 "--max-batches", "3", "--workers", "1", "--device", "cpu"])
+    assert run(*extra, folder="whole")[0] == 0
+
+    step = train.train_step
+    cuts = [2, 1]
+
+    def step_with_ctrl_c(*arguments):
+        if cuts:
+            cuts[0] -= 1
+            if cuts[0] == 0:
+                cuts.pop(0)
+                os.kill(os.getpid(), signal.SIGINT)
+        return step(*arguments)
+
+    monkeypatch.setattr(train, "train_step", step_with_ctrl_c)
+    status, _, err = run(*extra, folder="cut")
+    assert status == 130 and "--resume" in err
+    status, out, _ = run("--resume", folder="cut")
+    assert status == 130 and "Resumed at pass 0, batch 2" in out
+    assert run("--resume", folder="cut")[0] == 0
+    assert_same_run(state(tmp_path / "whole"), state(tmp_path / "cut"))
+
+
+def test_an_unfinished_run_is_not_started_over(run, tmp_path, monkeypatch):
+    def stop(*_):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return 1.0, 0.1, True
+
+    monkeypatch.setattr(train, "train_step", stop)
+    assert run("--seed", "1")[0] == 143
+    before = (tmp_path / "model" / "checkpoint.npz").read_bytes()
+    status, _, err = run("--seed", "1")
+    assert status == 2 and "unfinished run (pass 0, batch 1)" in err and "--resume" in err
+    status, _, err = run("--seed", "2", "--learning-rate", "0.1", "--resume")
+    assert status == 2 and "seed 1 -> 2" in err and "learning_rate None -> 0.1" in err
+    assert (tmp_path / "model" / "checkpoint.npz").read_bytes() == before
+
+
+def test_a_cost_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(run, tmp_path, monkeypatch):
+    assert run("--seed", "1")[0] == 0
+    good = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir() if path.name[0] != "."}
+    monkeypatch.setattr(train, "train_step", lambda *_: (float("nan"), 0.1, False))
+    status, _, err = run("--seed", "1")
+    assert status == 2 and len(err.splitlines()) == 1
+    assert "nan in pass 0, batch 0, at learning rate 0.001" in err and "checkpoint.npz" in err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir() if path.name[0] != "."} == good
+
+
+@pytest.mark.parametrize("arguments, said", [
+    (["--depth", "21"], "20"),
+    (["--device", "gpu"], "--device gpu"),
+    (["--data-file", "nowhere.tar.gz"], "nowhere.tar.gz"),
+    (["--resume"], "nothing to resume"),
+    (["--model", "vgg", "--depth", "20"], "depth"),
+])
+def test_a_mistake_is_one_line_and_status_2(run, arguments, said):
+    status, _, err = run(*arguments)
+    assert status == 2 and len(err.splitlines()) == 1
+    assert err.startswith("train.py: error: ") and said in err
+
+
+@pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--batch-size", "-1"], ["--learning-rate", "nan"],
+                                       ["--model", "lenet"], ["--dataset", "mnist"]])
+def test_values_that_cannot_be_are_refused_by_name(run, arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        run(*arguments)
+    assert stop.value.code == 2 and arguments[0] in capsys.readouterr().err
+
+
+def test_every_test_picture_weighs_the_same(monkeypatch):
+    """Batches of 4, 4 and 2; probabilities by hand: half the right class's for odd pictures, a quarter for even."""
+    monkeypatch.setattr(train, "TEST_BATCH", 4)
+    labels = np.arange(10)
+
+    def forward(feed):
+        rows = np.full((len(feed["label"]), 10), 0.01, np.float32)
+        for row, label in zip(rows, feed["label"][:, 0]):
+            row[label] = 0.5 if label % 2 else 0.25
+            row[(label + 1) % 10] = 0.4
+        return rows
+
+    loss, right = train.evaluate(forward, np.zeros((10, 3, 32, 32), np.uint8), labels, np.arange(10))
+    assert right == 5
+    assert loss == pytest.approx(5 * np.log(2) + 5 * np.log(4), rel=1e-6)
+
+
+def test_real_pictures_are_learnt_from_the_command_line_to_a_name(static_scope, cifar10_archive, tmp_path, capsys):
+    """One end-to-end run on real CIFAR-10: the cost falls well below its start, and the model reads back."""
+    import infer
+
+    folder = tmp_path / "model"
+    status = train.main(["--data-file", str(cifar10_archive), "--model-dir", str(folder), "--depth", "8",
+                         "--max-batches", "30", "--epochs", "2", "--seed", "1", "--workers", "1", "--device", "cpu"])
+    assert status == 0
+    points = state(folder).progress["history"]["points"]
+    assert points[-1][1] < 0.9 * points[0][1]
+    description = json.loads((folder / "description.json").read_text())
+    assert description["test_accuracy"] > 0.2  # chance is 0.1
+    capsys.readouterr()
+    assert infer.main(["--model-dir", str(folder), "--device", "cpu", "dog.png"]) == 0
+    named = re.match(r"infer results: (\w+)", capsys.readouterr().out)
+    assert named.group(1) in description["classes"]
