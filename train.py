@@ -79,12 +79,12 @@ def optimizer_program(recipe, learning_rate, steps):
 
     book: Adam at a constant rate, 0.001 where none is given.
     strong: Adam with decoupled weight decay on the weights of convolutions and fully connected layers, the rate
-    rising to `learning_rate` (0.01 where none is given) over the first 3 tenths of `steps` and falling to almost 0.
+    rising to `learning_rate` (0.005 where none is given) over the first 3 tenths of `steps` and falling to almost 0.
     Source: Smith and Topin 2017 (one cycle); Loshchilov and Hutter 2017 (decoupled decay).
     """
     if recipe == "book":
         return paddle.optimizer.Adam(learning_rate=learning_rate or 0.001), None
-    schedule = paddle.optimizer.lr.OneCycleLR(max_learning_rate=learning_rate or 0.01, total_steps=max(steps, 2))
+    schedule = paddle.optimizer.lr.OneCycleLR(max_learning_rate=learning_rate or 0.005, total_steps=max(steps, 2))
     optimizer = paddle.optimizer.AdamW(
         learning_rate=schedule, weight_decay=WEIGHT_DECAY,
         apply_decay_param_fun=lambda name: name.startswith(("conv2d", "fc")) and ".w_" in name)
@@ -402,7 +402,7 @@ def parse(arguments):
     add("--depth", type=int, help="layers of a ResNet: 6n+2 (default: 32)")
     add("--epochs", type=positive(int), help="passes over the training pictures (default: 2)")
     add("--batch-size", type=positive(int), help="pictures a step (default: 128)")
-    add("--learning-rate", type=positive(float), help="default: 0.001; the peak, 0.01, with --recipe strong")
+    add("--learning-rate", type=positive(float), help="default: 0.001; the peak, 0.005, with --recipe strong")
     add("--recipe", choices=("book", "strong"), help="book: Adam, as in the chapter (default); strong: AdamW, one "
         "cycle, crop and flip, for a better model")
     add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, or drawings where it cannot be had "
