@@ -1,8 +1,8 @@
 """Start the workers of one training run on this machine, and end them together.
 
-`python -m paddle.distributed.launch` does this too, and is the way to several machines. On one machine this is
-better to watch: rank 0 keeps the terminal (the launcher sends its lines through files under ./log, up to 2 s
-late, where no progress bar lives), Ctrl-C ends with the status of a single process, and a worker's end is said
+`python -m paddle.distributed.launch` does this too, and is the way to several machines. On one machine this
+is better to watch: rank 0 keeps the terminal (the launcher sends its lines through files under ./log, up to
+2 s late, where no progress bar lives), Ctrl-C ends with a single process's status, and a worker's end is said
 in one line. Nothing here imports Paddle: the watching process stays small.
 """
 import contextlib
@@ -42,7 +42,8 @@ def default_count(batch_size):
 
 def cores_of(place, places, cores):
     """The cores of one of `places` workers on this machine: equal runs of neighbours, at least one each."""
-    return cores[len(cores) * place // places:len(cores) * (place + 1) // places] or [cores[place % len(cores)]]
+    first, end = len(cores) * place // places, len(cores) * (place + 1) // places
+    return cores[first:end] or [cores[place % len(cores)]]
 
 
 def take_cores():
@@ -53,7 +54,7 @@ def take_cores():
 
 
 def start(count):
-    """Run this program's own command line again as `count` workers; returns the exit status when all have ended.
+    """Run this program's own command line again as `count` workers; returns the run's exit status.
 
     Signals go on to the workers. When one fails the others are ended within seconds. Rank 0 has the terminal;
     what another worker says is kept, and shown if that worker is the first to fail.
@@ -128,7 +129,7 @@ def report(rank, worker, note):
 
 
 def end_with_parent():
-    """In a worker, before it becomes Python: have the kernel end it (SIGTERM) if the watching process is killed."""
+    """In a worker, before it becomes Python: have the kernel end it (SIGTERM) when the watcher is killed."""
     LIBC.prctl(1, int(signal.SIGTERM))  # 1: PR_SET_PDEATHSIG
 
 

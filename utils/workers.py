@@ -17,14 +17,14 @@ from paddle.base import core
 
 from utils.errors import UserError
 
-PATIENCE = 3600  # seconds to wait for workers that read, fetch or save; a sum waits 30 s, gloo's own limit
+PATIENCE = 3600  # seconds to wait for workers that read, fetch or save; in a sum gloo's own limit holds, 30 s
 
 
 def share_of(batch, rank, world):
     """The part of a batch that one worker trains on, and its weight: (indices, fraction of the whole batch).
 
-    All parts together are the batch, each index once. A worker for which nothing is left (a last batch smaller
-    than `world`) takes the first index with weight 0, because the sum needs everybody.
+    All parts together are the batch, each index once. A worker for which nothing is left (in a last batch of
+    less than `world`) takes the first index with weight 0, because the sum needs everybody.
     """
     part = batch[len(batch) * rank // world:len(batch) * (rank + 1) // world]
     return (part, len(part) / len(batch)) if len(part) else (batch[:1], 0.0)
@@ -33,8 +33,8 @@ def share_of(batch, rank, world):
 def all_reduce(x):
     """The sum of x over all workers, as an operator in the program that is being built.
 
-    The operator is set by hand because `paddle.distributed.all_reduce` fails in the static programs of 3.3 (it
-    names the operator after an object) and takes an older operator in 2.6, one that only 2.6 has.
+    The operator is set by hand, as Paddle's own passes do: `paddle.distributed.all_reduce` fails in a static
+    program of 3.3 (it names the operator after an object), and in 2.6 takes an older operator that 3.3 lacks.
     """
     block = paddle.static.default_main_program().current_block()
     total = block.create_var(shape=x.shape, dtype=x.dtype)
@@ -49,7 +49,7 @@ class Workers:
     With a world of 1 each sum is the number itself, and nothing is connected.
     """
 
-    def __init__(self, rank=0, world=1, meeting_point=None):
+    def __init__(self, rank=0, world=1, meeting_point=None):  # meeting_point: (host, port) of rank 0
         self.rank, self.world, self.meeting_point = rank, world, meeting_point
         self.executor = self.store = self.sum = None
         self.meetings = 0
@@ -57,7 +57,7 @@ class Workers:
     def connect(self, executor):
         """Wait for all workers and join them; call it before any program with sums runs.
 
-        meeting_point is (host, port) of rank 0. Errors: UserError where the port is taken or workers stay away.
+        Errors: UserError where the port of the meeting point is taken, or workers stay away.
         """
         self.executor = executor
         if self.world == 1:
@@ -109,7 +109,7 @@ class Workers:
         return sums.reshape(numbers.shape)
 
     def copy_state(self, program, scope=None):
-        """Give every worker rank 0's weights and optimizer state: all persistable variables of the program."""
+        """Give every worker rank 0's weights and optimizer state: the program's persistable variables."""
         scope = scope or paddle.static.global_scope()
         names = [v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch")]
         for name in sorted(names):
@@ -120,7 +120,7 @@ class Workers:
                 variable.get_tensor().set(total.astype(array.dtype), self.executor.place)
 
     def average_statistics(self, program, scope=None):
-        """Average batch normalization's running means and variances over the workers, before testing or saving.
+        """Average batch normalization's running means and variances over the workers, before tests and saves.
 
         Within a step each worker normalizes with its own share's statistics, as is usual, so the running ones
         differ between workers, and nothing else does.
@@ -149,7 +149,10 @@ class Workers:
             return json.loads(self.store.get(f"tell {name}"))
 
     def wait_for_rank_0(self):
-        """Hold the other workers here until rank 0 comes, however long it was busy alone (saving, drawing)."""
+        """Hold the other workers here until rank 0 comes, however long it was busy alone (saving, drawing).
+
+        A sum waits for the slowest worker 30 s at most: this stands after whatever rank 0 does alone.
+        """
         self.meetings += 1
         if self.world > 1:
             with self.together():
@@ -163,7 +166,7 @@ class Workers:
         end = time.monotonic() + PATIENCE
         while self.store.add(name, 0) < count:
             if time.monotonic() > end:
-                raise UserError(f"worker {self.rank} of {self.world} waited {PATIENCE} s for the others in vain")
+                raise UserError(f"worker {self.rank} of {self.world} waited {PATIENCE} s for others: ending")
             time.sleep(0.02)
 
     @contextlib.contextmanager
@@ -175,25 +178,25 @@ class Workers:
             text = str(error)
             if self.world == 1 or not any(sign in text for sign in ("std::exception", "TCP", "NCCL", "gloo")):
                 raise
-            raise UserError(f"worker {self.rank} of {self.world} lost the others: one of them has ended, or did "
-                            "not answer for 30 s; its own message says why") from error
+            raise UserError(f"worker {self.rank} of {self.world} lost the others: one has ended (its own "
+                            "message says why), or did not answer for 30 s") from error
 
 
 def from_environment(environment=None):
     """The Workers that the launcher's environment variables tell of; a world of 1 where there are none.
 
-    Source: `paddle.distributed.launch` of 2.6 and 3.3 (PADDLE_TRAINER_ID, PADDLE_TRAINERS_NUM, PADDLE_MASTER, and
-    PADDLE_TRAINER_ENDPOINTS, whose first entry is rank 0's, where 2.6 gives no PADDLE_MASTER).
+    Source: `paddle.distributed.launch` of 2.6 and 3.3 (PADDLE_TRAINER_ID, PADDLE_TRAINERS_NUM, PADDLE_MASTER;
+    where 2.6 gives no PADDLE_MASTER, the first of PADDLE_TRAINER_ENDPOINTS, which is rank 0's).
     """
     environment = os.environ if environment is None else environment
     world = int(environment.get("PADDLE_TRAINERS_NUM", 1))
     if world == 1:
         return Workers()
-    address = environment.get("PADDLE_MASTER") or environment.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
-    host, _, port = address.rpartition(":")
+    endpoints = environment.get("PADDLE_TRAINER_ENDPOINTS", "")
+    host, _, port = (environment.get("PADDLE_MASTER") or endpoints.split(",")[0]).rpartition(":")
     if not host or not port.isdigit():
-        raise UserError("PADDLE_TRAINERS_NUM is set but neither PADDLE_MASTER nor PADDLE_TRAINER_ENDPOINTS says "
-                        "where rank 0 listens: start with python -m paddle.distributed.launch, or unset it")
+        raise UserError("PADDLE_TRAINERS_NUM is set, but neither PADDLE_MASTER nor PADDLE_TRAINER_ENDPOINTS "
+                        "says where rank 0 is: unset it, or start with python -m paddle.distributed.launch")
     return Workers(int(environment["PADDLE_TRAINER_ID"]), world, (host, int(port)))
 
 
@@ -204,7 +207,7 @@ def check_free(port):
         try:
             probe.bind(("", port))
         except OSError as error:
-            raise UserError(f"port {port}, where the workers were to meet, cannot be used ({error.strerror}): "
+            raise UserError(f"port {port}, where the workers were to meet, cannot be had ({error.strerror}): "
                             "start again, or end the program that holds it") from error
 
 
@@ -225,7 +228,7 @@ def wait_for_listener(host, port, patience):
 def interface_towards(host, port):
     """Name of the network interface that leads to a host, such as "eth0"; "" where it cannot be told.
 
-    Left alone gloo takes the address of this machine's own name, often 127.0.1.1, which no other machine reaches.
+    Left alone gloo takes the address of this machine's own name, often 127.0.1.1, which nobody else reaches.
     """
     import fcntl
 

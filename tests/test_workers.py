@@ -1,0 +1,286 @@
+"""Several workers against one: real processes, started by utils/launch.py and by Paddle's own launcher."""
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils import launch, workers
+from utils.errors import UserError
+
+PROGRAM = str(Path(__file__).parent / "rank_program.py")
+LAUNCHER = ["-m", "paddle.distributed.launch", "--log_level", "WARNING", "--log_dir"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_launcher_around():
+    """Tests that are themselves started by a launcher would be its workers."""
+    assert "PADDLE_TRAINERS_NUM" not in os.environ
+
+
+def begin(folder, *options, before=(), **more):
+    """Start rank_program.py in a folder of its own."""
+    folder.mkdir(exist_ok=True)
+    return subprocess.Popen([sys.executable, *before, PROGRAM, str(folder), *options], cwd=folder, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, **more)
+
+
+def finish(process, status=0, seconds=180):
+    """Wait for a process; returns (standard output, standard error)."""
+    try:
+        out, err = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    assert process.returncode == status, out + err
+    return out, err
+
+
+def results(folder, rank):
+    with np.load(folder / f"{rank}.npz") as arrays:
+        return {name: arrays[name] for name in arrays.files}
+
+
+def same(first, second, shelf):
+    """Names of a shelf's variables that two workers hold the same to the bit, and of the others."""
+    names = [name for name in first if name.startswith(shelf)]
+    equal = {name.split()[1] for name in names if first[name].tobytes() == second[name].tobytes()}
+    return equal, {name.split()[1] for name in names} - equal
+
+
+@pytest.fixture(scope="module")
+def alone_and_two(tmp_path_factory):
+    """641 pictures in batches of 128, so that the last batch is one picture, by one worker and by two."""
+    folder = tmp_path_factory.mktemp("alone-and-two")
+    alone, two = begin(folder / "alone"), begin(folder / "two", "workers=2")
+    out, _ = finish(two)
+    finish(alone)
+    return results(folder / "alone", 0), results(folder / "two", 0), results(folder / "two", 1), out
+
+
+def test_two_workers_hold_the_same_weights_to_the_bit(alone_and_two):
+    _, rank_0, rank_1, _ = alone_and_two
+    equal, differing = same(rank_0, rank_1, "after")
+    assert not differing and len(equal) == 4 + 4 * 4 + 1  # weights, Adam's four variables each, learning rate
+    assert (rank_0["after fc_0.w_0"] != rank_0["drawn fc_0.w_0"]).any()
+
+
+def test_two_halves_train_like_one_whole(alone_and_two):
+    alone, rank_0, _, _ = alone_and_two
+    assert len(alone["costs"]) == 6 and np.ptp(alone["costs"]) > 0.01
+    np.testing.assert_allclose(rank_0["costs"], alone["costs"], rtol=0, atol=1e-5)
+    np.testing.assert_allclose(rank_0["after fc_0.w_0"], alone["after fc_0.w_0"], rtol=0, atol=1e-5)
+
+
+def test_each_picture_is_seen_once(alone_and_two):
+    _, rank_0, rank_1, _ = alone_and_two
+    assert sorted([*rank_0["seen"], *rank_1["seen"]]) == list(range(641))
+    assert {len(rank_0["seen"]), len(rank_1["seen"])} == {320, 321}  # one was idle in the last step
+
+
+def test_only_rank_0_speaks_and_is_heard(alone_and_two):
+    _, rank_0, rank_1, out = alone_and_two
+    assert re.findall(r"worker (\d) step", out) == ["0"] * 6
+    assert rank_0["told"] == rank_1["told"] == "[3, 'three']"
+    for worker in (rank_0, rank_1):
+        np.testing.assert_array_equal(worker["total"], [[0.1 + 1.1, 2.0 * 10 ** 9]])
+
+
+def test_workers_stand_on_cores_of_their_own(alone_and_two):
+    _, rank_0, rank_1, _ = alone_and_two
+    cores = launch.usable_cores()
+    shared = set(rank_0["cores"]) & set(rank_1["cores"])
+    assert shared == (set() if len(cores) > 1 else set(cores))
+
+
+def test_paddles_launcher_starts_them_too(tmp_path):
+    """And: weights copied from rank 0, batch normalization's running statistics averaged."""
+    finish(begin(tmp_path / "out", "norm=1", "seeds=1", "count=130",
+                 before=[*LAUNCHER, str(tmp_path / "log"), "--nproc_per_node", "2"]))
+    rank_0, rank_1 = results(tmp_path / "out", 0), results(tmp_path / "out", 1)
+    assert {"fc_0.w_0", "fc_1.w_0"} <= same(rank_0, rank_1, "drawn")[1]  # different weights at first
+    statistics = {"batch_norm_0.w_1", "batch_norm_0.w_2"}
+    assert same(rank_0, rank_1, "before")[1] == statistics
+    assert same(rank_0, rank_1, "after")[1] == set()
+    for name in statistics:
+        mean = (rank_0[f"before {name}"] + rank_1[f"before {name}"]) / 2
+        np.testing.assert_allclose(rank_0[f"after {name}"], mean, rtol=1e-6)
+
+
+def test_a_killed_worker_ends_the_run(tmp_path):
+    process = begin(tmp_path, "workers=2", "kill=1")
+    for line in process.stdout:
+        if line.startswith("worker 0 step 1"):
+            break
+    began = time.monotonic()
+    _, err = finish(process, 128 + signal.SIGKILL)
+    assert time.monotonic() - began < 8
+    assert "worker 1 failed (ended by signal 9, SIGKILL), so the run ends" in err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_stops_all_after_the_same_step(tmp_path):
+    process = begin(tmp_path, "workers=2", "slow=0.2", "count=20000")
+    for line in process.stdout:
+        if line.startswith("worker 0 step 1"):
+            break
+    process.send_signal(signal.SIGINT)
+    finish(process, 130)
+    stops = sorted(path.name.split("-") for path in tmp_path.glob("stopped-*"))
+    assert [stop[1] for stop in stops] == ["0", "1"] and stops[0][3] == stops[1][3]
+
+
+def test_a_port_in_use_is_said(tmp_path):
+    with socket.socket() as other:
+        other.bind(("", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        ours = {"PADDLE_TRAINER_ID": "0", "PADDLE_TRAINERS_NUM": "2", "PADDLE_MASTER": f"127.0.0.1:{port}"}
+        _, err = finish(begin(tmp_path, env={**os.environ, **ours}), 2)
+    assert f"port {port}" in err and "Address already in use" in err and "Traceback" not in err
+
+
+@pytest.fixture
+def two_machines():
+    """Two network namespaces joined by a cable, as commands that run a program there: ([...], [...])."""
+    if not shutil.which("ip") or os.geteuid() != 0:
+        pytest.skip("two machines are made of network namespaces, which needs `ip` (iproute2) and root")
+    names = [f"chapter{os.getpid()}{side}" for side in "ab"]
+    made = subprocess.run(["ip", "netns", "add", names[0]], capture_output=True, text=True)
+    if made.returncode:
+        pytest.skip(f"no network namespaces here: {made.stderr.strip()}")
+
+    def ip(*arguments):
+        subprocess.run(["ip", *arguments], check=True)
+
+    try:
+        ip("netns", "add", names[1])
+        ip("link", "add", "wire", "netns", names[0], "type", "veth", "peer", "wire", "netns", names[1])
+        for number, name in enumerate(names, 1):
+            ip("-n", name, "address", "add", f"10.211.5.{number}/24", "dev", "wire")
+            ip("-n", name, "link", "set", "wire", "up")
+            ip("-n", name, "link", "set", "lo", "up")
+        yield [["ip", "netns", "exec", name] for name in names]
+    finally:
+        for name in names:
+            subprocess.run(["ip", "netns", "delete", name], capture_output=True)
+
+
+def begin_on(machine, number, folder, *options):
+    """Start Paddle's launcher with one worker on machine 0 or 1."""
+    folder.mkdir()
+    command = [*machine, sys.executable, *LAUNCHER, str(folder / "log"), "--nproc_per_node", "1",
+               "--nnodes", "2", "--rank", str(number), "--host", f"10.211.5.{number + 1}",
+               "--master", "10.211.5.1:6170"]
+    return subprocess.Popen([*command, PROGRAM, str(folder), *options], cwd=folder, text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_two_machines(two_machines, tmp_path):
+    folders = tmp_path / "a", tmp_path / "b"
+    options = "norm=1", "seeds=1", "count=130"
+    for process in [begin_on(two_machines[n], n, folders[n], *options) for n in (0, 1)]:
+        finish(process)
+    first, second = results(folders[0], 0), results(folders[1], 1)
+    assert same(first, second, "after")[1] == set() and same(first, second, "before")[1]
+
+
+@pytest.mark.slow
+def test_a_worker_killed_on_the_other_machine_ends_the_run_here(two_machines, tmp_path):
+    first, second = [begin_on(two_machines[n], n, tmp_path / "ab"[n], "kill=1") for n in (0, 1)]
+    second.wait(180)
+    began = time.monotonic()
+    out, err = first.communicate(timeout=60)
+    second.communicate()
+    assert first.returncode not in (0, None) and time.monotonic() - began < 15
+    assert "worker 0 of 2 lost the others" in out + err
+
+
+@pytest.mark.slow
+def test_a_pulled_cable_ends_the_run(two_machines, tmp_path):
+    processes = [begin_on(two_machines[n], n, tmp_path / "ab"[n], "slow=0.2", "count=200000") for n in (0, 1)]
+    while not any("step 2" in path.read_text() for path in tmp_path.glob("a/log/workerlog.0")):
+        time.sleep(0.2)
+        assert processes[0].poll() is None
+    subprocess.run([*two_machines[1], "ip", "link", "set", "wire", "down"], check=True)
+    began = time.monotonic()
+    texts = ["".join(process.communicate(timeout=120)) for process in processes]
+    assert time.monotonic() - began < 50  # gloo's 30 s, then the launcher's own
+    assert all("lost the others" in text for text in texts)
+
+
+@pytest.mark.slow
+def test_what_a_failed_worker_said_is_shown(tmp_path):
+    _, err = finish(begin(tmp_path, "workers=2", "fail=1"), 2)
+    assert "rank_program.py: error: this worker cannot go on" in err
+    assert "worker 1 failed (exit status 2), so the run ends" in err
+
+
+@pytest.mark.slow
+def test_rank_0_may_be_busy_alone_for_longer_than_gloo_waits(tmp_path):
+    finish(begin(tmp_path, "workers=2", "alone=40", "count=128"))
+    assert (tmp_path / "1.npz").exists()
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_killed_watcher(tmp_path):
+    process = begin(tmp_path, "workers=2", "slow=0.2", "count=20000")
+    for line in process.stdout:
+        if line.startswith("worker 0 step 1"):
+            break
+    process.kill()
+    process.communicate(timeout=15)  # its pipes close when the last worker has ended
+    assert len(list(tmp_path.glob("stopped-*"))) == 2
+
+
+@pytest.mark.parametrize("count, world", [(128, 1), (128, 2), (80, 3), (5, 8), (1, 2), (128, 7)])
+def test_shares_are_the_batch(count, world):
+    batch = np.random.default_rng(count).permutation(1000)[:count]
+    shares = [workers.share_of(batch, rank, world) for rank in range(world)]
+    assert sorted(index for part, weight in shares for index in part if weight) == sorted(batch)
+    assert sum(weight for _, weight in shares) == pytest.approx(1)
+    sizes = [len(part) for part, weight in shares if weight]
+    assert max(sizes) - min(sizes) <= 1 and all(len(part) for part, _ in shares)
+
+
+def test_weighted_means_of_shares_are_the_mean():
+    values = np.random.default_rng(3).normal(size=80)
+    shares = [workers.share_of(np.arange(80), rank, 3) for rank in range(3)]
+    assert sum(values[part].mean() * weight for part, weight in shares) == pytest.approx(values.mean())
+
+
+def test_alone_without_a_launcher():
+    team = workers.from_environment({})
+    team.connect(None)
+    assert (team.rank, team.world) == (0, 1)
+    assert team.tell("x", 5) == 5 and list(team.add_up([1, 2])) == [1, 2]
+
+
+@pytest.mark.parametrize("address", [
+    {"PADDLE_MASTER": "10.0.0.1:6170", "PADDLE_TRAINER_ENDPOINTS": "10.0.0.1:7000,10.0.0.2:7001"},
+    {"PADDLE_TRAINER_ENDPOINTS": "10.0.0.1:6170,10.0.0.2:7001"},
+])
+def test_environment_of_paddles_launcher(address):
+    team = workers.from_environment({"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2", **address})
+    assert (team.rank, team.world, team.meeting_point) == (1, 2, ("10.0.0.1", 6170))
+
+
+def test_half_an_environment_is_refused():
+    with pytest.raises(UserError, match="PADDLE_MASTER"):
+        workers.from_environment({"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2"})
+
+
+def test_cores_are_dealt_out():
+    assert [launch.cores_of(n, 2, [0, 1, 2, 3, 4]) for n in (0, 1)] == [[0, 1], [2, 3, 4]]
+    assert [launch.cores_of(n, 3, [6, 9]) for n in range(3)] == [[6], [6], [9]]
+
+
+def test_default_count_leaves_fair_shares(monkeypatch):
+    monkeypatch.setattr(launch, "usable_cores", lambda: list(range(16)))
+    assert [launch.default_count(batch) for batch in (1, 63, 64, 128, 4096)] == [1, 1, 2, 4, 16]
