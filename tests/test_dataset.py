@@ -113,8 +113,9 @@ def test_sketches_to_test_on_are_not_those_to_train_on(few_sketches):
     assert not any(picture.tobytes() in train for picture in data.test_images)
 
 
-def test_default_counts_of_sketches():
-    assert [count for count, _ in dataset.SKETCHES.values()] == [10_000, 2_000]
+def test_default_sketches():
+    (train, train_seed), (test, test_seed) = dataset.SKETCHES["train"], dataset.SKETCHES["test"]
+    assert (train, test) == (10_000, 2_000) and train_seed != test_seed
 
 
 def test_file_does_not_go_with_sketches(archive):

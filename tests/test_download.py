@@ -120,9 +120,11 @@ def test_next_run_goes_on_where_this_one_broke_off(server, target):
 
 @pytest.mark.parametrize("left", [b"\x1f\x8bwrong", CONTENT + b"more", b"x" * len(CONTENT), CONTENT],
                          ids=["wrong start", "too long", "wrong", "whole"])
-def test_wrong_remains_of_another_run_do_no_harm(server, target, left):
+@pytest.mark.parametrize("ranges", [True, False])
+def test_wrong_remains_of_another_run_do_no_harm(server, target, left, ranges):
     Path(f"{target}.part").write_bytes(left)
-    fetch(target, server.serve("/a", loopback.whole(CONTENT)))
+    fetch(target, server.serve("/a", loopback.whole(CONTENT, ranges=ranges)))
+    assert len(server.asked) <= (2 if ranges else 1)
     assert_whole(target)
 
 
