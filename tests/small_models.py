@@ -1,4 +1,4 @@
-"""Models that the tests can tell right from wrong by hand, and a ResNet for carrying from one Paddle to another.
+"""Models that the tests can tell right from wrong by hand, and a ResNet to carry from one Paddle to another.
 
 `python tests/small_models.py FOLDER` exports that ResNet with this Paddle and writes its answers to
 FOLDER/expected.npz; the tests under another Paddle find both through the environment variable

@@ -1,0 +1,174 @@
+"""Pictures of every kind against colours and places that are known because the test put them there."""
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image, features
+
+from utils import picture
+from utils.errors import UserError
+from utils.picture import read_picture
+
+RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
+
+
+def colour_of(path):
+    """Mean colour of what read_picture gives, in 0 to 255."""
+    pixels = read_picture(path)
+    assert pixels.shape == (1, 3, 32, 32) and pixels.dtype == np.float32
+    assert pixels.min() >= 0 and pixels.max() <= 1
+    return pixels.mean(axis=(0, 2, 3)) * 255
+
+
+def quarters(side=64):
+    """Red, green; blue, white: a picture whose turn can be seen."""
+    image = Image.new("RGB", (side, side), "white")
+    half = side // 2
+    for colour, place in ((RED, (0, 0)), (GREEN, (half, 0)), (BLUE, (0, half))):
+        image.paste(colour, (*place, place[0] + half, place[1] + half))
+    return image
+
+
+def corners(pixels):
+    """The letters of the colours in the corners, row by row."""
+    letters = {(1, 0, 0): "r", (0, 1, 0): "g", (0, 0, 1): "b", (1, 1, 1): "w"}
+    seen = [np.round(pixels[0, :, y, x]).astype(int) for y in (4, 27) for x in (4, 27)]
+    return "".join(letters[tuple(colour)] for colour in seen)
+
+
+def test_a_32x32_picture_comes_through_pixel_by_pixel(tmp_path):
+    values = np.random.RandomState(0).randint(0, 256, (32, 32, 3)).astype(np.uint8)
+    Image.fromarray(values).save(tmp_path / "a.png")
+    expected = values.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / 255
+    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), expected)
+
+
+@pytest.mark.parametrize("orientation, seen", list(enumerate(
+    ["rgbw", "grwb", "wbgr", "bwrg", "rbgw", "brwg", "wgbr", "gwrb"], start=1)))
+@pytest.mark.parametrize("ending", ["jpg", "png", "webp", "tif"])
+def test_the_cameras_turn_is_undone(tmp_path, orientation, seen, ending):
+    # EXIF 2.32, tag 274: which corner of the scene the file's first row and column are.
+    exif = Image.Exif()
+    exif[274] = orientation
+    quarters().save(tmp_path / f"a.{ending}", exif=exif)
+    assert corners(read_picture(tmp_path / f"a.{ending}")) == seen
+
+
+def test_broken_exif_does_not_cost_the_picture(tmp_path):
+    quarters().save(tmp_path / "a.jpg", exif=b"Exif\0\0no TIFF header")
+    assert corners(read_picture(tmp_path / "a.jpg")) == "rgbw"
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr",
+                                  "LAB", "HSV", "I", "F", "I;16", "I;16B", "I;16L", "I;16N"])
+def test_every_mode_of_pillow_gives_its_colour(mode):
+    white = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I;16N": 65535, "I": 255, "F": 1.0}
+    if mode in white:
+        image, expected = Image.new(mode, (40, 30), white[mode]), (255, 255, 255)
+    elif mode == "LAB":  # sRGB's red under D50: L* 54.3 of 100, a* 80.8, b* 69.9 (both kept with 128 added)
+        image, expected = Image.new("LAB", (40, 30), (138, 209, 198)), RED
+    elif mode == "RGBa":
+        image, expected = Image.new("RGBA", (40, 30), RED).convert("RGBa"), RED
+    elif mode in ("1", "L", "LA"):
+        image, expected = Image.new("L", (40, 30), 255).convert(mode), (255, 255, 255)
+    elif mode == "PA":
+        image, expected = Image.new("RGB", (40, 30), RED).convert("P").convert("PA"), RED
+    else:
+        image, expected = Image.new("RGB", (40, 30), RED).convert(mode), RED
+    assert image.mode == mode
+    small = picture._shrink(image)
+    assert small.shape == (32, 32, 3)
+    np.testing.assert_allclose(small.mean(axis=(0, 1)) * 255, expected, atol=6 if mode == "LAB" else 2)
+
+
+def test_deep_grey_keeps_its_brightness(tmp_path):
+    ramp = np.linspace(0, 65535, 64).round().astype(np.uint16)
+    Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / "a.png")
+    row = read_picture(tmp_path / "a.png")[0, 0, 16]
+    np.testing.assert_allclose(row[2:-2], np.linspace(0, 1, 64).reshape(32, 2).mean(axis=1)[2:-2], atol=0.01)
+
+
+@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0, 1e6])
+def test_floating_point_grey_is_scaled_by_its_range(tmp_path, white):
+    values = np.full((32, 32), white / 4, np.float32)
+    values[:16] = white
+    values[0, 0], values[31, 31] = np.nan, -np.inf
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    pixels = read_picture(tmp_path / "a.tif")
+    assert pixels[0, 0, 0, 0] == 0 and pixels[0, 0, 31, 31] == 0
+    np.testing.assert_allclose([pixels[0, 0, 8, 8], pixels[0, 2, 24, 8]], [1, 0.25], atol=0.005)
+
+
+def test_what_is_transparent_is_white_and_colours_hidden_there_do_not_leak(tmp_path):
+    image = Image.new("RGBA", (320, 320), (*RED, 0))
+    image.paste((*BLUE, 255), (0, 0, 160, 320))
+    image.save(tmp_path / "a.png")
+    pixels = read_picture(tmp_path / "a.png")
+    assert corners(pixels) == "bwbw"
+    assert (pixels[0, 0] <= pixels[0, 1] + 0.01).all(), "red shines through at the edge"
+
+
+@pytest.mark.parametrize("mode, hidden", [("P", 0), ("L", 76), ("RGB", RED)])
+def test_a_colour_declared_transparent_is_white(tmp_path, mode, hidden):
+    image = Image.new("RGB", (64, 64), RED)
+    image = image.quantize(4) if mode == "P" else image.convert(mode)
+    image.save(tmp_path / "a.png", transparency=image.getpixel((0, 0)) if mode == "P" else hidden)
+    np.testing.assert_allclose(colour_of(tmp_path / "a.png"), (255, 255, 255), atol=1)
+
+
+@pytest.mark.parametrize("ending", ["gif", "webp", "png", "tif"])
+def test_a_film_gives_its_first_frame(tmp_path, ending):
+    frames = [Image.new("RGB", (48, 48), colour) for colour in (GREEN, RED, BLUE)]
+    frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:])
+    np.testing.assert_allclose(colour_of(tmp_path / f"a.{ending}"), GREEN, atol=4)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 10000), (10000, 1), (31, 33)])
+def test_odd_sizes(tmp_path, size):
+    Image.new("RGB", size, GREEN).save(tmp_path / "a.png")
+    np.testing.assert_allclose(colour_of(tmp_path / "a.png"), GREEN, atol=1)
+
+
+def test_a_large_jpeg_is_read_at_an_eighth(tmp_path):
+    quarters(4096).save(tmp_path / "a.jpg")
+    with Image.open(tmp_path / "a.jpg") as opened:
+        assert picture._decode(opened, "a.jpg").size == (512, 512)
+    assert corners(read_picture(tmp_path / "a.jpg")) == "rgbw"
+
+
+@pytest.mark.parametrize("kind, size", [("PNG", (8000, 5001)), ("JPEG2000", (2900, 2900)),
+                                        ("PNG", (50000, 50000))])
+def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch, kind, size):
+    if kind == "PNG":  # the header is enough
+        chunk = b"IHDR" + struct.pack(">IIBBBBB", *size, 8, 2, 0, 0, 0)
+        header = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
+        (tmp_path / "a").write_bytes(b"\x89PNG\r\n\x1a\n" + header + b"\0\0\0\0IDAT\x35\xaf\x06\x1e")
+    else:
+        Image.new("L", size).save(tmp_path / "a", kind)
+    monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(UserError, match="pixels"):
+        read_picture(tmp_path / "a")
+
+
+def test_an_icon_does_not_smuggle_a_large_picture_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(picture, "MAX_PIXELS_ELSE", 10_000)
+    inner = io.BytesIO()
+    Image.new("RGB", (200, 100)).save(inner, "PNG")
+    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, inner.tell(), 22)
+    (tmp_path / "a.ico").write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + inner.getvalue())
+    with pytest.raises(UserError, match="200 x 100 pixels"):
+        read_picture(tmp_path / "a.ico")
+
+
+def test_names_are_shown_on_one_line():
+    assert picture.shown("Hündchen 犬.png") == "Hündchen 犬.png"
+    assert picture.shown("a\nb\x1b[2J\udcff.png") == "a\\nb\\x1b[2J\\udcff.png"
+
+
+def test_avif_where_this_pillow_has_it(tmp_path):
+    if not features.check("avif"):
+        pytest.skip("this Pillow reads no AVIF")
+    Image.new("RGB", (64, 64), BLUE).save(tmp_path / "a.avif")
+    np.testing.assert_allclose(colour_of(tmp_path / "a.avif"), BLUE, atol=6)
