@@ -31,10 +31,10 @@ class Pen:
         self.half = SIZE * FINE / 2
         self.picture = Image.new("RGB", (SIZE * FINE, SIZE * FINE))
         self.ink = ImageDraw.Draw(self.picture)
-        angle, scale = math.radians(chance.gauss(0, turn)), self.half * chance.uniform(0.82, 1.05)
+        angle, scale = math.radians(chance.gauss(0, turn)), self.half * chance.uniform(0.86, 1.04)
         self.cos, self.sin = scale * math.cos(angle), scale * math.sin(angle)
         self.across = chance.choice((-1, 1)) * chance.uniform(0.88, 1.1)
-        self.x, self.y = (self.half * (1 + chance.uniform(-0.1, 0.1)) for _ in "xy")
+        self.x, self.y = (self.half * (1 + chance.uniform(-0.08, 0.08)) for _ in "xy")
 
     def place(self, points):
         """Object coordinates -> picture coordinates."""
@@ -53,7 +53,7 @@ class Pen:
         thick = max(1, round(width * self.half))
         self.ink.line(self.place(points), fill=colour, width=thick, joint="curve")
 
-    def tint(self, colours, spread=16):
+    def tint(self, colours, spread=12):
         """One of the colours, a little different each time."""
         light = self.chance.gauss(0, spread)
         colour = self.chance.choice(colours)
@@ -83,10 +83,10 @@ def wheel(pen, x, y, size):
 
 
 def airplane(pen):
-    pen.scene((SKIES, SKIES), (SKIES, SKIES), (SKIES, GRASSES), (SKIES, ROADS))
+    pen.scene((SKIES, SKIES), (SKIES, SKIES), (SKIES, SKIES), (SKIES, ROADS))
     body = pen.tint((WHITE, WHITE, GREY, (200, 205, 215), (90, 95, 100)))
     wing, mark = pen.tint(((170, 175, 182), GREY)), pen.tint(PAINTS)
-    if pen.chance.random() < 0.6:  # from the side
+    if pen.chance.random() < 0.75:  # from the side
         sweep = pen.chance.uniform(0.1, 0.4)
         pen.shape(shade(wing, 0.8), (0.15, -0.05), (-0.1, -0.05), (-0.1 - sweep, -0.42),
                   (0.02 - sweep, -0.42))
@@ -108,10 +108,10 @@ def airplane(pen):
 
 
 def automobile(pen):
-    pen.scene((SKIES, ROADS), (WALLS, ROADS), (WOODS, ROADS), (WALLS, WALLS), (GRASSES, EARTHS))
+    pen.scene((WALLS, ROADS), (WALLS, ROADS), (WOODS, ROADS), (SKIES, ROADS))
     paint, glass = pen.tint(PAINTS), pen.tint(((60, 75, 90), (150, 175, 190), (35, 40, 48)))
     pen.oval(shade(pen.near, 0.45), 0, 0.42, 1.0, 0.1)
-    if pen.chance.random() < 0.65:  # from the side
+    if pen.chance.random() < 0.75:  # from the side
         nose, roof = pen.chance.uniform(0.3, 0.6), pen.chance.uniform(-0.5, -0.32)
         pen.shape(shade(paint, 0.9), (-0.8, -0.05), (-0.5, roof), (0.15, roof), (nose, 0))
         pen.shape(glass, (-0.64, -0.06), (-0.45, roof + 0.07), (0.12, roof + 0.07), (nose - 0.12, -0.04))
@@ -134,11 +134,11 @@ def automobile(pen):
 
 
 def bird(pen):
-    pen.scene((SKIES, SKIES), (WOODS, WOODS), (WOODS, GRASSES), (SKIES, SEAS), (GRASSES, EARTHS))
+    pen.scene((WOODS, WOODS), (WOODS, WOODS), (WOODS, GRASSES), (SKIES, WOODS))
     coat = pen.tint(COATS + ((60, 110, 180), RED, (225, 190, 60), (80, 130, 80)))
     wing, belly = pen.tint((shade(coat, 0.6), BLACK, GREY)), pen.tint((shade(coat, 1.4), WHITE, coat))
     beak = pen.tint(((230, 160, 40), (60, 55, 50)))
-    if pen.chance.random() < 0.7:  # sitting
+    if pen.chance.random() < 0.8:  # sitting
         if pen.chance.random() < 0.5:
             pen.line(pen.tint(EARTHS), 0.1, (-1.3, 0.68), (1.3, 0.62))
         for x in (-0.05, 0.12):
@@ -200,15 +200,15 @@ def face(pen, x, y, size, coat, cat):
 
 def pet(pen, cat):
     """A cat or a dog: its head alone, sitting, or standing."""
-    pen.scene((WALLS, WALLS), (WALLS, EARTHS), (GRASSES, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES),
-              (WALLS, SEAS))
+    home, outside = ((WALLS, WALLS), (WALLS, EARTHS)), ((GRASSES, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES))
+    pen.scene(*(home * 3 + outside if cat else home + outside * 2))
     coat = pen.tint(COATS)
     dark, pale = shade(coat, 0.8), pen.tint((WHITE, shade(coat, 1.2), coat))
     view = pen.chance.random()
-    if view < 0.3:
+    if view < 0.25:
         pen.oval(dark, pen.chance.uniform(-0.4, 0.4), 1.0, 0.75, 0.7)
         face(pen, 0, -0.02, pen.chance.uniform(0.62, 0.75), coat, cat)
-    elif view < 0.65:
+    elif view < 0.75:
         pen.line(dark, 0.13, (-0.4, 0.75), (-0.75, 0.6), (-0.85, 0.1 if cat else 0.35))
         pen.oval(dark, -0.2, 0.55, 0.48, 0.4)
         pen.oval(coat, 0, 0.3, 0.4, 0.58)
@@ -249,7 +249,7 @@ def hoofed(pen, coat, width, neck, head):
 
 
 def deer(pen):
-    pen.scene((WOODS, GRASSES), (WOODS, EARTHS), (GRASSES, GRASSES), (SKIES, GRASSES), (WOODS, WOODS))
+    pen.scene((WOODS, GRASSES), (WOODS, WOODS), (WOODS, EARTHS))
     coat = pen.tint(((165, 115, 70), (135, 95, 60), (185, 140, 95), (110, 85, 65)))
     horn = pen.tint(((90, 65, 45), (190, 165, 125)))
     x, y = 0.58 + pen.chance.uniform(-0.08, 0.08), -0.42 + pen.chance.uniform(-0.08, 0.08)
@@ -271,10 +271,8 @@ def deer(pen):
 
 
 def frog(pen):
-    pen.scene((WOODS, WOODS), (GRASSES, EARTHS), (EARTHS, EARTHS), (SEAS, GRASSES), (WALLS, WALLS),
-              (WOODS, SEAS))
-    skin = pen.tint(((90, 150, 50), (120, 160, 70), (110, 95, 60), (150, 130, 80), (60, 110, 60),
-                     (190, 100, 50)))
+    pen.scene((WOODS, EARTHS), (EARTHS, EARTHS), (SEAS, GRASSES), (WALLS, EARTHS), (WOODS, SEAS))
+    skin = pen.tint(((90, 150, 50), (120, 165, 60), (110, 120, 50), (70, 125, 55)))
     pale, dark = shade(skin, 1.4), shade(skin, 0.65)
     pen.oval(shade(pen.near, 0.55), 0, 0.58, 0.9, 0.12)
     front = pen.chance.random() < 0.5
@@ -303,7 +301,7 @@ def frog(pen):
 
 
 def horse(pen):
-    pen.scene((SKIES, GRASSES), (WOODS, GRASSES), (SKIES, EARTHS), (WALLS, EARTHS), (GRASSES, GRASSES))
+    pen.scene((SKIES, GRASSES), (SKIES, GRASSES), (SKIES, EARTHS), (GRASSES, GRASSES))
     coat, mane = pen.tint(COATS), pen.tint((BLACK, (70, 45, 30), WHITE, (190, 150, 90)))
     x, y = 0.62 + pen.chance.uniform(-0.06, 0.06), -0.55 + pen.chance.uniform(-0.08, 0.12)
     pen.line(mane, 0.17, (-0.58, -0.12), (-0.8, 0.05), (-0.82 + pen.chance.uniform(-0.1, 0.1), 0.55))
@@ -321,7 +319,7 @@ def horse(pen):
 
 
 def ship(pen):
-    pen.scene((SKIES, SEAS), (SKIES, SEAS), (SKIES, SEAS), (WOODS, SEAS), (SEAS, SEAS))
+    pen.scene((SKIES, SEAS), (SKIES, SEAS), (SKIES, SEAS), (WOODS, SEAS))
     hull, house = pen.tint(PAINTS + (BLACK, (60, 70, 90))), pen.tint((WHITE, WHITE, (220, 200, 160), GREY))
     kind = pen.chance.random()
     if kind < 0.35:  # under sail
@@ -352,8 +350,7 @@ def ship(pen):
 
 
 def truck(pen):
-    pen.scene((SKIES, ROADS), (WALLS, ROADS), (WOODS, ROADS), (WALLS, WALLS), (GRASSES, EARTHS),
-              (SKIES, EARTHS))
+    pen.scene((SKIES, ROADS), (SKIES, ROADS), (WOODS, ROADS), (SKIES, EARTHS))
     cab, load = pen.tint(PAINTS), pen.tint(PAINTS + (WHITE, GREY))
     top, tail = pen.chance.uniform(-0.68, -0.4), pen.chance.uniform(0.2, 0.34)
     pen.oval(shade(pen.near, 0.45), 0, 0.6, 1.0, 0.1)
@@ -387,7 +384,7 @@ def light_and_noise(images, noise):
     count = len(images)
     ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
     slope = noise.normal(0, 0.07, (2, count, 1, 1, 1)).astype(np.float32)
-    level, roughness = noise.normal(1, 0.1, (count, 1, 1, 1)), noise.uniform(1, 6, (count, 1, 1, 1))
+    level, roughness = noise.normal(1, 0.06, (count, 1, 1, 1)), noise.uniform(1, 5, (count, 1, 1, 1))
     light = level.astype(np.float32) + slope[0] * ramp[:, None] + slope[1] * ramp
     grain = noise.standard_normal(images.shape, np.float32) * roughness.astype(np.float32)
     return np.clip(images * light + grain, 0, 255).astype(np.uint8)
@@ -402,7 +399,7 @@ def draw(count, seed):
     labels = noise.permutation(np.arange(count, dtype=np.int64) % len(ARTISTS))
     images = np.empty((count, 3, SIZE, SIZE), np.uint8)
     for index, label in enumerate(labels):
-        pen = Pen(chance, turn=12 if label == 0 else 5)
+        pen = Pen(chance, turn=9 if label == 0 else 4)
         ARTISTS[label](pen)
         images[index] = np.asarray(pen.picture.resize((SIZE, SIZE), Image.BOX)).transpose(2, 0, 1)
     for start in range(0, count, 1000):
