@@ -130,7 +130,7 @@ def test_real_archive_against_plain_pickle(cifar10_archive):
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 def test_memory_for_all_pictures_stays_under_500_mb(tmp_path):
-    """A process of its own reads 60,000 black pictures (its own, for getrusage tells a child its parent's peak)."""
+    """A process of its own reads 60,000 black pictures (getrusage would tell a child its parent's peak)."""
     members = {name: {b"data": np.zeros((10_000, 3072), np.uint8), b"labels": [3] * 10_000}
                for name in small_archives.BATCHES}
     path = small_archives.write(tmp_path / "full.tar", members, mode="w:")
