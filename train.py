@@ -4,13 +4,11 @@
 The order is the chapter's: programs, optimizer, place, executor, loop, test after each pass, saved model.
 Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this program differs from it.
 """
-import argparse
 import math
 import os
 import signal
 import sys
 import time
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from utils import engine, launch
@@ -28,15 +26,13 @@ from utils.errors import UserError
 from utils.files import FolderLock
 from utils.interrupts import Interrupts
 from utils.place import choose_place
+from utils.settings import DEFAULTS, depth_of, folder_of, infer_command, parse, plan, resume_command, title_of
 
 LOG_EVERY = 100  # batches, as in the book
 TEST_BATCH = 500  # pictures; no bearing on the result
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
 AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's auxiliary losses: Szegedy et al. 2014, section 5
 WEIGHT_DECAY = 0.05  # decoupled, of the strong recipe: times the learning rate at each step
-DEFAULTS = {"model": "resnet", "depth": None, "epochs": 2, "batch_size": 128, "learning_rate": None,
-            "recipe": "book", "dataset": "auto", "data_file": None, "device": "auto", "seed": None,
-            "model_dir": None, "max_batches": None, "workers": None}
 
 
 class Programs(NamedTuple):
@@ -104,7 +100,6 @@ def build_programs(settings, steps, team):
             figures = [loss, accuracy]
         else:
             figures = minimize_together(optimizer, loss, accuracy, team)
-    engine.accelerate(main)
     return Programs(main, startup, test, image, probabilities, figures, schedule)
 
 
@@ -136,6 +131,8 @@ class Run:
         self.steps_per_epoch = min(-(-len(data.train_labels) // settings["batch_size"]),
                                    settings["max_batches"] or sys.maxsize)
         self.programs = build_programs(settings, settings["epochs"] * self.steps_per_epoch, team)
+        if isinstance(executor.place, paddle.CPUPlace):
+            engine.accelerate(self.programs.main)
         paddle.seed(settings["seed"])
         executor.run(self.programs.startup)
         self.progress = {"epoch": 0, "batch": 0, "history": {"points": [], "tests": []}, "window": [],
@@ -153,7 +150,7 @@ class Run:
 
 
 def train_step(run, epoch, batch, indices, interrupts):
-    """Train on one batch, or on this worker's share of it; return the whole batch's cost, accuracy, and whether to stop.
+    """Train on one batch, or on this worker's share of it: (cost, accuracy, stop) of the whole batch.
 
     Everything random in it follows from (seed, epoch, batch, rank): see utils/batches.py.
     """
@@ -183,7 +180,7 @@ def train_one_epoch(run, epoch, interrupts):
             cost, accuracy, stop = train_step(run, epoch, batch, plan[batch], interrupts)
             if not math.isfinite(cost):
                 raise UserError(diverged(run, epoch, batch, cost))
-            record(run.progress, epoch + (batch + 1) / len(plan), cost, accuracy)
+            curves.record(run.progress, epoch + (batch + 1) / len(plan), cost, accuracy)
             run.progress["batch"] = batch + 1
             if batch % LOG_EVERY == 0:
                 progress.line(curves.batch_line(epoch, batch, cost, accuracy))
@@ -195,21 +192,14 @@ def train_one_epoch(run, epoch, interrupts):
                 run.save()
 
 
-def record(progress, passes, cost, accuracy):
-    """Keep what the curves are drawn from: a point for each `curves.POINT` batches."""
-    progress["window"].append((cost, accuracy))
-    if len(progress["window"]) == curves.POINT:
-        mean_cost, mean_accuracy = np.mean(progress["window"], axis=0)
-        progress["history"]["points"].append((round(passes, 4), float(mean_cost), float(mean_accuracy)))
-        progress["window"] = []
-
-
 def diverged(run, epoch, batch, cost):
     """What to tell when the cost is no number any more."""
     schedule = run.programs.schedule
     rate = schedule.get_lr() if schedule else run.settings["learning_rate"] or 0.001
-    kept = f"the last good state is in {run.checkpoint_path}" if run.checkpoint_path.exists() else "nothing was saved yet"
-    return f"the cost became {cost} in pass {epoch}, batch {batch}, at learning rate {rate:g}: try a smaller one; {kept}"
+    path = run.checkpoint_path
+    kept = f"the last good state is in {path}" if path.exists() else "nothing was saved yet"
+    return (f"the cost became {cost} in pass {epoch}, batch {batch}, at learning rate {rate:g}: "
+            f"try a smaller one; {kept}")
 
 
 def evaluate(forward, images, labels, indices):
@@ -265,63 +255,10 @@ def train(run, interrupts):
             export(run, epoch, loss, accuracy)
         run.save()
         run.team.wait_for_rank_0()
-    run.say(f"Done: test accuracy {run.progress['history']['tests'][-1][2]:.4f} on {run.data.name} after {epochs} "
-            f"{'pass' if epochs == 1 else 'passes'}, {curves.duration(run.progress['seconds'])}")
+    run.say(f"Done: test accuracy {run.progress['history']['tests'][-1][2]:.4f} on {run.data.name} after "
+            f"{passes(epochs)}, {curves.duration(run.progress['seconds'])}")
     run.say(f"Model, checkpoint and curves are in {run.folder}; name a picture with: "
             f"{infer_command(run.settings)}")
-
-
-def depth_of(settings):
-    """The network's depth where it has a choice of one, else None."""
-    return (settings["depth"] or 32) if settings["model"] == "resnet" else None
-
-
-def title_of(settings):
-    """The network's name as the papers write it."""
-    return {"resnet": f"ResNet-{depth_of(settings)}", "vgg": "VGG with batch normalization and dropout",
-            "googlenet": "GoogLeNet"}[settings["model"]]
-
-
-def infer_command(settings):
-    """The command that names a picture with this run's model."""
-    chosen = f" --model-dir {settings['model_dir']}" if settings["model_dir"] else ""
-    return f"python infer.py dog.png{chosen}"
-
-
-def folder_of(settings):
-    """The folder that a run writes everything into."""
-    return Path(settings["model_dir"] or f"image_classification_{settings['model']}.inference.model")
-
-
-def plan(given, resume):
-    """What this run is to be: (settings, the checkpoint it goes on from or None).
-
-    Settings are what was given, then what the checkpoint has, then the defaults. Errors: UserError where the
-    command line and the checkpoint differ, where a run that was cut short would be started over.
-    """
-    path = folder_of({**DEFAULTS, **given}) / "checkpoint.npz"
-    if not resume:
-        refuse_unfinished(path)
-        settings = {**DEFAULTS, **given}
-        if settings["seed"] is None:
-            settings["seed"] = int(np.random.SeedSequence().generate_state(1)[0])
-        return settings, None
-    saved = checkpoint.read(path)
-    differing = checkpoint.differences(saved.settings, {k: v for k, v in given.items() if k != "model_dir"})
-    if differing:
-        raise UserError(f"--resume: the checkpoint was made with other settings ({'; '.join(differing)}): leave them "
-                        "away, or start anew in another --model-dir")
-    if saved.progress["finished"]:
-        raise UserError(f"the run in {path.parent} is finished: nothing to resume")
-    return {**DEFAULTS, **saved.settings, **given}, saved
-
-
-def refuse_unfinished(path):
-    """Refuse to start over a run that was cut short."""
-    progress = checkpoint.read(path).progress if path.exists() else {"finished": True}
-    if not progress["finished"]:
-        raise UserError(f"{path.parent} holds an unfinished run (pass {progress['epoch']}, batch {progress['batch']}): "
-                        f"go on with --resume, or remove {path} to start anew")
 
 
 def start(settings, saved, place, sentence, say):
@@ -375,65 +312,41 @@ def head(run, place):
     optimizer = {"book": "Adam", "strong": "AdamW, one cycle, crop and flip"}[settings["recipe"]]
     note = f" ({data.note})" if data.note else ""
     return (f"{title_of(settings)}, {parameters:,} trainable parameters\n"
-            f"Data: {data.name}{note}, {len(data.train_labels):,} training and {len(data.test_labels):,} test pictures\n"
+            f"Data: {data.name}{note}, {len(data.train_labels):,} to train, {len(data.test_labels):,} to test\n"
             f"Place: {place}; Paddle {paddle.__version__}; {engine.describe()}\n"
             f"Recipe {settings['recipe']}: {optimizer}, batch {settings['batch_size']}, "
-            f"{settings['epochs']} passes, seed {settings['seed']}; workers: {run.team.world}")
+            f"{passes(settings['epochs'])}, seed {settings['seed']}; workers: {run.team.world}")
 
 
-def positive(kind):
-    """A reader of command-line values that must be above zero."""
-    def read(text):
-        value = kind(text)
-        if not (value > 0 and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(f"{text} is not above zero")
-        return value
-
-    read.__name__ = "number"
-    return read
-
-
-def parse(arguments):
-    """Read the command line: (settings that were given, resume)."""
-    parser = argparse.ArgumentParser(prog="train.py", description="Train a CIFAR-10 classifier (chapter 3).",
-                                     argument_default=argparse.SUPPRESS)
-    add = parser.add_argument
-    add("--model", choices=sorted(models.MODELS), help="the network (default: resnet)")
-    add("--depth", type=int, help="layers of a ResNet: 6n+2 (default: 32)")
-    add("--epochs", type=positive(int), help="passes over the training pictures (default: 2)")
-    add("--batch-size", type=positive(int), help="pictures a step (default: 128)")
-    add("--learning-rate", type=positive(float), help="default: 0.001; the peak, 0.005, with --recipe strong")
-    add("--recipe", choices=("book", "strong"), help="book: Adam, as in the chapter (default); strong: AdamW, one "
-        "cycle, crop and flip, for a better model")
-    add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, or drawings where it cannot be had "
-        "(default)")
-    add("--data-file", help="a cifar-10-python.tar.gz of yours")
-    add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
-    add("--seed", type=int, help="the same seed, the same numbers (default: a new one each run)")
-    add("--model-dir", help="where to save (default: image_classification_<model>.inference.model)")
-    add("--max-batches", type=positive(int), help="end each pass after so many, for a quick look")
-    add("--workers", type=positive(int), help="processes that share each batch on a CPU (default: one a core, as long "
-        "as each has 32 pictures)")
-    add("--resume", action="store_true", default=False, help="go on with the unfinished run in the model's folder")
-    add("--plain", action="store_true", default=False, help="use Paddle as it comes, without the fast path")
-    given = vars(parser.parse_args(arguments))
-    given.pop("plain")
-    return given, given.pop("resume")
+def passes(count):
+    """'1 pass', '2 passes'."""
+    return f"{count} pass" if count == 1 else f"{count} passes"
 
 
 def main(arguments=None):
     """Run from the shell; returns the exit status: 0, 2 for a mistake to mend, 130 or 143 when stopped."""
-    given, resume = parse(arguments)
+    given, resume = parse(arguments, sorted(models.MODELS))
     paddle.enable_static()
     try:
         return run_here_or_start_workers(given, resume)
     except UserError as error:
-        print(f"train.py: error: {error}", file=sys.stderr)
-        return 2
+        return complain(error)
+    except MemoryError:
+        return complain("not enough memory: try a smaller --batch-size, or fewer --workers")
+    except (RuntimeError, SystemError) as error:  # what Paddle makes of a failed allocation
+        if "ResourceExhausted" not in str(error):
+            raise
+        return complain("not enough memory on the device: try a smaller --batch-size")
     except Interrupted as stop:
         if int(os.environ.get("PADDLE_TRAINER_ID", 0)) == 0:
-            print("Stopped and saved; go on with: python train.py --resume", file=sys.stderr)
+            print(f"Stopped and saved; go on with: {resume_command(given)}", file=sys.stderr)
         return 128 + (stop.signal or signal.SIGINT)
+
+
+def complain(error):
+    """Say in one line what went wrong; returns the exit status."""
+    print(f"train.py: error: {error}", file=sys.stderr)
+    return 2
 
 
 def run_here_or_start_workers(given, resume):
@@ -446,9 +359,11 @@ def run_here_or_start_workers(given, resume):
         return 0
     settings, saved = plan(given, resume)
     check_model(settings)
-    if settings["workers"] is None or launch.is_worker():
+    if launch.is_worker():
+        settings["workers"] = settings["workers"] or team.world
+    elif settings["workers"] is None:
         on_cpu = isinstance(place, paddle.CPUPlace)
-        settings["workers"] = team.world if launch.is_worker() else launch.default_count(settings["batch_size"]) if on_cpu else 1
+        settings["workers"] = launch.default_count(settings["batch_size"]) if on_cpu else 1
     if settings["workers"] > 1 and not launch.is_worker():
         return launch.start(settings["workers"])
     launch.take_cores()

@@ -2,6 +2,8 @@
 import contextlib
 import sys
 
+import numpy as np
+
 from utils.files import whole_file
 
 POINT = 10  # batches that one point of the cost curve is the mean of
@@ -25,6 +27,15 @@ def duration(seconds):
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
+def record(progress, passes, cost, accuracy):
+    """Keep what the curves are drawn from: a point for each `POINT` batches."""
+    progress["window"].append((cost, accuracy))
+    if len(progress["window"]) == POINT:
+        mean_cost, mean_accuracy = np.mean(progress["window"], axis=0)
+        progress["history"]["points"].append((round(passes, 4), float(mean_cost), float(mean_accuracy)))
+        progress["window"] = []
+
+
 class Progress:
     """A bar with pictures a second and time left on a terminal; log lines alone where there is none."""
 
@@ -33,7 +44,8 @@ class Progress:
         if shown and sys.stderr.isatty():
             with contextlib.suppress(ImportError):
                 from tqdm import tqdm
-                self.bar = tqdm(total=total, initial=done, desc=title, unit=" pictures", leave=False, dynamic_ncols=True)
+                self.bar = tqdm(total=total, initial=done, desc=title, unit=" pictures", leave=False,
+                                dynamic_ncols=True)
 
     def __enter__(self):
         return self

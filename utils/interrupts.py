@@ -4,7 +4,7 @@ import signal
 
 
 class Interrupts:
-    """`with Interrupts() as interrupts:` then look at `interrupts.asked` each batch; `signal` is its number, or None."""
+    """`with Interrupts() as interrupts:` then look at `interrupts.asked` each batch; `signal`: its number, or None."""
 
     def __init__(self):
         self.signal = None
