@@ -1,0 +1,114 @@
+"""README.md as one HTML page that needs no other file: `python book/page.py` writes build/chapter.html.
+
+Figures are inside, code is coloured, formulas are MathML, which browsers draw themselves; there is no script in it.
+"""
+import base64
+import html
+import re
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from latex2mathml.converter import convert  # noqa: E402
+from markdown_it import MarkdownIt  # noqa: E402
+from mdit_py_plugins.anchors import anchors_plugin  # noqa: E402
+from mdit_py_plugins.dollarmath import dollarmath_plugin  # noqa: E402
+from pygments import highlight  # noqa: E402
+from pygments.formatters import HtmlFormatter  # noqa: E402
+from pygments.lexers import get_lexer_by_name  # noqa: E402
+
+from book import chapter  # noqa: E402
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1f2733; --quiet: #5d6878; --ground: #ffffff; --card: #f4f5f7; --rule: #d9dde3;
+        --link: #2059a5; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #dfe4ea; --quiet: #9aa5b3; --ground: #14181d; --card: #1e242b; --rule: #333c47; --link: #86b4f0; } }
+* { box-sizing: border-box; }
+html { scroll-padding-top: 1rem; }
+body { margin: 0; background: var(--ground); color: var(--ink); font: 17px/1.6 system-ui, sans-serif; }
+.page { display: grid; grid-template-columns: minmax(0, 48rem); justify-content: center; gap: 3rem; padding: 1rem; }
+nav { display: none; font-size: .9rem; line-height: 1.4; }
+nav ul { list-style: none; margin: .5rem 0; padding: 0; } nav li { margin: .35rem 0; } nav .level3 { padding-left: 1rem; }
+@media (min-width: 75rem) {
+  .page { grid-template-columns: 15rem minmax(0, 52rem); }
+  .contents { display: none; }
+  nav { display: block; position: sticky; top: 0; align-self: start; max-height: 100vh; overflow: auto; padding: 1rem 0; } }
+a { color: var(--link); text-decoration-thickness: .06em; text-underline-offset: .15em; overflow-wrap: anywhere; }
+h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 .6em; } h1 { margin-top: .5em; font-size: 2.1rem; }
+h2 { border-bottom: 1px solid var(--rule); padding-bottom: .25em; }
+img { max-width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--rule); }
+p[align=center] { font-size: .92rem; color: var(--quiet); }
+pre { background: var(--card); padding: .9rem 1rem; border-radius: 8px; overflow-x: auto; font-size: .82rem; line-height: 1.5; }
+code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
+:not(pre) > code { background: var(--card); padding: .1em .3em; border-radius: 4px; font-size: .88em; overflow-wrap: anywhere; }
+.table, .formula { overflow-x: auto; } table { border-collapse: collapse; }
+th, td { border-bottom: 1px solid var(--rule); padding: .35rem .9rem .35rem 0; text-align: left; }
+td:last-child, th:last-child { text-align: right; }
+.formula { padding: .3rem 0; } math { font-size: 1.08em; }
+"""
+DARK = "@media (prefers-color-scheme: dark) { %s }"
+
+
+def formula(text, display):
+    """A formula in TeX as MathML."""
+    return convert(text.strip(), display="block" if display else "inline")
+
+
+def code(text, language):
+    """A block of code in colours; a block of language `math` as a formula."""
+    if language == "math":
+        return f'<div class="formula">{formula(text, True)}</div>\n'
+    lexer = get_lexer_by_name(language if language == "python" else "text")
+    return highlight(text, lexer, HtmlFormatter())
+
+
+def data_uri(path):
+    """A figure of the project, as part of the page."""
+    return "data:image/png;base64," + base64.b64encode((ROOT / path).read_bytes()).decode()
+
+
+def body_of(text):
+    """The page's text as HTML."""
+    markdown = MarkdownIt("commonmark").enable("table").use(anchors_plugin, max_level=3).use(
+        dollarmath_plugin, renderer=lambda tex, options: formula(tex, options["display_mode"]))
+    markdown.add_render_rule("fence", lambda self, tokens, place, options, env:
+                             code(tokens[place].content, tokens[place].info.strip()))
+    body = markdown.render(re.sub(r"^<!--.*?-->\n", "", text, flags=re.M))
+    body = re.sub(r'src="(image/[^"]+\.png)"', lambda found: f'src="{data_uri(found.group(1))}"', body)
+    body = re.sub(r'href="(?!https?:|#)([^"]+)"', r'href="../\1"', body)  # the page lies in build/
+    body = body.replace("<p><strong>Contents:", '<p class="contents"><strong>Contents:')  # for narrow screens
+    return body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
+
+
+def contents_of(body):
+    """The list of contents, from the headings of the finished page."""
+    entries = re.findall(r'<h([23]) id="([^"]+)">(.*?)</h', body)
+    items = "".join(f'<li class="level{level}"><a href="#{name}">{title}</a></li>\n' for level, name, title in entries)
+    return f"<nav><b>Contents</b><ul>\n{items}</ul></nav>"
+
+
+def build(text):
+    """The whole page."""
+    body = body_of(text)
+    title = html.escape(chapter.headings_of(text)[0][1])
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "github-dark"))
+    plain = ".highlight, .highlight pre { background: var(--card) !important; }"
+    return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+            '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+            f"<style>{light}\n{DARK % dark}\n{STYLE}\n{plain}</style>\n</head>\n"
+            f'<body><div class="page">{contents_of(body)}<main>\n{body}</main></div></body>\n</html>\n')
+
+
+def main(arguments):
+    """Write the page to the path given, or to build/chapter.html."""
+    target = Path(arguments[0]) if arguments else ROOT / "build" / "chapter.html"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(build(chapter.read()), encoding="utf-8")
+    print(target)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

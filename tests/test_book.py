@@ -1,0 +1,148 @@
+"""The page and the notebook made from README.md: whole, self-contained, and shown by a real browser without faults."""
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("nbformat", reason="the page and the notebook need what requirements-dev.txt brings")
+pytest.importorskip("latex2mathml", reason="the page and the notebook need what requirements-dev.txt brings")
+
+from book import chapter, notebook, page  # noqa: E402
+
+ROOT = Path(__file__).resolve().parent.parent
+TEXT = chapter.read()
+HTML = page.build(TEXT)
+FORMULAS = len(re.findall(r"^```math$", TEXT, flags=re.M))
+
+# Put into a copy of the page: what the browser made of it, as JSON in the title.
+PROBE = """<script>
+const faults = [];
+addEventListener("error", event => faults.push(String(event.message || event.target.src)), true);
+addEventListener("load", () => {
+  const pictures = [...document.images], formulas = [...document.querySelectorAll("math")];
+  const mathml = "http://www.w3.org/1998/Math/MathML";
+  document.title = JSON.stringify({
+    faults, pictures: pictures.length, missing: pictures.filter(p => !p.complete || !p.naturalWidth).length,
+    formulas: formulas.length, flat: formulas.filter(f => f.namespaceURI != mathml || f.getBoundingClientRect().height < 5).length,
+    wide: document.documentElement.scrollWidth - innerWidth, high: document.documentElement.scrollHeight});
+});
+</script>"""
+
+
+class Balance(HTMLParser):
+    """Finds tags that are left open or closed twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.open, self.faults = [], []
+
+    def handle_startendtag(self, tag, attributes):
+        """<br/> opens and closes itself."""
+
+    def handle_starttag(self, tag, attributes):
+        if tag not in ("meta", "img", "br", "hr", "input", "link"):
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.faults.append((tag, self.getpos()))
+
+
+def test_the_page_is_well_formed_and_needs_no_other_file():
+    balance = Balance()
+    balance.feed(HTML)
+    assert balance.faults == [] and balance.open == []
+    assert "<script" not in HTML
+    assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'<img[^>]* src="([^"]+)"', HTML))
+    assert 'name="viewport"' in HTML
+
+
+def test_every_formula_is_mathml_and_no_dollar_is_left_in_the_text():
+    assert HTML.count('display="block"') == FORMULAS
+    text = re.sub(r"<pre>.*?</pre>|<code>.*?</code>|<style>.*?</style>|<[^>]+>", "", HTML, flags=re.S)
+    assert "$" not in text and "```" not in text and "\\frac" not in text
+
+
+def test_the_contents_lead_to_the_headings():
+    names = set(re.findall(r'<h[1-6] id="([^"]+)"', HTML))
+    inner = re.findall(r'href="#([^"]+)"', HTML)
+    assert len(inner) > 30 and set(inner) <= names
+    wanted = [heading for level, heading in chapter.headings_of(TEXT) if level in (2, 3)]
+    listed = re.findall(r'<li class="level[23]"><a href="#[^"]+">(.*?)</a>', HTML)
+    assert listed == wanted
+
+
+def test_code_stands_in_the_page_as_in_the_source():
+    blocks = re.findall(r'<div class="highlight"><pre>(.*?)</pre></div>', HTML, flags=re.S)
+    texts = [re.sub(r"<[^>]+>", "", block).replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
+             .replace("&#39;", "'").replace("&amp;", "&") for block in blocks]
+    for block in chapter.blocks_of(TEXT):
+        if block.kind == "code":
+            assert block.text in texts
+
+
+@pytest.mark.parametrize("width", [1400, 400], ids=["desk", "phone"])
+def test_a_browser_shows_the_page(width, tmp_path):
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        pytest.skip("there is no Chromium here (Debian's package is called chromium)")
+    copy = tmp_path / "page.html"
+    copy.write_text(HTML.replace("<head>", "<head>" + PROBE), encoding="utf-8")
+    # The frame's width is the page's: a window of headless Chromium cannot be narrower than 500 pixels.
+    outer = tmp_path / "outer.html"
+    outer.write_text(f'<iframe id="f" src="page.html" style="width:{width}px;height:900px;border:0"></iframe><script>'
+                     'onload = () => { document.title = document.getElementById("f").contentDocument.title; };</script>')
+    shown = subprocess.run(
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--window-size=1500,1000",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom", outer.as_uri()],
+        capture_output=True, text=True, timeout=120)
+    found = re.search(r"<title>(\{.*?\})</title>", shown.stdout)
+    assert found, shown.stderr[-2000:]
+    seen = json.loads(found.group(1))
+    assert seen["faults"] == [] and seen["missing"] == 0 and seen["flat"] == 0
+    assert seen["pictures"] == len(re.findall(r"<img ", TEXT)) and seen["formulas"] > FORMULAS
+    assert seen["wide"] <= 0, "the page is wider than the screen"
+    assert seen["high"] > 5000
+
+
+def test_the_notebook_holds_every_definition_and_command_in_the_pages_order():
+    made = notebook.build(TEXT, quick=False)
+    wanted = [block.text.rstrip("\n") for block in chapter.blocks_of(TEXT) if block.kind == "code"]
+    sources = [cell.source for cell in made.cells if cell.cell_type == "code"]
+    assert [source for source in sources if source in wanted] == wanted
+    commands = [block for block in chapter.blocks_of(TEXT) if block.kind == "run"]
+    assert len(commands) >= 2
+    assert sum(source.startswith("!{sys.executable}") for source in sources) == len(commands)
+    for cell in made.cells:
+        for name in re.findall(r"attachment:([^)]+)\)", cell.source):
+            assert name in cell.attachments
+    assert notebook.build(TEXT, quick=False) == made
+
+
+def test_the_notebooks_prose_is_the_pages():
+    """Word for word, figures and code apart."""
+    def words(text):
+        text = re.sub(r"!\[.*?\]\(attachment:.*?\)|<img [^>]*>|</?p[^>]*>|<br/>|<!--.*?-->|\$\$", " ", text)
+        return re.sub(r"^```(math)?$", " ", text, flags=re.M).split()
+
+    made = notebook.build(TEXT, quick=False)
+    left = TEXT
+    for block in reversed(chapter.blocks_of(TEXT)):
+        if block.kind in ("code", "run"):
+            lines = left.splitlines(keepends=True)
+            del lines[block.lines[0] - 1:block.lines[1] + 1]
+            left = "".join(lines)
+    assert words("\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")) == words(left)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_from_top_to_bottom(tmp_path):
+    done = subprocess.run([sys.executable, "book/notebook.py", "--quick", "--run", str(tmp_path / "chapter.ipynb")], cwd=ROOT,
+                          capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "infer results: " in (tmp_path / "chapter.ipynb").read_text(encoding="utf-8")
