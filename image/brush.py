@@ -1,4 +1,4 @@
-"""A small paint box on Pillow and NumPy: rounded, shaded, furry shapes in coordinates of 0 to 100 (y down)."""
+"""A small paint box on Pillow and NumPy: rounded, shaded, furry shapes, coordinates 0 to 100 (y down)."""
 import math
 
 import numpy as np
@@ -70,17 +70,17 @@ class Canvas:
         self.image = Image.new("RGB", (self.side, self.side))
 
     def noise(self, high, wide, grain, octaves=4):
-        """Cloudy noise of about -1 to 1, [high, wide]; `grain` is the size of its largest clouds in pixels."""
-        total, weight = np.zeros((high, wide), np.float32), 1.0
+        """Cloudy noise of about -1 to 1, [high, wide]; `grain`: pixels across its largest clouds."""
+        total, weight, grain = 0, 1.0, grain / 2  # worked out at half the size
         for _ in range(octaves):
-            rows, columns = max(2, int(high / grain) + 2), max(2, int(wide / grain) + 2)
+            rows, columns = max(2, int(high / 2 / grain) + 2), max(2, int(wide / 2 / grain) + 2)
             small = Image.fromarray(self.chance.standard_normal((rows, columns), np.float32))
-            total += weight * np.asarray(small.resize((wide, high), Image.BICUBIC))
+            total = total + weight * np.asarray(small.resize((wide // 2, high // 2), Image.BICUBIC))
             weight, grain = weight * 0.5, max(grain / 2, 2)
-        return total / 1.6
+        return np.asarray(Image.fromarray(total / 1.6).resize((wide, high), Image.BILINEAR))
 
     def mask(self, outline, soft=0.0, box=None):
-        """How much of each pixel lies inside the outline: float32, the whole canvas or the box's part of it."""
+        """How much of each pixel lies inside the outline, float32, for the canvas or a box of it."""
         left, top, right, bottom = box or (0, 0, self.side, self.side)
         stencil = Image.new("L", (right - left, bottom - top))
         points = np.asarray(outline) * self.unit - (left, top)
@@ -90,15 +90,15 @@ class Canvas:
         return np.asarray(stencil, np.float32) / 255
 
     def box(self, outline, margin):
-        """Pixels (left, top, right, bottom) around an outline, kept on the canvas and a multiple of COARSE wide."""
-        points = np.asarray(outline) * self.unit
-        low = np.clip(points.min(0) - margin * self.unit, 0, self.side - 8 * COARSE).astype(int) // COARSE * COARSE
-        high = np.clip(points.max(0) + margin * self.unit, 0, self.side).astype(int) // COARSE * COARSE
-        high = np.maximum(high, low + 4 * COARSE)
-        return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+        """Pixels (left, top, right, bottom) around an outline: on the canvas, in multiples of COARSE."""
+        points = np.asarray(outline)
+        low = np.clip((points.min(0) - margin) * self.unit, 0, self.side - 8 * COARSE).astype(int)
+        high = np.clip((points.max(0) + margin) * self.unit, 0, self.side).astype(int)
+        low, high = low // COARSE * COARSE, high // COARSE * COARSE
+        return (*low.tolist(), *np.maximum(high, low + 4 * COARSE).tolist())
 
     def backdrop(self, stops, cloud=(255, 255, 255), clouds=0.0, grain=50.0, soft=0.0):
-        """Fill with colours `stops` [(y, colour), ...] blended downwards, and with clouds of another colour."""
+        """Fill with the colours of `stops` [(y, colour), ...], blended, and clouds of another colour."""
         heights = [y * self.unit for y, _ in stops]
         rows = [np.interp(np.arange(self.side), heights, [c[k] for _, c in stops]) for k in range(3)]
         field = np.repeat(np.stack(rows, 1)[:, None], self.side, 1).astype(np.float32)
@@ -126,8 +126,10 @@ class Canvas:
     def part(self, outline, colour, depth=1.0, marks=(), mottle=0.06, shadow=0.35, gloss=0.0, fur=None):
         """Paint an outline as a rounded body: shaded by the light, with a soft shadow on what lies behind it.
 
-        depth: how strongly it bulges; marks: (outline, colour, softness) painted on the skin before the light falls;
-        mottle: unevenness of the colour; gloss: strength of highlights; fur: (length, direction in degrees, density).
+        depth: how strongly it bulges; marks: (outline, colour,
+                                               softness), painted on the skin before the light
+        falls; mottle: unevenness of the colour; gloss: strength of highlights; fur: (length, direction in
+        degrees, density).
         """
         box = self.box(outline, 6)
         cover = self.mask(outline, 0.12, box)
@@ -146,7 +148,7 @@ class Canvas:
             self.fur(outline, box, cover, *fur)
 
     def shading(self, cover, depth):
-        """Light and highlight on a body that rises from its outline like a cushion: two fields like `cover`."""
+        """Light and highlight, two fields like `cover`, on a body that rises like a cushion."""
         high, wide = cover.shape
         small = cover.reshape(high // COARSE, COARSE, wide // COARSE, COARSE).mean((1, 3))
         unit = self.unit / COARSE
@@ -187,7 +189,7 @@ class Canvas:
         self.flat(limb(points, (width, width)), colour)
 
     def grass(self, top, bottom, colours, tall=6.0, density=1.0):
-        """A meadow from the back (height `top`) to the front: blades grow larger and lie over those behind."""
+        """A meadow from the back (`top`) to the front: blades grow larger and hide those behind."""
         count = int(4500 * density)
         y = np.sort(top + (bottom - top) * self.chance.uniform(0, 1, count) ** 0.8)
         near = 0.25 + 0.75 * (y - top) / max(bottom - top, 1)
@@ -199,7 +201,7 @@ class Canvas:
         self.strokes(np.stack((x, y), 1) * self.unit, ways, lengths, palette, 4)
 
     def finish(self, grain=1.5, step=6):
-        """The finished picture, reduced to its size, with a little grain; colours in steps, so that the file stays small."""
+        """The picture reduced to its size, with a little grain; colours go in steps: a smaller file."""
         small = np.asarray(self.image.resize((self.size, self.size), Image.BOX), np.float32)
         small = small + grain * self.chance.standard_normal(small.shape[:2])[..., None]
         return Image.fromarray(np.clip(np.round(small / step) * step, 0, 255).astype(np.uint8))

@@ -200,7 +200,8 @@ def face(pen, x, y, size, coat, cat):
 
 def pet(pen, cat):
     """A cat or a dog: its head alone, sitting, or standing."""
-    home, outside = ((WALLS, WALLS), (WALLS, EARTHS)), ((GRASSES, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES))
+    home = ((WALLS, WALLS), (WALLS, EARTHS))
+    outside = ((GRASSES, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES))
     pen.scene(*(home * 3 + outside if cat else home + outside * 2))
     coat = pen.tint(COATS)
     dark, pale = shade(coat, 0.8), pen.tint((WHITE, shade(coat, 1.2), coat))
