@@ -18,7 +18,7 @@ OPTIONS = {
     "norm": 0,  # 1: batch normalization between the layers
     "seeds": 0,  # 1: each worker draws other weights at first, and copies rank 0's
     "kill": -1,  # this rank is killed after 2 steps
-    "fail": -1,  # this rank gives up after 2 steps
+    "fail": -1,  # this rank gives up after 2 steps; with 9 all do
     "slow": 0.0,  # seconds of sleep in each step
     "alone": 0.0,  # seconds that rank 0 is busy alone at the end
 }
@@ -48,7 +48,7 @@ def hurt(rank, options):
     """Do to this worker what the options ask for."""
     if rank == options["kill"]:
         os.kill(os.getpid(), signal.SIGKILL)
-    if rank == options["fail"]:
+    if options["fail"] in (rank, 9):
         raise UserError("this worker cannot go on")
 
 
@@ -128,4 +128,4 @@ if __name__ == "__main__":
         sys.exit(main(sys.argv[1], chosen))
     except UserError as error:
         print(f"rank_program.py: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(getattr(error, "status", 2))

@@ -223,6 +223,12 @@ def test_what_a_failed_worker_said_is_shown(tmp_path):
 
 
 @pytest.mark.slow
+def test_what_all_workers_stumble_over_is_said_once(tmp_path):
+    _, err = finish(begin(tmp_path, "workers=2", "fail=9"), 2)
+    assert err.count("error:") == 1 and "this worker cannot go on" in err
+
+
+@pytest.mark.slow
 def test_rank_0_may_be_busy_alone_for_longer_than_gloo_waits(tmp_path):
     finish(begin(tmp_path, "workers=2", "alone=40", "count=128"))
     assert (tmp_path / "1.npz").exists()
@@ -279,6 +285,13 @@ def test_half_an_environment_is_refused():
 def test_cores_are_dealt_out():
     assert [launch.cores_of(n, 2, [0, 1, 2, 3, 4]) for n in (0, 1)] == [[0, 1], [2, 3, 4]]
     assert [launch.cores_of(n, 3, [6, 9]) for n in range(3)] == [[6], [6], [9]]
+
+
+@pytest.mark.parametrize("statuses, cause", [
+    ([3, 137], 1), ([3, 2], 1), ([2, 2], 0), ([3, 3], 0), ([1, 139, 3], 1), ([137, 3, 3], 0),
+])
+def test_the_worker_to_name(statuses, cause):
+    assert max(range(len(statuses)), key=lambda rank: launch.guilt(statuses[rank], rank)) == cause
 
 
 def test_default_count_leaves_fair_shares(monkeypatch):

@@ -16,8 +16,9 @@ import tempfile
 import time
 
 SMALLEST_SHARE = 32  # pictures a worker, below which starting another gains nothing
-GRACE = 2, 6  # seconds after the first failure until the other workers are asked to end, and are made to
+GRACE = 2  # seconds after a failure until the others are asked to end, and again until they are made to
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+LOST = 3  # status of a worker that ended because another had gone
 STOPPED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # statuses of a worker that was asked to stop
 
 
@@ -90,21 +91,41 @@ def environment_of(rank, count, address):
 
 
 def watch(workers, notes):
-    """Wait for all workers to end; returns 0, or the status of the first that failed, having said which."""
-    first = failed_at = None
-    while any(worker.poll() is None for worker in workers):
+    """Wait for all workers to end; returns 0, or the status of the one that failed, having said which."""
+    while any(worker.poll() is None for worker in workers) and not failed(workers):
         time.sleep(0.05)
-        failed = [rank for rank, worker in enumerate(workers) if status_of(worker) not in (None, 0, *STOPPED)]
-        if failed and first is None:
-            first = max(failed, key=lambda rank: status_of(workers[rank]))  # the one killed, not its mourner
-            failed_at = time.monotonic()
-            report(first, workers[first], notes[first])
-        for seconds, end in zip(GRACE, ("terminate", "kill")):
-            if first is not None and time.monotonic() > failed_at + seconds:
-                for worker in workers:
-                    getattr(worker, end)()
-    ended = workers if first is None else [workers[first]]
-    return next((status for status in map(status_of, ended) if status), 0)
+    if failed(workers):
+        return end(workers, notes)
+    return next((status for status in map(status_of, workers) if status), 0)
+
+
+def end(workers, notes):
+    """After a failure: say which worker was the cause, and end those that do not end of themselves."""
+    wait(workers, 1)  # seconds, in which the others notice, or fail of the same cause
+    cause = max(failed(workers), key=lambda rank: guilt(status_of(workers[rank]), rank))
+    report(cause, workers[cause], notes[cause])
+    for make_end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+        wait(workers, GRACE)
+        for worker in workers:
+            make_end(worker)
+    return status_of(workers[cause])
+
+
+def guilt(status, rank):
+    """What to sort failed workers by: one killed first, one that only lost the others last."""
+    return status != LOST, status > 128, -rank
+
+
+def failed(workers):
+    """Ranks of the workers that ended otherwise than well or as asked."""
+    return [rank for rank, worker in enumerate(workers) if status_of(worker) not in (None, 0, *STOPPED)]
+
+
+def wait(workers, seconds):
+    """Wait until all workers have ended, or until the time is over."""
+    over = time.monotonic() + seconds
+    while any(worker.poll() is None for worker in workers) and time.monotonic() < over:
+        time.sleep(0.05)
 
 
 def status_of(worker):

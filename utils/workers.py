@@ -16,8 +16,14 @@ import paddle
 from paddle.base import core
 
 from utils.errors import UserError
+from utils.launch import LOST
 
 PATIENCE = 3600  # seconds to wait for workers that read, fetch or save; in a sum gloo's own limit holds, 30 s
+
+
+class LostWorkers(UserError):
+    """Another worker has gone. The exit status tells the watcher to look for the cause elsewhere."""
+    status = LOST
 
 
 def share_of(batch, rank, world):
@@ -178,8 +184,8 @@ class Workers:
             text = str(error)
             if self.world == 1 or not any(sign in text for sign in ("std::exception", "TCP", "NCCL", "gloo")):
                 raise
-            raise UserError(f"worker {self.rank} of {self.world} lost the others: one has ended (its own "
-                            "message says why), or did not answer for 30 s") from error
+            raise LostWorkers(f"worker {self.rank} of {self.world} lost the others: one has ended (its own "
+                              "message says why), or did not answer for 30 s") from error
 
 
 def from_environment(environment=None):
