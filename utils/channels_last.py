@@ -1,0 +1,97 @@
+"""A training program turned from [N, C, H, W] to [N, H, W, C], the order in which oneDNN convolves.
+
+In the network's own order each convolution on oneDNN stands between two reorderings of its whole input and output,
+which together cost half as much as the convolutions. With the channels last Paddle's tensors are in oneDNN's order
+already, and batch normalization may join the convolutions there. Weights keep their order, so checkpoints, the test
+program and exported models know nothing of this.
+"""
+CHANNELS = {"conv2d": "data_format", "pool2d": "data_format", "batch_norm": "data_layout"}  # where an op says the order
+ANY_ORDER = ("relu", "elementwise_add", "sum", "dropout")  # element by element
+
+
+def turn(program):
+    """Turn a training program; returns False, and leaves it as it is, when it has an op that is not known here."""
+    block = program.global_block()
+    fed, ops = find_maps(block)
+    if not fed or not all(is_known(block, op) for op in ops):
+        return False
+    join_biases(block)
+    fed, ops = find_maps(block)  # without the ops that this took out
+    for op in ops:
+        if kind(op) in CHANNELS:
+            op._set_attr(CHANNELS[kind(op)], "NHWC")
+        elif kind(op) == "elementwise_add" and op.attr("axis") == 1:  # a bias for each channel
+            op._set_attr("axis", 3)
+    for name in fed:
+        turned = transposed(block, 0, name, name + ".channels_last", [0, 2, 3, 1])
+        for op in ops:
+            op._rename_input(name, turned)
+    # Paddle hands a weight's gradient back as [out, h, w, in], as if it were a picture too: put it right.
+    for op in [op for op in ops if op.type == "conv2d_grad"]:
+        gradient = op.output("Filter@GRAD")[0]
+        op._rename_output(gradient, gradient + ".channels_last")
+        transposed(block, block.ops.index(op) + 1, gradient + ".channels_last", gradient, [0, 3, 1, 2])
+    return True
+
+
+def kind(op):
+    """The op's type, the same for forward and backward."""
+    return op.type[:-len("_grad")] if op.type.endswith("_grad") else op.type
+
+
+def find_maps(block):
+    """What has [N, C, H, W]: (names of the maps that are fed, the ops that read or write any map or its gradient)."""
+    def is_map(name):
+        variable = block.vars.get(name)
+        return variable is not None and len(variable.shape) == 4 and not variable.persistable
+
+    made = {name for op in block.ops for name in op.output_arg_names}
+    fed = {name for op in block.ops for name in op.input_arg_names if name not in made and is_map(name)}
+    maps, ops = set(fed), []
+    for op in block.ops:
+        if any(name.split("@")[0] in maps for name in op.input_arg_names + op.output_arg_names):
+            ops.append(op)
+            maps.update(name for name in op.output_arg_names if "@" not in name and is_map(name))
+    return fed, ops
+
+
+def is_known(block, op):
+    """Whether the op gives the same numbers in the other order, once it is told of it."""
+    if kind(op) == "mul":  # the first fully connected layer: one pixel has no order
+        return tuple(block.var(op.input("X")[0]).shape[2:]) == (1, 1)
+    return kind(op) in CHANNELS or kind(op) in ANY_ORDER
+
+
+def join_biases(block):
+    """Let each convolution add its own bias where batch normalization follows, and leave out the bias's gradient.
+
+    Whatever such a bias is, the norm takes it away again with the mean: its gradient is zero, up to rounding. Paddle
+    computes that rounding, and Adam, which looks at a gradient's sign more than its size, walks the bias at random.
+    """
+    maker = {name: op for op in block.ops for name in op.output_arg_names}
+    reader = {name: op for op in block.ops for name in op.input_arg_names if name.endswith("@GRAD")}
+    for norm in [op for op in block.ops if op.type == "batch_norm"]:
+        add = maker.get(norm.input("X")[0])
+        convolution = maker.get(add.input("X")[0]) if add is not None and add.type == "elementwise_add" else None
+        if convolution is None or convolution.type != "conv2d":
+            continue
+        total, bias = add.output("Out")[0], add.input("Y")[0]
+        add_grad = reader[total + "@GRAD"]
+        convolution_grad = reader[add_grad.output("X@GRAD")[0]]
+        convolution.desc.set_input("Bias", [bias])
+        convolution.desc.set_output("Output", [total])
+        convolution_grad.desc.set_input("Output@GRAD", [total + "@GRAD"])
+        block._insert_op(block.ops.index(add_grad), type="fill_constant", outputs={"Out": add_grad.output("Y@GRAD")},
+                         attrs={"shape": list(block.var(bias).shape), "dtype": block.var(bias).dtype, "value": 0.0})
+        for op in (add, add_grad):
+            block._remove_op(block.ops.index(op))
+
+
+def transposed(block, place, source, target, order):
+    """Insert an op before op number `place` that writes `source`, its four axes in another order, to `target`."""
+    for name in (source, target, target + ".shape"):
+        if not block.has_var(name):
+            block.create_var(name=name, shape=[-1] * 4, dtype="float32", stop_gradient=True)
+    block._insert_op(place, type="transpose2", inputs={"X": [source]}, attrs={"axis": order},
+                     outputs={"Out": [target], "XShape": [target + ".shape"]})
+    return target
