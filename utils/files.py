@@ -73,6 +73,7 @@ class FolderLock:
             holder = self.file.read().strip() or "another process"
             self.file.close()
             raise UserError(f"{self.path.parent} is in use by {holder}: wait for it, or choose another --model-dir")
+        remove_partial(self.path.parent)
         self.file.truncate(0)
         self.file.write(f"process {os.getpid()}\n")
         self.file.flush()
@@ -81,6 +82,12 @@ class FolderLock:
     def __exit__(self, *_):
         self.file.truncate(0)  # the file stays: who removes it takes it from under the next one's lock
         self.file.close()
+
+
+def remove_partial(folder):
+    """Remove the temporary files that a killed process left in a folder which this one holds."""
+    for path in Path(folder).glob(".*.partial*"):
+        path.unlink()
 
 
 def _lock(file):

@@ -1,0 +1,100 @@
+"""kill -9 at any moment: what was saved loads, the run goes on, and ends where it would have ended."""
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+
+import infer
+import train
+from conftest import ROOT
+from utils import checkpoint
+
+# The program, but with a checkpoint after nearly every batch, so that kills fall into the writing too.
+PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); import train; train.CHECKPOINT_SECONDS = 0.02; " \
+          "sys.exit(train.main())"
+TRAINING = ["--depth", "8", "--batch-size", "32", "--epochs", "3", "--seed", "4", "--workers", "1", "--device", "cpu"]
+
+
+def command(*arguments):
+    return [sys.executable, "-c", PROGRAM, str(ROOT), *arguments]
+
+
+@pytest.fixture(scope="module")
+def whole(small_archive, tmp_path_factory):
+    """A run that nobody cut: (final checkpoint, when its first checkpoint was there, seconds until its end)."""
+    folder = tmp_path_factory.mktemp("whole")
+    begin, first = time.monotonic(), None
+    run = subprocess.Popen(command(*TRAINING, "--data-file", str(small_archive), "--model-dir", str(folder)),
+                           stdout=subprocess.DEVNULL)
+    while run.poll() is None:
+        if first is None and (folder / "checkpoint.npz").exists():
+            first = time.monotonic() - begin
+        time.sleep(0.02)
+    assert run.returncode == 0
+    return checkpoint.read(folder / "checkpoint.npz"), first, time.monotonic() - begin
+
+
+def kill_and_go_on(folder, archive, after, whole, capsys):
+    """Kill a training run `after` seconds; then read what it left, resume, and compare the end with `whole`."""
+    import paddle
+
+    arguments = [*TRAINING, "--data-file", str(archive), "--model-dir", str(folder)]
+    run = subprocess.Popen(command(*arguments), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    time.sleep(after)
+    run.send_signal(signal.SIGKILL)
+    run.wait()
+    path = folder / "checkpoint.npz"
+    left = checkpoint.read(path).progress if path.exists() else None
+    if (folder / "description.json").exists():
+        assert infer.main(["--model-dir", str(folder), "--device", "cpu", "dog.png"]) == 0
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        if left is None or not left["finished"]:
+            resume = [] if left is None else ["--resume"]
+            begin = time.monotonic()
+            assert train.main([*arguments, *resume]) == 0, capsys.readouterr().err
+            print(f"killed after {after:.1f} s, went on in {time.monotonic() - begin:.1f} s")
+    end = checkpoint.read(path)
+    for name, array in whole.arrays.items():
+        assert np.array_equal(array, end.arrays[name]), name
+    assert end.progress["history"] == whole.progress["history"]
+    assert infer.main(["--model-dir", str(folder), "--device", "cpu", "dog.png"]) == 0
+    leftovers = [name for name in os.listdir(folder) if name.endswith(".partial") or ".partial." in name]
+    assert not leftovers, "the run that went on clears what the killed one left behind"
+    assert json.loads((folder / "description.json").read_text())["epochs"] == 3
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_a_killed_run_goes_on_to_the_same_end(number, whole, small_archive, tmp_path, static_scope, capsys):
+    saved, first, seconds = whole
+    moment = random.Random(number).uniform(number / 5, (number + 1) / 5)  # spread over its whole saving life
+    kill_and_go_on(tmp_path, small_archive, first + moment * (seconds - first), saved, capsys)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(50))
+def test_fifty_killed_runs_go_on_to_the_same_end(number, whole, small_archive, tmp_path, static_scope, capsys):
+    saved, _, seconds = whole
+    moment = random.Random(100 + number).uniform(number / 50, (number + 1) / 50)
+    kill_and_go_on(tmp_path, small_archive, moment * seconds, saved, capsys)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX system")
+def test_ctrl_c_in_a_terminal_saves_and_says_how_to_go_on(small_archive, tmp_path):
+    """Ctrl-C goes to every process of the terminal's group: here, a group of its own with two workers in it."""
+    arguments = [*TRAINING, "--workers", "2", "--epochs", "500", "--data-file", str(small_archive),
+                 "--model-dir", str(tmp_path)]
+    run = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *arguments], stdout=subprocess.PIPE,
+                           stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while "Test with Pass 0" not in run.stdout.readline():
+        assert run.poll() is None
+    os.killpg(run.pid, signal.SIGINT)
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 130, err
+    assert "go on with: python train.py --resume" in err and "Traceback" not in err
+    assert checkpoint.read(tmp_path / "checkpoint.npz").progress["finished"] is False
