@@ -10,8 +10,9 @@ from utils.errors import UserError
 
 SIDE = 32
 MAX_BYTES = 200_000_000
-# WebP's decoder holds 20 bytes for a pixel, a progressive JPEG's 6 to 8; JPEG 2000 takes 0.6 s for a million.
-MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "JPEG2000": 8_000_000}
+# WebP's decoder holds 20 bytes for a pixel; JPEG 2000 takes 0.6 s for a million; a JPEG is shrunk while it is
+# read, except that a progressive one is held whole, with 6 to 8 bytes for a pixel.
+MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000}
 MAX_PIXELS_ELSE = 40_000_000
 Image.MAX_IMAGE_PIXELS = 55_000_000  # Pillow refuses twice as many, also of pictures inside others (icons)
 
@@ -78,7 +79,8 @@ def _decode(picture, name):
 
 def _check_size(picture, name):
     """Refuse a picture with more pixels than its format can be decoded with in 10 s and 1 GB."""
-    most = MAX_PIXELS.get(picture.format, MAX_PIXELS_ELSE)
+    kind = "progressive" if picture.info.get("progressive") else picture.format
+    most = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE)
     if picture.width * picture.height > most:
         raise UserError(f"{name} has {picture.width} x {picture.height} pixels, more than "
                         f"{most // 1_000_000} million: make it smaller")
