@@ -1,4 +1,4 @@
-"""README.md as a program reads it: its blocks of code, each with the mark above it, and the source they quote."""
+"""README.md as a program reads it: its blocks, each with the mark above it, and the source they quote."""
 import ast
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ MARK = re.compile(r"<!-- (code|run|help|output): ?(.*?) ?-->")
 
 
 class Block(NamedTuple):
-    """A fenced block: its language, its text, the mark above it (kind and words, both empty for none), its lines."""
+    """A fenced block: language, text, the mark above it (kind and words, empty for none), its lines."""
 
     language: str
     text: str
@@ -73,7 +73,10 @@ def definitions_of(path):
 
 
 def quoted(block):
-    """What a block marked `code: FILE NAME` has to hold. Errors: ValueError where there is no such definition."""
+    """What a block marked `code: FILE NAME` has to hold.
+
+    Errors: ValueError where there is no such definition.
+    """
     if len(block.words) != 2:
         raise ValueError(f"the mark in line {block.lines[0]} is not of the form: code: FILE NAME")
     path, name = block.words

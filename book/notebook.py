@@ -1,8 +1,8 @@
-"""README.md as a Jupyter notebook that runs from top to bottom: `python book/notebook.py` writes build/chapter.ipynb.
+"""README.md as a Jupyter notebook: `python book/notebook.py` writes build/chapter.ipynb.
 
-Definitions become cells with the same text, commands marked `run` become commands, and after some definitions a cell
-tries them out. `--quick` appends to each command what its mark says, so that it takes a minute; `--run` runs the notebook
-and keeps what it printed.
+It runs from top to bottom. Definitions become cells with the same text, commands marked `run` become
+commands, and after some definitions a cell tries them out. `--quick` appends to each command what its mark
+says, so that it takes a minute; `--run` runs the notebook and keeps what it printed.
 """
 import argparse
 import ast
@@ -43,7 +43,8 @@ print(probabilities.shape, f"{{weights:,}} weights")"""
 TRIES = {
     "vgg_bn_drop": COUNT.format(call="vgg_bn_drop"),
     "resnet_cifar10": COUNT.format(call="resnet_cifar10"),
-    "batches_of": "order = epoch_order(50_000, seed=1, epoch=0)\nprint(order[:8], len(batches_of(order, 128)), 'batches')",
+    "batches_of": "order = epoch_order(50_000, seed=1, epoch=0)\n"
+                  "print(order[:8], len(batches_of(order, 128)), 'batches')",
     "load_image": "pixels = load_image('dog.png')\nprint(pixels.shape, pixels.min(), pixels.max())",
 }
 
@@ -67,7 +68,8 @@ class Cells(list):
         def attach(found):
             path = re.search(r'src="([^"]+)"', found.group(0)).group(1)
             alt = re.search(r'alt="([^"]*)"', found.group(0)).group(1)
-            attachments[Path(path).name] = {"image/png": base64.b64encode((ROOT / path).read_bytes()).decode()}
+            picture = base64.b64encode((ROOT / path).read_bytes()).decode()
+            attachments[Path(path).name] = {"image/png": picture}
             caption = found.group(0).split("<br/>")[1].replace("</p>", "").strip()
             return f"![{alt}](attachment:{Path(path).name})\n\n{caption}"
 
@@ -89,7 +91,7 @@ class Cells(list):
         """A cell with commands for the shell, which stops the notebook where one fails."""
         lines = []
         for line in text.splitlines():
-            shell = re.sub(r"^python ", "{sys.executable} ", line) + (" " + " ".join(more) if self.quick and more else "")
+            shell = " ".join([re.sub(r"^python ", "{sys.executable} ", line), *(more if self.quick else ())])
             lines += [f"!{shell}", "assert _exit_code == 0"]
         self.append(new_code_cell("\n".join(lines)))
 
@@ -100,7 +102,9 @@ def head_of(path, quoted):
     imports = [ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     others = [name for name in chapter.definitions_of(path) if name not in quoted]
     module = path[:-len(".py")].replace("/", ".")
-    return "\n".join([f"# what {path} needs"] + imports + ([f"from {module} import {', '.join(others)}"] if others else []))
+    if others:
+        imports.append(f"from {module} import {', '.join(others)}")
+    return "\n".join([f"# what {path} needs", *imports])
 
 
 def build(text, quick):
@@ -125,7 +129,10 @@ def build(text, quick):
 
 
 def run(notebook):
-    """Run all cells in a fresh kernel, keeping what they print. Errors: CellExecutionError for one that fails."""
+    """Run all cells in a fresh kernel, keeping what they print.
+
+    Errors: CellExecutionError for a cell that fails.
+    """
     from nbclient import NotebookClient
 
     NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(ROOT)}}).execute()
@@ -133,9 +140,11 @@ def run(notebook):
 
 def main(arguments):
     """Write the notebook."""
-    parser = argparse.ArgumentParser(prog="notebook.py", description="Make a Jupyter notebook of the chapter.")
+    parser = argparse.ArgumentParser(prog="notebook.py",
+                                     description="Make a Jupyter notebook of the chapter.")
     parser.add_argument("target", nargs="?", default=ROOT / "build" / "chapter.ipynb", type=Path)
-    parser.add_argument("--quick", action="store_true", help="few batches of drawn pictures instead of a whole training")
+    parser.add_argument("--quick", action="store_true",
+                        help="few batches of drawn pictures instead of a whole training")
     parser.add_argument("--run", action="store_true", help="run it and keep the output")
     options = parser.parse_args(arguments)
     notebook = build(chapter.read(), options.quick)

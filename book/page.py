@@ -1,6 +1,6 @@
 """README.md as one HTML page that needs no other file: `python book/page.py` writes build/chapter.html.
 
-Figures are inside, code is coloured, formulas are MathML, which browsers draw themselves; there is no script in it.
+Figures are inside, code is coloured, formulas are MathML, which browsers draw themselves; it has no script.
 """
 import base64
 import html
@@ -22,28 +22,35 @@ from pygments.lexers import get_lexer_by_name  # noqa: E402
 from book import chapter  # noqa: E402
 
 STYLE = """
-:root { color-scheme: light dark; --ink: #1f2733; --quiet: #5d6878; --ground: #ffffff; --card: #f4f5f7; --rule: #d9dde3;
-        --link: #2059a5; }
+:root { color-scheme: light dark; --ink: #1f2733; --quiet: #5d6878; --ground: #ffffff; --card: #f4f5f7;
+        --rule: #d9dde3; --link: #2059a5; }
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #dfe4ea; --quiet: #9aa5b3; --ground: #14181d; --card: #1e242b; --rule: #333c47; --link: #86b4f0; } }
+  :root { --ink: #dfe4ea; --quiet: #9aa5b3; --ground: #14181d; --card: #1e242b;
+          --rule: #333c47; --link: #86b4f0; } }
 * { box-sizing: border-box; }
 html { scroll-padding-top: 1rem; }
 body { margin: 0; background: var(--ground); color: var(--ink); font: 17px/1.6 system-ui, sans-serif; }
-.page { display: grid; grid-template-columns: minmax(0, 48rem); justify-content: center; gap: 3rem; padding: 1rem; }
+.page { display: grid; grid-template-columns: minmax(0, 48rem); justify-content: center; gap: 3rem;
+        padding: 1rem; }
 nav { display: none; font-size: .9rem; line-height: 1.4; }
-nav ul { list-style: none; margin: .5rem 0; padding: 0; } nav li { margin: .35rem 0; } nav .level3 { padding-left: 1rem; }
+nav ul { list-style: none; margin: .5rem 0; padding: 0; } nav li { margin: .35rem 0; }
+nav .level3 { padding-left: 1rem; }
 @media (min-width: 75rem) {
   .page { grid-template-columns: 15rem minmax(0, 52rem); }
   .contents { display: none; }
-  nav { display: block; position: sticky; top: 0; align-self: start; max-height: 100vh; overflow: auto; padding: 1rem 0; } }
-a { color: var(--link); text-decoration-thickness: .06em; text-underline-offset: .15em; overflow-wrap: anywhere; }
+  nav { display: block; position: sticky; top: 0; align-self: start; max-height: 100vh; overflow: auto;
+        padding: 1rem 0; } }
+a { color: var(--link); text-decoration-thickness: .06em; text-underline-offset: .15em;
+    overflow-wrap: anywhere; }
 h1, h2, h3 { line-height: 1.25; margin: 2.2em 0 .6em; } h1 { margin-top: .5em; font-size: 2.1rem; }
 h2 { border-bottom: 1px solid var(--rule); padding-bottom: .25em; }
 img { max-width: 100%; height: auto; border-radius: 8px; border: 1px solid var(--rule); }
 p[align=center] { font-size: .92rem; color: var(--quiet); }
-pre { background: var(--card); padding: .9rem 1rem; border-radius: 8px; overflow-x: auto; font-size: .82rem; line-height: 1.5; }
+pre { background: var(--card); padding: .9rem 1rem; border-radius: 8px; overflow-x: auto; font-size: .82rem;
+      line-height: 1.5; }
 code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
-:not(pre) > code { background: var(--card); padding: .1em .3em; border-radius: 4px; font-size: .88em; overflow-wrap: anywhere; }
+:not(pre) > code { background: var(--card); padding: .1em .3em; border-radius: 4px; font-size: .88em;
+                   overflow-wrap: anywhere; }
 .table, .formula { overflow-x: auto; } table { border-collapse: collapse; }
 th, td { border-bottom: 1px solid var(--rule); padding: .35rem .9rem .35rem 0; text-align: left; }
 td:last-child, th:last-child { text-align: right; }
@@ -86,7 +93,8 @@ def body_of(text):
 def contents_of(body):
     """The list of contents, from the headings of the finished page."""
     entries = re.findall(r'<h([23]) id="([^"]+)">(.*?)</h', body)
-    items = "".join(f'<li class="level{level}"><a href="#{name}">{title}</a></li>\n' for level, name, title in entries)
+    items = "".join(f'<li class="level{level}"><a href="#{name}">{title}</a></li>\n'
+                    for level, name, title in entries)
     return f"<nav><b>Contents</b><ul>\n{items}</ul></nav>"
 
 
@@ -94,7 +102,8 @@ def build(text):
     """The whole page."""
     body = body_of(text)
     title = html.escape(chapter.headings_of(text)[0][1])
-    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight") for style in ("friendly", "github-dark"))
+    light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight")
+                   for style in ("friendly", "github-dark"))
     plain = ".highlight, .highlight pre { background: var(--card) !important; }"
     return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

@@ -1,4 +1,4 @@
-"""Every figure of the chapter: `python image/draw.py` makes them all, `python image/draw.py vgg resnet` those named.
+"""Every figure of the chapter: `python image/draw.py` makes them all, `python image/draw.py vgg` one of them.
 
 Each function draws one figure and gives it back; its name is the file's name. The look is parts.py's.
 """
@@ -11,14 +11,14 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from image import parts, pictures  # noqa: E402
-from image.parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart, frame, grid,  # noqa: E402
-                         legend, plus, points, slab, write)
+from image.parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart,  # noqa: E402
+                         frame, grid, legend, plus, points, slab, write)
 from utils import sketches  # noqa: E402
 from utils.cifar10 import CLASSES  # noqa: E402
 
 # ILSVRC's classification task: year, team, top-5 error in per cent, whether its features were learned.
-# 2010 to 2014 and the human's 5.1: Russakovsky et al. 2015, tables 5, 7 and section 6.4 (entries that trained on
-# the given data alone); 2015: He et al. 2016; 2016 and 2017: Hu et al. 2018.
+# 2010 to 2014 and the human's 5.1 (section 6.4): Russakovsky et al. 2015, entries that trained on the given
+# data alone; 2015: He et al. 2016; 2016 and 2017: Hu et al. 2018.
 ILSVRC = (
     (2010, "NEC-UIUC", 28.2, False), (2011, "XRCE", 25.8, False), (2012, "AlexNet", 16.4, True),
     (2013, "Clarifai", 11.7, True), (2014, "VGG", 7.3, True), (2014, "GoogLeNet", 6.7, True),
@@ -26,8 +26,8 @@ ILSVRC = (
 )
 HUMAN = 5.1
 
-# Six flowers of one family: name, colour and number of petals, their length and width (the head's radius is 1), their
-# colour near the middle, radius and colour of the middle.
+# Six flowers of one family: name, colour and number of petals, their length and width (the head's radius
+# is 1), their colour near the middle, radius and colour of the middle.
 FLOWERS = (
     ("daisy", "#fbfbf6", 30, 0.98, 0.15, "#e9edf0", 0.30, "#f2c230"),
     ("chamomile", "#fdfdfb", 15, 0.86, 0.25, "#eef0ea", 0.40, "#e7b416"),
@@ -54,18 +54,21 @@ def _flower(axes, left, top, size, petal, count, length, width, inner, middle, c
     tile = parts.rectangle(axes, left, top, size, size, "#5f8a4b", "none", order=1)
     for _ in range(90):
         x, y, lean = left + size * chance.random(), top + size * chance.random(), chance.uniform(-5, 5)
-        axes.plot([x, x + lean], [y, y - chance.uniform(6, 18)], linewidth=chance.uniform(0.8, 2.2), zorder=1.5, clip_path=tile,
+        axes.plot([x, x + lean], [y, y - chance.uniform(6, 18)], linewidth=chance.uniform(0.8, 2.2),
+                  zorder=1.5, clip_path=tile,
                   color=chance.choice(("#527c40", "#6c9a55", "#7fab62", "#48703a")), solid_capstyle="round")
     center, reach = (left + size / 2, top + size / 2), size * 0.44
     for ring, shade in ((0, inner), (1, petal)):
         for number in range(count):
             angle = (number + 0.5 * ring) * 2 * math.pi / count + chance.gauss(0, 0.04)
-            _petal(axes, center, angle, reach * length * chance.uniform(0.93, 1.03) * (1 - 0.08 * ring), reach * width, shade, inner)
+            _petal(axes, center, angle, reach * length * chance.uniform(0.93, 1.03) * (1 - 0.08 * ring),
+                   reach * width, shade, inner)
     axes.add_artist(parts.Circle(center, reach * middle, facecolor=color, edgecolor="none", zorder=3.5))
     for _ in range(int(420 * middle)):
         turn, far = chance.uniform(0, 2 * math.pi), reach * middle * chance.random() ** 0.5
         dot = parts.mix(color, chance.uniform(-0.3, 0.3))
-        axes.add_artist(parts.Circle((center[0] + far * math.cos(turn), center[1] + far * math.sin(turn)), reach * 0.055,
+        axes.add_artist(parts.Circle((center[0] + far * math.cos(turn), center[1] + far * math.sin(turn)),
+                                     reach * 0.055,
                                     facecolor=dot, edgecolor="none", zorder=4))
 
 
@@ -73,10 +76,12 @@ def _petal(axes, center, angle, length, width, color, edge):
     """A petal that starts at the center: narrow, widest at two thirds, with a round tip."""
     along, across = (math.cos(angle), math.sin(angle)), (-math.sin(angle), math.cos(angle))
     outline = [(0, 0), (0.5, 0.5), (0.85, 0.62), (1.0, 0.0), (0.85, -0.62), (0.5, -0.5), (0, 0)]
-    curve = [(center[0] + length * a * along[0] + width * b * across[0], center[1] + length * a * along[1] + width * b * across[1])
+    curve = [(center[0] + length * a * along[0] + width * b * across[0],
+              center[1] + length * a * along[1] + width * b * across[1])
              for a, b in outline]
     path = parts.Outline(curve, [parts.Outline.MOVETO] + [parts.Outline.CURVE4] * 6)
-    axes.add_artist(parts.PathPatch(path, facecolor=color, edgecolor=parts.mix(edge, -0.18), linewidth=0.5, zorder=3))
+    axes.add_artist(parts.PathPatch(path, facecolor=color, edgecolor=parts.mix(edge, -0.18), linewidth=0.5,
+                                    zorder=3))
 
 
 def ilsvrc():
@@ -125,22 +130,23 @@ def _sliding_window(axes, left, top):
     middle = top + 4 * cell
     grid(axes, left, top, cell, padded, shades, faint=0)
     frame(axes, left + at_x * cell, top + at_y * cell, 3 * cell, "conv")
-    write(axes, left + 4 * cell, top + 8 * cell + 17, "input 6×6 in a border of zeros", size=12.5, color=QUIET)
+    write(axes, left + 4 * cell, top + 8 * cell + 17, "input 6×6 in a border of zeros", size=12.5,
+          color=QUIET)
     kernel_x = left + 8 * cell + 62
     write(axes, kernel_x - 31, middle, "∗", size=24)
-    grid(axes, kernel_x, middle - 1.5 * cell, cell, kernel, {number: KINDS["conv"][0] for number in (-1, 0, 1)})
+    grid(axes, kernel_x, middle - 1.5 * cell, cell, kernel, dict.fromkeys((-1, 0, 1), KINDS["conv"][0]))
     frame(axes, kernel_x, middle - 1.5 * cell, 3 * cell, "conv")
     write(axes, kernel_x + 1.5 * cell, middle + 1.5 * cell + 17, "kernel 3×3", size=12.5, color=QUIET)
     out_x = kernel_x + 3 * cell + 58
     write(axes, out_x - 29, middle, "=", size=20)
-    grid(axes, out_x, middle - 3 * cell, cell, result, {number: "#ffffff" for row in result for number in row})
+    grid(axes, out_x, middle - 3 * cell, cell, result, dict.fromkeys(sum(result, []), "#ffffff"))
     frame(axes, out_x + at_x * cell, middle + (at_y - 3) * cell, cell, "side")
     write(axes, out_x + 3 * cell, middle + 3 * cell + 17, "feature map 6×6", size=12.5, color=QUIET)
     text_x = out_x + 6 * cell + 24
     write(axes, text_x, middle - 62, "Nine products and\ntheir sum:", size=13, align="left")
     write(axes, text_x, middle - 14, "3 · (3·1 + 3·0 − 1·1) = 6", size=13, align="left", bold=True)
-    write(axes, text_x, middle + 46, "Large where bright stands\nleft of dark, 0 where all is\none brightness: this kernel\n"
-          "finds upright edges.", size=13, align="left")
+    write(axes, text_x, middle + 46, "Large where bright stands\nleft of dark, 0 where all is\n"
+          "one brightness: this kernel\nfinds upright edges.", size=13, align="left")
 
 
 def _small_network(axes, left, middle):
@@ -181,14 +187,16 @@ def _small_network(axes, left, middle):
 def vgg():
     """Figure 6: the VGG as built here."""
     figure, axes = card(380)
-    write(axes, 24, 26, "VGG for CIFAR-10: 13 convolutions and 3 fully connected layers", size=15, align="left", bold=True)
+    write(axes, 24, 26, "VGG for CIFAR-10: 13 convolutions and 3 fully connected layers", size=15,
+          align="left", bold=True)
     base = 212
     heights, widths = (118, 84, 58, 40, 26), (9, 12, 16, 22, 22)
     slab(axes, 34, base - 118, 4, 118, 38)
     write(axes, 45, base + 20, "picture", size=12.5, bold=True)
     write(axes, 45, base + 36, "3 colours\n32×32", size=12, color=QUIET, rows="top")
     before, x = 57, 88
-    groups = ((64, 32, "0.3"), (128, 16, "0.4"), (256, 8, "0.4  0.4"), (512, 4, "0.4  0.4"), (512, 2, "0.4  0.4"))
+    groups = ((64, 32, "0.3"), (128, 16, "0.4"), (256, 8, "0.4  0.4"), (512, 4, "0.4  0.4"),
+              (512, 2, "0.4  0.4"))
     for (channels, size, rates), high, wide, small in zip(groups, heights, widths, heights[1:] + (14,)):
         count, deep, start = 2 if channels < 256 else 3, high * 0.32, x
         arrow(axes, (before + 3, base - 10), (x - 2, base - 10))
@@ -208,7 +216,8 @@ def vgg():
         arrow(axes, (before + 3, base - 10), (x - 2, base - 10))
         box(axes, x, base - high, 24, high, kind=kind)
         write(axes, x + 12, base + 12, label, size=12.5, rows="top", bold=True)
-        write(axes, x - 14, base + 78, f"dropout\n{rate}" if rate else "", size=12, color=KINDS["side"][1], rows="top")
+        write(axes, x - 14, base + 78, f"dropout\n{rate}" if rate else "", size=12, color=KINDS["side"][1],
+              rows="top")
         before, x = x + 24, x + 54
     legend(axes, 34, 352, (("conv", "conv 3×3, batch norm, ReLU"), ("pool", "max pooling 2×2"),
                            ("dense", "fully connected"), ("answer", "fully connected + softmax")))
@@ -216,15 +225,16 @@ def vgg():
 
 
 def inception():
-    """Figure 7: an inception block, plain and with 1x1 reductions, on 192 channels as in GoogLeNet's block 3a."""
+    """Figure 7: an inception block, plain and with 1x1 reductions; the numbers are GoogLeNet's block 3a."""
     figure, axes = card(410)
     axes.plot([415, 415], [16, 394], color=RULE, linewidth=THIN)
     write(axes, 24, 26, "(a) plain", size=15, align="left", bold=True)
     _inception(axes, 24, ((None, "conv 1×1\n64"), (None, "conv 3×3\n128"), (None, "conv 5×5\n32"),
                           (None, "max pool\n3×3")), "64 + 128 + 32 + 192 = 416 channels", "387,072 weights")
     write(axes, 438, 26, "(b) with 1×1 reductions", size=15, align="left", bold=True)
-    _inception(axes, 438, ((None, "conv 1×1\n64"), ("conv 1×1\n96", "conv 3×3\n128"), ("conv 1×1\n16", "conv 5×5\n32"),
-                           ("max pool\n3×3", "conv 1×1\n32")), "64 + 128 + 32 + 32 = 256 channels", "163,328 weights")
+    _inception(axes, 438, ((None, "conv 1×1\n64"), ("conv 1×1\n96", "conv 3×3\n128"),
+                           ("conv 1×1\n16", "conv 5×5\n32"), ("max pool\n3×3", "conv 1×1\n32")),
+               "64 + 128 + 32 + 32 = 256 channels", "163,328 weights")
     return figure
 
 
@@ -241,7 +251,8 @@ def _inception(axes, left, paths, channels, weights):
         for text, y in zip(path, rows):
             if text is None:
                 continue
-            kind = "pool" if "pool" in text else "side" if text != "conv 1×1\n64" and "1×1" in text else "conv"
+            reduces = "1×1" in text and text != "conv 1×1\n64"
+            kind = "pool" if "pool" in text else "side" if reduces else "conv"
             arrow(axes, (center, before), (center, y))
             box(axes, x, y, wide, 48, text, kind, size=12.5)
             before = y + 48
@@ -253,16 +264,20 @@ def _inception(axes, left, paths, channels, weights):
 def googlenet():
     """Figure 8: GoogLeNet as published, for pictures of ImageNet."""
     figure, axes = card(450)
-    write(axes, 24, 26, "GoogLeNet for ImageNet: 22 layers with weights, 9 of its blocks inception", size=15, align="left",
+    write(axes, 24, 26, "GoogLeNet for ImageNet: 22 layers with weights, 9 of its blocks inception", size=15,
+          align="left",
           bold=True)
     top = (("picture", "3\n224×224", "data", 74), ("conv 7×7\nstride 2", "64\n112×112", "conv", 78),
            ("pool", "64\n56×56", "pool", 50), ("conv 1×1\nconv 3×3", "192\n56×56", "conv", 78),
-           ("pool", "192\n28×28", "pool", 50), ("3a", "256\n28×28", "join", 60), ("3b", "480\n28×28", "join", 60),
+           ("pool", "192\n28×28", "pool", 50), ("3a", "256\n28×28", "join", 60),
+           ("3b", "480\n28×28", "join", 60),
            ("pool", "480\n14×14", "pool", 50))
-    low = (("4a", "512\n14×14", "join", 46), ("4b", "512\n14×14", "join", 46), ("4c", "512\n14×14", "join", 46),
-           ("4d", "528\n14×14", "join", 46), ("4e", "832\n14×14", "join", 46), ("pool", "832\n7×7", "pool", 46),
-           ("5a", "832\n7×7", "join", 46), ("5b", "1024\n7×7", "join", 46), ("average\npool", "1024\n1×1", "pool", 66),
-           ("fc", "1000", "dense", 46), ("softmax", "1000", "answer", 68))
+    low = (("4a", "512\n14×14", "join", 46), ("4b", "512\n14×14", "join", 46),
+           ("4c", "512\n14×14", "join", 46), ("4d", "528\n14×14", "join", 46),
+           ("4e", "832\n14×14", "join", 46), ("pool", "832\n7×7", "pool", 46),
+           ("5a", "832\n7×7", "join", 46), ("5b", "1024\n7×7", "join", 46),
+           ("average\npool", "1024\n1×1", "pool", 66), ("fc", "1000", "dense", 46),
+           ("softmax", "1000", "answer", 68))
     ends = _row(axes, top, 34, 66, 30, QUIET)
     starts = _row(axes, low, 34, 240, 22, QUIET)
     arrow(axes, (ends[-1][1], 91), (806, 91), (806, 180), (16, 180), (16, 265), (starts[0][0], 265), bend=8)
@@ -270,7 +285,8 @@ def googlenet():
         x = (starts[block][0] + starts[block][1]) / 2
         arrow(axes, (x, 334), (x, 366))
         box(axes, x - 23, 366, 184, 50, "average pool, conv 1×1,\nfc, fc, softmax", "side", size=12.5)
-    write(axes, 446, 391, "two auxiliary classifiers,\nin training only", size=13, color=KINDS["side"][1], align="left")
+    write(axes, 446, 391, "two auxiliary classifiers,\nin training only", size=13, color=KINDS["side"][1],
+          align="left")
     return figure
 
 
@@ -294,7 +310,8 @@ def block():
     write(axes, 24, 26, "(a) basic block", size=15, align="left", bold=True)
     _residual(axes, 170, "64 channels", ("conv 3×3, 64", "conv 3×3, 64"), 36, 74, "73,728 weights")
     write(axes, 438, 26, "(b) bottleneck block", size=15, align="left", bold=True)
-    _residual(axes, 584, "256 channels", ("conv 1×1, 64", "conv 3×3, 64", "conv 1×1, 256"), 36, 46, "69,632 weights")
+    _residual(axes, 584, "256 channels", ("conv 1×1, 64", "conv 3×3, 64", "conv 1×1, 256"), 36, 46,
+              "69,632 weights")
     return figure
 
 
@@ -309,11 +326,13 @@ def _residual(axes, middle, channels, layers, high, gap, weights):
         box(axes, middle - wide / 2, y, wide, high, text, "conv")
         y += high
         arrow(axes, (middle, y), (middle, y + gap - (0 if number < last else 11)))
-        write(axes, middle - 12, y + gap / 2 - 4, "batch norm" + (", ReLU" if number < last else ""), size=12.5, color=QUIET,
+        write(axes, middle - 12, y + gap / 2 - 4, "batch norm" + (", ReLU" if number < last else ""),
+              size=12.5, color=QUIET,
               align="right")
     y += gap
     plus(axes, middle, y)
-    arrow(axes, (middle, 88), (middle + 120, 88), (middle + 120, y), (middle + 11, y), bend=12, color=KINDS["side"][1])
+    arrow(axes, (middle, 88), (middle + 120, 88), (middle + 120, y), (middle + 11, y), bend=12,
+          color=KINDS["side"][1])
     write(axes, middle + 128, (88 + y) / 2, "shortcut\n$x$", size=13, color=KINDS["side"][1], align="left")
     write(axes, middle - 18, y + 2, "$F(x)+x$", size=13, align="right")
     arrow(axes, (middle, y + 11), (middle, y + 52))
@@ -325,11 +344,14 @@ def _residual(axes, middle, channels, layers, high, gap, weights):
 def resnet():
     """Figure 10: the ResNet-32 as built here, and how often ImageNet's ResNets repeat their blocks."""
     figure, axes = card(500)
-    write(axes, 24, 26, "(a) ResNet-32 for CIFAR-10: 3 stages of 5 basic blocks", size=15, align="left", bold=True)
-    _residual_chain(axes, 24, 104)
-    write(axes, 24, 276, "(b) ResNets for ImageNet: how many bottleneck blocks each stage has", size=15, align="left",
+    write(axes, 24, 26, "(a) ResNet-32 for CIFAR-10: 3 stages of 5 basic blocks", size=15, align="left",
           bold=True)
-    columns = ("conv 7×7\n64", "64, 64, 256\n56×56", "128, 128, 512\n28×28", "256, 256, 1024\n14×14", "512, 512, 2048\n7×7",
+    _residual_chain(axes, 24, 104)
+    write(axes, 24, 276, "(b) ResNets for ImageNet: how many bottleneck blocks each stage has", size=15,
+          align="left",
+          bold=True)
+    columns = ("conv 7×7\n64", "64, 64, 256\n56×56", "128, 128, 512\n28×28", "256, 256, 1024\n14×14",
+               "512, 512, 2048\n7×7",
                "fc\n1000")
     places = (152, 268, 396, 530, 664, 776)
     for x, text in zip(places, columns):
@@ -341,7 +363,8 @@ def resnet():
         for x, count in zip(places[1:5], counts):
             box(axes, x - 50, y - 15, 100, 30, f"{count} blocks", "join")
         box(axes, places[5] - 26, y - 15, 52, 30, "1", "dense")
-        stops = [(places[0] + 30, places[1] - 50)] + [(a + 50, b - 50) for a, b in zip(places[1:4], places[2:5])]
+        stops = [(places[0] + 30, places[1] - 50)]
+        stops += [(a + 50, b - 50) for a, b in zip(places[1:4], places[2:5])]
         for here, there in stops + [(places[4] + 50, places[5] - 26)]:
             arrow(axes, (here, y), (there, y))
     return figure
@@ -362,12 +385,14 @@ def _residual_chain(axes, left, top):
             color = KINDS["side"][1] if new else QUIET
             end = x + wide + 8
             arrow(axes, (dot, line), (end, line), head=False)
-            arrow(axes, (x - 8, line), (x - 4, top - 18), (end - 4, top - 18), (end, line), bend=13, color=color, dashed=new,
+            arrow(axes, (x - 8, line), (x - 4, top - 18), (end - 4, top - 18), (end, line), bend=13,
+                  color=color, dashed=new,
                   head=False)
             box(axes, x, top, wide, high, kind="join")
             plus(axes, end, line, radius=3.2)
             dot, x = end, x + pitch
-        write(axes, (start + x - pitch + wide) / 2, top + high + 22, f"{channels} maps, {size}×{size}", size=12.5, bold=True)
+        write(axes, (start + x - pitch + wide) / 2, top + high + 22, f"{channels} maps, {size}×{size}",
+              size=12.5, bold=True)
         write(axes, (start + x - pitch + wide) / 2, top + high + 42, "5 blocks", size=12.5, color=QUIET)
     arrow(axes, (dot + 3, line), (x + 4, line))
     box(axes, x + 4, top, 60, high, "average\npool", "pool", size=12.5)
@@ -387,7 +412,8 @@ def classes():
         y = 20 + row * step
         write(axes, 24, y + size / 2, name, size=14, align="left", bold=True)
         for column, index in enumerate([i for i, label in enumerate(labels) if label == row][:12]):
-            parts.photo(axes, images[index].transpose(1, 2, 0), left + column * (size + 7.5), y, size, frame=False)
+            parts.photo(axes, images[index].transpose(1, 2, 0), left + column * (size + 7.5), y, size,
+                        frame=False)
     return figure
 
 

@@ -1,7 +1,7 @@
 """What every figure of the chapter is made of: one card, one palette, boxes, slabs and arrows.
 
-A card is measured in the pixels a reader sees: 830 wide, y downwards, drawn at twice that. Sizes of letters are
-in the same pixels. The card has a light ground of its own, so that it reads on a light page and on a dark one.
+A card is measured in the pixels a reader sees: 830 wide, y downwards, drawn at twice that. Sizes of letters
+are in the same pixels. It has a light ground of its own, so that it reads on a light page and on a dark one.
 """
 import io
 
@@ -30,12 +30,14 @@ KINDS = {
     "plain": ("#ffffff", "#8b95a3"),
 }
 
-matplotlib.rcParams.update({"font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans", "axes.unicode_minus": False})
+matplotlib.rcParams.update({"font.family": "DejaVu Sans", "mathtext.fontset": "dejavusans",
+                            "axes.unicode_minus": False})
 
 
 def card(height, width=WIDTH):
     """An empty card: (figure, axes), the axes in pixels with y downwards."""
-    figure = Figure(figsize=(width / 100 + 1e-6, height / 100 + 1e-6), dpi=200, facecolor=GROUND)  # never a pixel less
+    figure = Figure(figsize=(width / 100 + 1e-6, height / 100 + 1e-6), dpi=200,
+                    facecolor=GROUND)  # never a pixel less
     FigureCanvasAgg(figure)
     axes = figure.add_axes([0, 0, 1, 1])
     axes.set_xlim(0, width)
@@ -47,7 +49,8 @@ def card(height, width=WIDTH):
 def chart(figure, left, top, width, height):
     """Axes for a plot in a card, at a place in pixels."""
     wide, high = figure.get_size_inches() * 100
-    axes = figure.add_axes([left / wide, 1 - (top + height) / high, width / wide, height / high], facecolor=GROUND)
+    axes = figure.add_axes([left / wide, 1 - (top + height) / high, width / wide, height / high],
+                           facecolor=GROUND)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
@@ -70,7 +73,8 @@ def write(axes, x, y, text, size=13, color=INK, align="center", bold=False, rows
 def box(axes, x, y, width, height, text="", kind="plain", size=13, bold=False, dashed=False):
     """A rounded box with its upper left corner at (x, y) and text in its middle."""
     fill, edge = KINDS[kind]
-    axes.add_artist(FancyBboxPatch((x + 4, y + 4), width - 8, height - 8, boxstyle="round,pad=4,rounding_size=5",
+    axes.add_artist(FancyBboxPatch((x + 4, y + 4), width - 8, height - 8,
+                                   boxstyle="round,pad=4,rounding_size=5",
                                   facecolor=fill, edgecolor=edge, linewidth=LINE,
                                   linestyle=(0, (4, 2.5)) if dashed else "-"))
     if text:
@@ -78,7 +82,7 @@ def box(axes, x, y, width, height, text="", kind="plain", size=13, bold=False, d
 
 
 def slab(axes, x, y, width, height, depth, kind="data"):
-    """A block of feature maps seen from the left: `width` stands for channels, `height` for the maps' size."""
+    """A block of feature maps, seen from the left: wide for many channels, high for large maps."""
     fill, edge = KINDS[kind]
     shift = depth * 0.5
     faces = ([(x, y), (x + width, y), (x + width, y + height), (x, y + height)],
@@ -86,14 +90,17 @@ def slab(axes, x, y, width, height, depth, kind="data"):
              [(x + width, y), (x + width + shift, y - shift), (x + width + shift, y + height - shift),
               (x + width, y + height)])
     for corners, shade in zip(faces, (0.0, 0.45, -0.07)):
-        axes.add_artist(Polygon(corners, closed=True, facecolor=mix(fill, shade), edgecolor=edge, linewidth=LINE * 0.8,
+        axes.add_artist(Polygon(corners, closed=True, facecolor=mix(fill, shade), edgecolor=edge,
+                                linewidth=LINE * 0.8,
                                joinstyle="round"))
 
 
 def rectangle(axes, x, y, width, height, fill, edge, line=THIN, order=2):
     """A plain rectangle; gives back the patch."""
-    return axes.add_artist(Polygon([(x, y), (x + width, y), (x + width, y + height), (x, y + height)], closed=True,
-                                  facecolor=fill, edgecolor=edge, linewidth=line, joinstyle="miter", zorder=order))
+    return axes.add_artist(Polygon([(x, y), (x + width, y), (x + width, y + height), (x, y + height)],
+                                   closed=True,
+                                  facecolor=fill, edgecolor=edge, linewidth=line, joinstyle="miter",
+                                   zorder=order))
 
 
 def frame(axes, x, y, size, kind):
@@ -106,7 +113,8 @@ def grid(axes, x, y, cell, rows, shades, faint=None):
     for down, row in enumerate(rows):
         for across, number in enumerate(row):
             rectangle(axes, x + across * cell, y + down * cell, cell, cell, shades[number], RULE)
-            write(axes, x + (across + 0.5) * cell, y + (down + 0.5) * cell, f"{number}".replace("-", "−"), size=12.5,
+            write(axes, x + (across + 0.5) * cell, y + (down + 0.5) * cell, f"{number}".replace("-", "−"),
+                  size=12.5,
                   color=QUIET if number == faint else INK)
 
 
@@ -140,8 +148,10 @@ def arrow(axes, *corners, color=QUIET, dashed=False, width=LINE, head=True, bend
     steps.append(corners[-1])
     codes.append(Outline.LINETO)
     style = "-|>,head_length=4.2,head_width=2.3" if head else "-"
-    axes.add_artist(FancyArrowPatch(path=Outline(steps, codes), arrowstyle=style, edgecolor=color, linewidth=width,
-                                   mutation_scale=1.25, joinstyle="miter", capstyle="butt", shrinkA=0, shrinkB=0,
+    axes.add_artist(FancyArrowPatch(path=Outline(steps, codes), arrowstyle=style, edgecolor=color,
+                                    linewidth=width,
+                                   mutation_scale=1.25, joinstyle="miter", capstyle="butt", shrinkA=0,
+                                    shrinkB=0,
                                    facecolor=color if head else "none",
                                    linestyle=(0, (4, 2.5)) if dashed else "-"))
 

@@ -1,4 +1,4 @@
-"""The page and the notebook made from README.md: whole, self-contained, and shown by a real browser without faults."""
+"""The page and the notebook made from README.md: whole, self-contained, and a real browser finds no fault."""
 import json
 import re
 import shutil
@@ -28,7 +28,8 @@ addEventListener("load", () => {
   const mathml = "http://www.w3.org/1998/Math/MathML";
   document.title = JSON.stringify({
     faults, pictures: pictures.length, missing: pictures.filter(p => !p.complete || !p.naturalWidth).length,
-    formulas: formulas.length, flat: formulas.filter(f => f.namespaceURI != mathml || f.getBoundingClientRect().height < 5).length,
+    formulas: formulas.length,
+    flat: formulas.filter(f => f.namespaceURI != mathml || f.getBoundingClientRect().height < 5).length,
     wide: document.documentElement.scrollWidth - innerWidth, high: document.documentElement.scrollHeight});
 });
 </script>"""
@@ -58,7 +59,8 @@ def test_the_page_is_well_formed_and_needs_no_other_file():
     balance.feed(HTML)
     assert balance.faults == [] and balance.open == []
     assert "<script" not in HTML
-    assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'<img[^>]* src="([^"]+)"', HTML))
+    assert all(source.startswith("data:image/png;base64,")
+               for source in re.findall(r'<img[^>]* src="([^"]+)"', HTML))
     assert 'name="viewport"' in HTML
 
 
@@ -95,11 +97,14 @@ def test_a_browser_shows_the_page(width, tmp_path):
     copy.write_text(HTML.replace("<head>", "<head>" + PROBE), encoding="utf-8")
     # The frame's width is the page's: a window of headless Chromium cannot be narrower than 500 pixels.
     outer = tmp_path / "outer.html"
-    outer.write_text(f'<iframe id="f" src="page.html" style="width:{width}px;height:900px;border:0"></iframe><script>'
-                     'onload = () => { document.title = document.getElementById("f").contentDocument.title; };</script>')
+    outer.write_text(
+        f'<iframe id="f" src="page.html" style="width:{width}px;height:900px;border:0"></iframe><script>'
+        'onload = () => { document.title = document.getElementById("f").contentDocument.title; };</script>')
     shown = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files", "--window-size=1500,1000",
-         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom", outer.as_uri()],
+        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--allow-file-access-from-files",
+         "--window-size=1500,1000",
+         f"--user-data-dir={tmp_path / 'profile'}", "--virtual-time-budget=20000", "--dump-dom",
+         outer.as_uri()],
         capture_output=True, text=True, timeout=120)
     found = re.search(r"<title>(\{.*?\})</title>", shown.stdout)
     assert found, shown.stderr[-2000:]
@@ -142,7 +147,8 @@ def test_the_notebooks_prose_is_the_pages():
 
 @pytest.mark.slow
 def test_the_notebook_runs_from_top_to_bottom(tmp_path):
-    done = subprocess.run([sys.executable, "book/notebook.py", "--quick", "--run", str(tmp_path / "chapter.ipynb")], cwd=ROOT,
+    done = subprocess.run([sys.executable, "book/notebook.py", "--quick", "--run",
+                           str(tmp_path / "chapter.ipynb")], cwd=ROOT,
                           capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "infer results: " in (tmp_path / "chapter.ipynb").read_text(encoding="utf-8")

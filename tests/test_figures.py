@@ -27,7 +27,8 @@ def drawn(name):
 def difference(one, other):
     """The largest difference of two pictures in grey levels, between means over squares of 40 pixels."""
     small = (one.width // SQUARE, one.height // SQUARE)
-    one, other = (np.asarray(each.convert("RGB").resize(small, Image.Resampling.BOX), np.int16) for each in (one, other))
+    one, other = (np.asarray(each.convert("RGB").resize(small, Image.Resampling.BOX), np.int16)
+                  for each in (one, other))
     return np.abs(one - other).max()
 
 
@@ -66,11 +67,13 @@ def test_no_text_lies_outside_its_card_or_on_other_text(name):
     figure = drawn(name)
     figure.canvas.draw()
     renderer = figure.canvas.get_renderer()
-    words = [text for axes in figure.axes for text in axes.findobj(Text) if text.get_text().strip() and text.get_visible()]
+    words = [text for axes in figure.axes for text in axes.findobj(Text) if text.get_text().strip()
+             and text.get_visible()]
     places = [(text.get_text(), text.get_window_extent(renderer)) for text in words]
     card = figure.bbox
     for text, place in places:
-        assert card.x0 <= place.x0 and place.x1 <= card.x1 and card.y0 <= place.y0 and place.y1 <= card.y1, text
+        assert card.x0 <= place.x0 and place.x1 <= card.x1, text
+        assert card.y0 <= place.y0 and place.y1 <= card.y1, text
     for number, (text, place) in enumerate(places):
         for other, there in places[number + 1:]:
             across = min(place.x1, there.x1) - max(place.x0, there.x0)
@@ -96,12 +99,14 @@ def test_weights_named_in_the_figures_of_blocks_are_counted_right():
     reduced = weights((1, 192, 64), (1, 192, 96), (3, 96, 128), (1, 192, 16), (5, 16, 32), (1, 192, 32))
     basic = weights((3, 64, 64), (3, 64, 64))
     bottleneck = weights((1, 256, 64), (3, 64, 64), (1, 64, 256))
-    texts = [text.get_text() for figure in (drawn("inception"), drawn("block")) for text in figure.axes[0].texts]
+    texts = [text.get_text() for figure in (drawn("inception"), drawn("block"))
+             for text in figure.axes[0].texts]
     for count in (plain, reduced, basic, bottleneck):
         assert f"{count:,} weights" in texts
 
 
 def test_an_unknown_figure_is_one_line():
-    asked = subprocess.run([sys.executable, "image/draw.py", "nonsense"], cwd=ROOT, capture_output=True, text=True)
+    asked = subprocess.run([sys.executable, "image/draw.py", "nonsense"], cwd=ROOT, capture_output=True,
+                           text=True)
     assert asked.returncode != 0
     assert asked.stderr.startswith("draw.py: error: ") and asked.stderr.count("\n") == 1

@@ -1,7 +1,8 @@
-"""README.md and the program say the same; `python tests/test_readme.py --write` puts current sources into the page.
+"""README.md and the program say the same; `python tests/test_readme.py --write` puts today's source into it.
 
-What is compared: code blocks with the source, help with `--help`, sample output with the program's own formats, links
-and figures with the files, headings with the original's sections, counts of weights with the programs Paddle builds.
+What is compared: code blocks with the source, help with `--help`, sample output with the program's own
+formats, links and figures with the files, headings with the original's sections, numbers of weights with the
+programs that Paddle builds.
 """
 import contextlib
 import importlib
@@ -15,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("markdown_it", reason="reading README.md needs markdown-it-py, which requirements-dev.txt brings")
+pytest.importorskip("markdown_it", reason="README.md is read with markdown-it-py of requirements-dev.txt")
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -25,9 +26,10 @@ from utils import curves  # noqa: E402
 TEXT = chapter.read()
 BLOCKS = chapter.blocks_of(TEXT)
 PYTHON = [block for block in BLOCKS if block.language in ("python", "py", "python3", "")]
-SECTIONS = """Background, Result Demo, Exploration of Models, CNN, VGG, GoogLeNet, ResNet, Get Data Ready, Model
-Configuration, VGG, ResNet, Inference Program, Training Program, Optimizer, Model Training, Model Application, Summary,
-Exercises, Where this differs from the original chapter, References""".replace("\n", " ").split(", ")
+SECTIONS = """Background, Result Demo, Exploration of Models, CNN, VGG, GoogLeNet, ResNet, Get Data Ready,
+Model Configuration, VGG, ResNet, Inference Program, Training Program, Optimizer, Model Training,
+Model Application, Summary, Exercises, Where this differs from the original chapter,
+References""".replace("\n", " ").split(", ")
 
 
 def help_of(script):
@@ -70,7 +72,8 @@ def loosely(text):
 
 def same(block):
     """Whether a block holds what its mark asks for."""
-    return loosely(block.text) == loosely(current(block)) if block.kind == "help" else block.text == current(block)
+    exactly = block.kind != "help"
+    return block.text == current(block) if exactly else loosely(block.text) == loosely(current(block))
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"line{block.lines[0]}")
@@ -86,7 +89,7 @@ def test_there_are_blocks_and_they_stand_in_their_files_order():
         places.setdefault(path, []).append(chapter.definitions_of(path)[name][0])
     assert {"models/resnet.py", "models/vgg.py", "train.py", "infer.py"} <= set(places)
     for path, lines in places.items():
-        assert lines == sorted(set(lines)), f"blocks of {path} stand in another order than in the file, or twice"
+        assert lines == sorted(set(lines)), f"blocks of {path} are in another order than in it, or twice"
 
 
 @pytest.mark.parametrize("script", ["train.py", "infer.py"])
@@ -98,7 +101,8 @@ def test_help_in_the_page_is_the_programs_own(script):
 
 def test_the_scripts_really_print_that_help():
     """The page's help comes from calling `main`; the shell has to show the same."""
-    printed = subprocess.run([sys.executable, "infer.py", "--help"], cwd=ROOT, capture_output=True, text=True, check=True,
+    printed = subprocess.run([sys.executable, "infer.py", "--help"], cwd=ROOT, capture_output=True, text=True,
+                             check=True,
                              env={**os.environ, "COLUMNS": "80"})
     assert loosely(printed.stdout) == loosely(help_of("infer.py"))
 
@@ -114,7 +118,8 @@ def test_a_wrong_mark_is_an_error(mistake, complaint):
 
 
 def test_an_unmarked_block_is_seen_and_write_mends_a_changed_one():
-    page = "text\n\n```python\nx = 1\n```\n\n<!-- code: models/resnet.py shortcut -->\n```python\nold\n```\n\nend\n"
+    page = ("text\n\n```python\nx = 1\n```\n\n"
+            "<!-- code: models/resnet.py shortcut -->\n```python\nold\n```\n\nend\n")
     unmarked, marked = chapter.blocks_of(page)
     assert (unmarked.kind, marked.kind) == ("", "code")
     assert not same(marked)
@@ -136,10 +141,12 @@ def anchors():
 def targets():
     """Where the page's links and figures point to."""
     prose = re.sub(r"^```.*?^```", "", TEXT, flags=re.M | re.S)
-    return re.findall(r"\]\(([^()\s]+(?:\([^()]*\)[^()\s]*)*)\)", prose) + re.findall(r'(?:src|href)="([^"]+)"', prose)
+    return re.findall(r"\]\(([^()\s]+(?:\([^()]*\)[^()\s]*)*)\)",
+                      prose) + re.findall(r'(?:src|href)="([^"]+)"', prose)
 
 
-@pytest.mark.parametrize("target", sorted({t for t in targets() if not t.startswith(("http://", "https://"))}))
+@pytest.mark.parametrize("target", sorted({t for t in targets()
+                                           if not t.startswith(("http://", "https://"))}))
 def test_each_relative_link_and_figure_leads_somewhere(target):
     path, _, anchor = target.partition("#")
     if path:
@@ -173,7 +180,8 @@ def test_every_reference_is_cited_or_listed_and_none_is_missing():
 NUMBER = r"(-?[\d.]+)"
 LOG_LINES = {  # how a line of the log looks -> what writes it
     rf"Pass {NUMBER}, Batch {NUMBER}, Cost {NUMBER}, Acc {NUMBER}":
-        lambda epoch, batch, cost, accuracy: curves.batch_line(int(epoch), int(batch), float(cost), float(accuracy)),
+        lambda epoch, batch, cost, accuracy: curves.batch_line(int(epoch), int(batch), float(cost),
+                                                               float(accuracy)),
     rf"Test with Pass {NUMBER}, Loss {NUMBER}, Acc {NUMBER}":
         lambda epoch, loss, accuracy: curves.test_line(int(epoch), float(loss), float(accuracy)),
 }
@@ -196,8 +204,9 @@ def test_sample_log_lines_are_what_the_program_writes():
 
 
 def test_a_log_line_of_another_form_is_seen():
-    assert rewritten("Pass 0, Batch 100, Cost 1.48, Acc 0.46") == "Pass 0, Batch 100, Cost 1.48, Acc 0.46"
-    assert rewritten("Pass 0, Batch 100, Cost 1.481038, Acc 0.46") != "Pass 0, Batch 100, Cost 1.481038, Acc 0.46"
+    good, long = "Pass 0, Batch 100, Cost 1.48, Acc 0.46", "Pass 0, Batch 100, Cost 1.481038, Acc 0.46"
+    assert rewritten(good) == good
+    assert rewritten(long) != long
     assert rewritten("Pass 0, Cost 1.48") is None
 
 
@@ -228,7 +237,8 @@ def test_tables_of_weights_agree_with_the_programs_that_paddle_builds(name, titl
 
 
 def test_the_table_of_costs_is_what_the_benchmark_prints():
-    printed = subprocess.run([sys.executable, "-m", "benchmarks.model_table"], cwd=ROOT, capture_output=True, text=True,
+    printed = subprocess.run([sys.executable, "-m", "benchmarks.model_table"], cwd=ROOT, capture_output=True,
+                             text=True,
                              check=True).stdout
     assert printed.count("\n") > 5 and printed in TEXT
 
