@@ -1,0 +1,81 @@
+"""The chapter's four ways to disturb a picture, each at three strengths; what is on it stays the same."""
+import numpy as np
+
+STRENGTHS = (1, 2, 3)  # weak, medium, strong
+
+
+def warp(images, across, down):
+    """Pictures with every pixel taken from another place, in between pixels by their weighted mean.
+
+    images: float32 [N, C, H, W] -> the same
+    across, down: [H, W], the places in pixels; beyond the border the picture is mirrored.
+    """
+    height, width = images.shape[2:]
+    top, left = np.floor(down).astype(int), np.floor(across).astype(int)
+    part_down, part_across = (down - top).astype(np.float32), (across - left).astype(np.float32)
+    rows, columns = (mirrored(top, height), mirrored(top + 1, height)), (mirrored(left, width),
+                                                                         mirrored(left + 1, width))
+    weights = (1 - part_down, part_down), (1 - part_across, part_across)
+    return sum(images[:, :, rows[i], columns[j]] * (weights[0][i] * weights[1][j]) for i in (0, 1)
+               for j in (0, 1))
+
+
+def mirrored(places, size):
+    """Whole places brought into 0 .. size - 1 by mirroring at the borders."""
+    places = places % (2 * size)
+    return np.minimum(places, 2 * size - 1 - places)
+
+
+def places_of(images):
+    """Coordinates of the pixels from -1 to 1: (across [H, W], down [H, W])."""
+    height, width = images.shape[2:]
+    down, across = np.meshgrid((np.arange(height) + 0.5) * 2 / height - 1,
+                               (np.arange(width) + 0.5) * 2 / width - 1,
+                               indexing="ij")
+    return across, down
+
+
+def taken_at(images, across, down):
+    """`warp` with coordinates from -1 to 1."""
+    height, width = images.shape[2:]
+    return warp(images, (across + 1) * width / 2 - 0.5, (down + 1) * height / 2 - 0.5)
+
+
+def viewpoint(images, strength):
+    """Seen from the side: a flat picture turned by 20, 30 or 40 degrees about an upright axis."""
+    angle, distance = np.radians((20, 30, 40)[strength - 1]), 4.0
+    across, down = places_of(images)
+    depth = distance / (distance * np.cos(angle) - across * np.sin(angle))  # where the line of sight meets it
+    return taken_at(images, across * depth,
+                    down * depth * (np.cos(angle) + across * depth * np.sin(angle) / distance))
+
+
+def light(images, strength):
+    """Lit from one side: 0.7, 0.45 or 0.25 of the light on the left, twice as much on the right."""
+    across, _ = places_of(images)
+    factor = (0.7, 0.45, 0.25)[strength - 1] * (1 + (across + 1) / 2)
+    return np.clip(images * factor.astype(np.float32), 0, 1)
+
+
+def deformation(images, strength):
+    """Bent in waves: each place moved by up to 0.06, 0.12 or 0.18 of half the picture."""
+    amplitude = (0.06, 0.12, 0.18)[strength - 1]
+    across, down = places_of(images)
+    return taken_at(images, across + amplitude * np.sin(1.5 * np.pi * down + 0.5),
+                    down + amplitude * np.sin(1.5 * np.pi * across))
+
+
+def occlusion(images, strength):
+    """Partly hidden: a grey board over the lower 20%, 35% or 50% of the left four fifths."""
+    height, width = images.shape[2:]
+    hidden = images.copy()
+    hidden[:, :, height - round(height * (0.2, 0.35, 0.5)[strength - 1]):, :round(width * 0.8)] = 0.5
+    return hidden
+
+
+KINDS = {"viewpoint": viewpoint, "light": light, "deformation": deformation, "occlusion": occlusion}
+
+
+def disturb(images, kind, strength):
+    """Pictures disturbed in one of the four `KINDS`: float32 [N, 3, H, W] in [0, 1] -> the same."""
+    return KINDS[kind](images, strength).astype(np.float32)
