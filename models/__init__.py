@@ -1,8 +1,9 @@
 """The chapter's networks by name: each builder takes the image variable and gives class probabilities."""
+from models.googlenet import googlenet
 from models.resnet import resnet_cifar10
 from models.vgg import vgg_bn_drop
 
-MODELS = {"resnet": resnet_cifar10, "vgg": vgg_bn_drop}
+MODELS = {"resnet": resnet_cifar10, "vgg": vgg_bn_drop, "googlenet": googlenet}
 
 
 def build(name, image, depth=None):
@@ -15,6 +16,6 @@ def build(name, image, depth=None):
     if name not in MODELS:
         raise ValueError(f"no model is called {name}: choose one of {', '.join(MODELS)}")
     if depth is not None and name != "resnet":
-        raise ValueError(f"only resnet comes in different depths: leave depth away for {name}")
+        raise ValueError(f"only resnet comes in different depths: leave the depth away for {name}")
     outputs = MODELS[name](image) if depth is None else MODELS[name](image, depth=depth)
     return outputs if isinstance(outputs, tuple) else (outputs, [])

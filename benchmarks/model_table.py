@@ -1,0 +1,44 @@
+"""The table of what the networks cost, computed from the programs that they build.
+
+    python -m benchmarks.model_table
+"""
+from utils import engine
+
+engine.prepare()  # before anything imports paddle
+
+import warnings  # noqa: E402
+
+import paddle  # noqa: E402
+
+import models  # noqa: E402
+from models.cost import cost  # noqa: E402
+
+ROWS = [("ResNet-20", "resnet", 20), ("ResNet-32", "resnet", 32), ("ResNet-44", "resnet", 44),
+        ("ResNet-56", "resnet", 56), ("ResNet-110", "resnet", 110), ("VGG", "vgg", None),
+        ("GoogLeNet", "googlenet", None)]
+
+
+def rows(title, name, depth):
+    """The network's line of the table; a second one where training has auxiliary classifiers."""
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
+        image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
+        probabilities, auxiliaries = models.build(name, image, depth)
+    costs = {title: cost(program, [probabilities])}
+    if auxiliaries:
+        costs[title + " with its auxiliary classifiers"] = cost(program, [probabilities, *auxiliaries])
+    return [f"| {label} | {parameters:,} | {products / 1e6:.1f} million |"
+            for label, (parameters, products) in costs.items()]
+
+
+def main():
+    paddle.enable_static()
+    warnings.simplefilter("ignore")  # Paddle 3.x calls each of its static layers old
+    print("| Network | Trainable parameters | Multiply-adds a picture |")
+    print("|---|---:|---:|")
+    for columns in ROWS:
+        print("\n".join(rows(*columns)))
+
+
+if __name__ == "__main__":
+    main()
