@@ -13,8 +13,9 @@ sys.path.insert(0, str(HERE.parent))
 from image import parts, pictures  # noqa: E402
 from image.parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart,  # noqa: E402
                          frame, grid, legend, plus, points, slab, write)
-from utils import sketches  # noqa: E402
+from utils import cifar10, sketches  # noqa: E402
 from utils.cifar10 import CLASSES  # noqa: E402
+from utils.errors import UserError  # noqa: E402
 
 # ILSVRC's classification task: year, team, top-5 error in per cent, whether its features were learned.
 # 2010 to 2014 and the human's 5.1 (section 6.4): Russakovsky et al. 2015, entries that trained on the given
@@ -405,8 +406,12 @@ def _residual_chain(axes, left, top):
 
 def classes():
     """Figure 11: the ten classes, as sketches (pictures of CIFAR-10 are not the project's to hand on)."""
+    return contact_sheet(*sketches.draw(300, 11))
+
+
+def contact_sheet(images, labels):
+    """Twelve pictures of each class in a row: images uint8 [N, 3, 32, 32], labels int64 [N]."""
     figure, axes = card(594)
-    images, labels = sketches.draw(300, 11)
     size, step, left = 50, 56, 128
     for row, name in enumerate(CLASSES):
         y = 20 + row * step
@@ -462,19 +467,38 @@ def _training_flow(axes):
 FIGURES = (finegrained, ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow)
 
 
-def main(names):
-    """Draw the figures of these names, or all of them, beside this file."""
+def draw_cifar10(archive=None):
+    """The contact sheet with CIFAR-10's own pictures, for the reader's machine alone; returns where it is.
+
+    archive: path of a cifar-10-python.tar.gz; where none is given, train.py's (from the cache, or fetched).
+    Errors: UserError where there is none to be had.
+    """
+    found = cifar10.read(cifar10.find(archive).path)
+    target = HERE.parent / "build" / "cifar10.png"  # not committed
+    target.parent.mkdir(exist_ok=True)
+    parts.save(contact_sheet(found.test_images, found.test_labels), target)
+    return target
+
+
+def main(arguments):
+    """Draw the figures of these names, or all of them, beside this file; `cifar10 [ARCHIVE]` into build/."""
     known = {figure.__name__: figure for figure in FIGURES}
-    for name in names:
+    if arguments[:1] == ["cifar10"]:
+        print(draw_cifar10(*arguments[1:2]))
+        return
+    for name in arguments:
         if name not in known:
-            raise SystemExit(f"draw.py: error: there is no figure {name}: choose from {', '.join(known)}")
-    for name in names or known:
+            raise UserError(f"there is no figure {name}: choose from {', '.join(known)}, cifar10")
+    for name in arguments or known:
         parts.save(known[name](), HERE / f"{name}.png")
         print(f"image/{name}.png")
-    if not names:
+    if not arguments:
         for path in pictures.draw_all(HERE):
             print(f"image/{path.name}")
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        sys.exit(f"draw.py: error: {error}")

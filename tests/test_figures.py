@@ -110,3 +110,11 @@ def test_an_unknown_figure_is_one_line():
                            text=True)
     assert asked.returncode != 0
     assert asked.stderr.startswith("draw.py: error: ") and asked.stderr.count("\n") == 1
+
+
+def test_the_sheet_of_real_pictures_is_drawn_outside_the_repository(cifar10_archive):
+    """CIFAR-10's pictures are not the project's to hand on: git must not see them."""
+    target = draw.draw_cifar10(str(cifar10_archive))
+    with Image.open(target) as picture:
+        assert picture.width == 2 * parts.WIDTH
+    assert not subprocess.run(["git", "status", "--short", "--", str(target)], cwd=ROOT, capture_output=True).stdout

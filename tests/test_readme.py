@@ -243,6 +243,13 @@ def test_the_table_of_costs_is_what_the_benchmark_prints():
     assert printed.count("\n") > 5 and printed in TEXT
 
 
+def test_the_line_for_readers_without_a_gpu_names_the_versions_of_requirements_txt():
+    named = re.search(r"^pip install (paddlepaddle==.*)$", TEXT, flags=re.M).group(1).split()
+    wanted = {line.split(";")[0].split("#")[0].strip()
+              for line in (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()}
+    assert len(named) >= 6 and set(named) <= wanted
+
+
 def main(arguments):
     """`--write` brings the page up to date; without it, say whether it is."""
     text = chapter.read()
