@@ -2,7 +2,6 @@
 import argparse
 import json
 import sys
-import warnings
 from pathlib import Path
 
 from utils import engine
@@ -90,11 +89,6 @@ def answer(model_dir, device, pixels):
 
     pixels: [N, 3, 32, 32] -> probabilities [N, classes], the model's description, a line about the place
     """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="You are using GPU version Paddle")  # choose_place says it
-        warnings.filterwarnings("ignore", message="No ccache found")  # nothing is compiled here
-        import paddle  # noqa: F401
-
     place, sentence = choose_place(device)
     model = saved_model.load(model_dir, place)
     batches = [infer(model, pixels[i:i + BATCH]) for i in range(0, len(pixels), BATCH)]

@@ -235,7 +235,7 @@ def export(run, epoch, loss, accuracy):
         "classes": list(run.data.classes), "dataset": run.data.name, "dataset_note": run.data.note,
         "model": settings["model"], "depth": depth_of(settings), "epochs": epoch + 1,
         "recipe": settings["recipe"], "seed": settings["seed"],
-        "test_loss": loss, "test_accuracy": accuracy, "paddle_version": paddle.__version__,
+        "test_loss": loss, "test_accuracy": accuracy,
     }
     saved_model.save(run.folder, run.executor, run.programs.test, run.programs.image, run.programs.probabilities,
                      description)
@@ -278,7 +278,7 @@ def start(settings, saved, place, sentence, say):
     if progress:
         run.progress = progress
         run.say(f"Resumed at pass {progress['epoch']}, batch {progress['batch']}")
-    with Interrupts() as interrupts:
+    with Interrupts() as interrupts, team.together():
         train(run, interrupts)
 
 
@@ -346,7 +346,7 @@ def main(arguments=None):
 def complain(error):
     """Say in one line what went wrong; returns the exit status."""
     print(f"train.py: error: {error}", file=sys.stderr)
-    return 2
+    return getattr(error, "status", 2)
 
 
 def run_here_or_start_workers(given, resume):

@@ -6,6 +6,7 @@ CPU. Gains are ResNet-32 training, batch 128, one core; RESULTS.md has the rows,
 import ctypes
 import os
 import platform
+import warnings
 
 from utils import channels_last
 
@@ -31,6 +32,8 @@ def prepare(plain=False):
     del _chosen[:]
     os.environ.setdefault("FLAGS_enable_pir_api", "0")  # Paddle 3: build programs of ops, as Paddle 2 does
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only
+    for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found"):
+        warnings.filterwarnings("ignore", message=said_better_elsewhere)
     if plain:
         _chosen.append("plain")
         return

@@ -1,6 +1,7 @@
 """Files that are written whole or not at all, and folders that one run holds at a time."""
 import contextlib
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -87,7 +88,7 @@ class FolderLock:
 def remove_partial(folder):
     """Remove the temporary files that a killed process left in a folder which this one holds."""
     for path in Path(folder).glob(".*.partial*"):
-        path.unlink()
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _lock(file):

@@ -4,10 +4,13 @@ description.json is the pointer: it is written last and whole, and names the two
 So a process that is killed while saving leaves the model that was there before, and one that loads meanwhile
 finds the old model or the new one, never half of each.
 """
+import errno
 import hashlib
 import json
+import os
 import re
 import stat
+import tempfile
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -47,7 +50,11 @@ def save(model_dir, executor, program, image, probabilities, description):
     import paddle
 
     model_dir = Path(model_dir)
-    contents = dict(zip(PARTS, _serialize(executor, program, image, probabilities)))
+    try:
+        contents = dict(zip(PARTS, _export(model_dir, executor, program, image, probabilities)))
+    except OSError as error:
+        raise UserError(f"cannot write a model to {model_dir}: {error.strerror or error}; "
+                        "what was there before is kept") from error
     hashes = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
     stem = f"{description['model']}-{hashlib.sha256(''.join(hashes.values()).encode()).hexdigest()[:8]}"
     files = {}
@@ -63,21 +70,27 @@ def save(model_dir, executor, program, image, probabilities, description):
     _remove_others(model_dir, {entry["name"] for entry in files.values()})
 
 
-def _serialize(executor, program, image, probabilities):
-    """The pruned program and its parameters as bytes, as save_inference_model would write them.
+def _export(model_dir, executor, program, image, probabilities):
+    """What save_inference_model writes, as bytes: the pruned program and its parameters.
 
-    Not save_inference_model itself: it does not notice when the disk takes only part of the parameters. As it
-    does, Paddle appends an operator to the program it is given, so this works on a clone.
-    Source paths of the machine that trained, and oneDNN's marks, which are its own choice, are left out.
+    It writes into a folder of its own and is checked, since it does not notice when the disk takes only part of the
+    parameters; and it is given a clone, since it appends operators to the program. Source paths of the machine
+    that trained, and oneDNN's marks, which are that machine's choice, are left out.
     """
     import paddle
 
     clone = program.clone(for_test=True)
     block = clone.global_block()
     feeds, fetches = [block.var(image.name)], [block.var(probabilities.name)]
-    with paddle.utils.unique_name.guard():  # the same names, so the same bytes, however often a run saves
-        parameters = paddle.static.serialize_persistables(feeds, fetches, executor, program=clone.clone())
-        written = paddle.static.serialize_program(feeds, fetches, program=clone)
+    model_dir.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".export.partial.", dir=model_dir) as folder:
+        with paddle.utils.unique_name.guard():  # the same names, so the same bytes, however often a run saves
+            expected = len(paddle.static.serialize_persistables(feeds, fetches, executor, program=clone.clone()))
+            paddle.static.save_inference_model(f"{folder}/model", feeds, fetches, executor, program=clone)
+        written = (Path(folder) / "model.pdmodel").read_bytes()
+        parameters = (Path(folder) / "model.pdiparams").read_bytes()
+    if len(parameters) != expected:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     pruned = paddle.static.deserialize_program(written)
     for operator in pruned.global_block().ops:
         for name in LOCAL:  # attr_names does not list all of them
