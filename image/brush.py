@@ -200,6 +200,11 @@ class Canvas:
         lengths = tall * near * self.chance.uniform(0.5, 1.2, count) * self.unit
         self.strokes(np.stack((x, y), 1) * self.unit, ways, lengths, palette, 4)
 
+    def crop(self, left, top, wide):
+        """Keep a square of the canvas, and go nearer."""
+        box = [round(v * self.unit) for v in (left, top, left + wide, top + wide)]
+        self.image = self.image.crop(box).resize((self.side, self.side), Image.BICUBIC)
+
     def finish(self, grain=1.5, step=6):
         """The picture reduced to its size, with a little grain; colours go in steps: a smaller file."""
         small = np.asarray(self.image.resize((self.size, self.size), Image.BOX), np.float32)

@@ -172,27 +172,22 @@ def bird():
 
 
 def cat():
-    """A grey tabby that sits on the carpet at home."""
+    """A grey tabby on the sofa, seen from near."""
     canvas = Canvas(5)
-    canvas.backdrop([(0, (206, 190, 166)), (58, (190, 170, 146)), (62, (120, 84, 62)), (65, (150, 110, 84)),
-                     (100, (128, 90, 70))], cloud=(170, 146, 124), clouds=0.4, grain=30, soft=1.0)
-    coat, dark, pale, fur = (142, 130, 116), (62, 54, 48), (224, 216, 204), (1.8, 80, 1.0)
-    canvas.flat(oval(52, 94, 36, 5), (40, 25, 18), 0.6, 2.2)
-    rings = [(oval(x, y, 5, 1.6, tilt), dark, 0.4)
-             for x, y, tilt in ((80, 88, 80), (89, 80, 10), (87, 69, -25))]
-    canvas.part(limb([(70, 88), (86, 86), (90, 74), (84, 64)], (7, 6.5, 6, 5)), coat, marks=rings,
-                fur=(1.8, 300, 1.0))
-    body = [(40, 46), (60, 46), (68, 60), (73, 78), (68, 91), (50, 94), (32, 91), (27, 78), (32, 60)]
-    bars = [(curve([(x, y), (x + s * 9, y + 3), (x + s * 16, y + 9), (x + s * 9, y + 5.5)]), dark, 0.5)
-            for s, x in ((1, 56), (-1, 44)) for y in (54, 62, 70, 78)]
-    bib = curve([(44, 44), (56, 44), (57, 60), (50, 74), (43, 60)])
-    canvas.part(curve(body), coat, marks=bars + [(bib, pale, 1.5)], fur=fur)
-    for x in (43, 57):
-        leg = limb([(x, 66), (x, 80), (x, 93)], (10, 9, 8.5))
-        rings = [(oval(x, y, 6, 1.0, 4), dark, 0.4) for y in (75, 80, 85)]
-        canvas.part(leg, coat, marks=rings, fur=(1.4, 90, 1.0))
-        canvas.part(oval(x, 94.5, 6.4, 3.6), pale, fur=(1.0, 90, 1.0))
+    canvas.backdrop([(0, (150, 158, 168)), (42, (128, 136, 148)), (48, (66, 62, 74)), (53, (112, 92, 98)),
+                     (100, (86, 70, 78))], cloud=(96, 100, 112), clouds=0.5, grain=26, soft=1.4)
+    coat, dark, pale = (146, 138, 128), (40, 36, 34), (240, 236, 228)
+    body = [(40, 46), (60, 46), (70, 60), (77, 80), (76, 104), (50, 108), (24, 104), (23, 80), (30, 60)]
+    stripe = ((8, 0), (16, 3), (26, 10), (16, 7))
+    bars = [(curve([(50 + s * x, top + y) for x, y in stripe]), dark, 0.5)
+            for s in (-1, 1) for top in (54, 63, 72)]
+    bib = curve([(42, 44), (58, 44), (60, 60), (50, 82), (40, 60)])
+    canvas.part(curve(body), coat, marks=bars + [(bib, pale, 1.5)], fur=(1.8, 80, 1.0))
+    for x in (42, 58):
+        rings = [(oval(x, y, 7, 1.3, 4), dark, 0.4) for y in (72, 78)]
+        canvas.part(limb([(x, 68), (x, 82), (x, 104)], (11, 10, 10)), coat, marks=rings, fur=(1.4, 90, 1.0))
     cat_head(canvas, coat, dark, pale)
+    canvas.crop(12, 0, 76)
     return canvas.finish()
 
 
@@ -200,27 +195,29 @@ def cat_head(canvas, coat, dark, pale):
     for s in (-1, 1):
         ear = [(50 + s * x, y) for x, y in ((23, 4), (24.5, 16), (22, 28), (6, 15), (14, 9))]
         canvas.part(curve(ear), coat, fur=(1.5, 90 - s * 10, 1.0))
-        inside = [(50 + s * x, y) for x, y in ((21.5, 9), (21.5, 20), (12, 16))]
-        canvas.flat(curve(inside), (206, 150, 140), 0.9, 0.8)
+        inside = [(50 + s * x, y) for x, y in ((21, 10), (21, 19), (13, 16))]
+        canvas.flat(curve(inside), (176, 120, 116), 0.9, 0.8)
     head = [(50, 12), (61, 13.5), (71, 21), (74, 32), (69, 43), (59, 49), (50, 50.5), (41, 49), (31, 43),
             (26, 32), (29, 21), (39, 13.5)]
-    lines = [(limb([(50 + s * x, 11), (50 + s * (x - 0.5), 23)], (1.4, 0.7)), dark, 0.4)
-             for s in (-1, 1) for x in (1.7, 6.5, 11.3)]
-    cheeks = [(curve([(50 + s * 24, y), (50 + s * 16, y + 1), (50 + s * 24, y + 2.5)]), dark, 0.4)
-              for s in (-1, 1) for y in (31, 36, 41)]
-    chin = [(oval(50, 44, 10, 7), pale, 1.6)]
-    canvas.part(curve(head), coat, marks=lines + cheeks + chin, fur=(1.6, 90, 1.0))
+    lines = [(limb([(50 + s * x, 11), (50 + s * (x - 0.5), 24)], (2.4, 1.0)), dark, 0.4)
+             for s in (-1, 1) for x in (2.2, 7.5, 12.8)]
+    cheeks = [(curve([(50 + s * 25, y), (50 + s * 15, y + 1), (50 + s * 25, y + 3.4)]), dark, 0.4)
+              for s in (-1, 1) for y in (30, 36, 42)]
+    canvas.part(curve(head), coat, marks=lines + cheeks, fur=(1.6, 90, 1.0))
+    canvas.part(oval(50, 47, 6, 4), pale, depth=0.6, shadow=0, fur=(1.0, 90, 1.0))
+    for s in (-1, 1):
+        canvas.part(oval(50 + s * 5, 43, 7, 5.2, s * 12), pale, depth=0.6, shadow=0.15, fur=(1.0, 90, 1.0))
     for s in (-1, 1):
         x = 50 + s * 10.5
-        canvas.flat(oval(x, 29, 5.2, 4.4, s * -12), (30, 26, 22), soft=0.3)
-        canvas.flat(oval(x, 29, 4.5, 3.8, s * -12), (178, 186, 84), soft=0.2)
-        canvas.flat(oval(x, 29, 1.5, 3.6), (12, 12, 10), soft=0.1)
-        canvas.flat(oval(x - 1.4, 27.4, 0.8, 0.8), (255, 255, 255), soft=0.1)
+        canvas.flat(oval(x, 29, 5.8, 4.8, s * -14), (24, 20, 18), soft=0.4)
+        canvas.flat(oval(x, 29, 4.7, 3.9, s * -14), (170, 180, 84), soft=0.2)
+        canvas.flat(oval(x, 29, 2.3, 3.7), (10, 10, 10), soft=0.2)
+        canvas.flat(oval(x - 1.4, 27.4, 0.9, 0.9), (255, 255, 255), soft=0.1)
         for k in (-2, 0.5, 3):
-            canvas.line([(50 + s * 6, 43 + k * 0.3), (50 + s * 20, 42 + k), (50 + s * 33, 43 + k * 2.4)],
-                        (244, 242, 236), 0.3)
-    canvas.part(curve([(46.6, 38), (53.4, 38), (50, 42)]), (198, 112, 112), depth=0.6, gloss=0.1)
-    canvas.line([(44.5, 46), (47.6, 46.4), (50, 43.5), (52.4, 46.4), (55.5, 46)], (96, 66, 58), 0.6)
+            hair = [(50 + s * 8, 43 + k * 0.3), (50 + s * 20, 42 + k), (50 + s * 33, 43 + k * 2.4)]
+            canvas.line(hair, (244, 242, 236), 0.3)
+    canvas.part(curve([(46.6, 37.5), (53.4, 37.5), (50, 41.5)]), (186, 104, 106), depth=0.6, gloss=0.1)
+    canvas.line([(44.5, 46), (47.6, 46.4), (50, 42.5), (52.4, 46.4), (55.5, 46)], (86, 60, 54), 0.6)
 
 
 def deer():
@@ -228,31 +225,30 @@ def deer():
     canvas = Canvas(7)
     hay = ((124, 122, 72), (98, 104, 56), (146, 136, 86), (84, 86, 48))
     meadow(canvas, horizon=54, far=((104, 112, 76), (62, 74, 46)), colours=hay, tall=8)
-    coat, dark, pale, horn = (158, 114, 76), (108, 76, 52), (226, 212, 190), (150, 122, 88)
+    coat, dark, pale, horn = (158, 114, 76), (108, 76, 52), (226, 212, 190), (196, 170, 132)
     canvas.flat(oval(44, 93, 34, 3), (36, 38, 18), 0.5, 2.5)
     for points in ([(28, 50), (26, 62), (30, 76), (28, 93)], [(55, 50), (58, 66), (56, 78), (57, 93)]):
         canvas.part(limb(points, (8, 4.4, 2.5, 2.3)), dark, fur=(1.2, 90, 0.8))
     canvas.part(oval(14, 44, 4, 7, 12), pale, fur=(2, 100, 1.0))
-    body = [(14, 43), (18, 38), (30, 36.5), (44, 38.5), (53, 37), (60, 27), (64, 18), (69, 18), (71, 27),
-            (69, 38), (66, 47), (58, 53), (44, 53.5), (32, 52), (22, 55), (15, 50)]
+    body = [(14, 43), (18, 38), (30, 36.5), (44, 38.5), (53, 37), (60, 31), (65, 25), (72, 26), (74, 34),
+            (71, 42), (66, 48), (58, 53), (44, 53.5), (32, 52), (22, 55), (15, 50)]
     belly = curve([(24, 53), (40, 52), (56, 52), (50, 57), (30, 57)])
-    canvas.part(curve(body), coat, marks=[(belly, pale, 1.2), (oval(68, 30, 2.6, 7, 8), pale, 1.3)],
+    canvas.part(curve(body), coat, marks=[(belly, pale, 1.2), (oval(71, 36, 2.6, 5, 20), pale, 1.3)],
                 fur=(1.7, 160, 1.0))
     for points in ([(20, 46), (20, 60), (17, 74), (19, 94)], [(61, 45), (62, 62), (63, 77), (62, 94)]):
         canvas.part(limb(points, (12, 5.6, 2.7, 2.4)), coat, depth=0.7, shadow=0.1, fur=(1.6, 100, 1.0))
     for x in (19.3, 28.6, 57.6, 62.4):
         canvas.part(oval(x, 94, 1.9, 1.8), (46, 38, 34))
     for s in (-1, 1):
-        beam = [(67 + s * 2, 14), (66 + s * 9, 9), (67 + s * 13, 2)]
-        canvas.part(limb(beam, (2.4, 2.2, 1.2)), horn, depth=0.8)
-        canvas.part(limb([(66 + s * 7, 10), (68 + s * 6, 4)], (1.9, 1.0)), horn)
-        canvas.part(limb([(66 + s * 10, 7.5), (66 + s * 16, 6)], (1.8, 1.0)), horn)
-        canvas.part(oval(67 + s * 8.5, 16, 6, 2.6, s * -20), dark if s < 0 else coat,
-                    fur=(1.1, 90 + s * 60, 1.0))
-    head = [(63, 15), (68, 12.5), (74, 15), (79, 20.5), (85, 25), (86, 29), (82, 31.5), (75, 29.5), (67, 26)]
-    canvas.part(curve(head), coat, marks=[(oval(83, 30.5, 4, 2), pale, 0.7)], fur=(1.1, 35, 1.0))
-    canvas.part(oval(85.4, 26.6, 1.9, 1.9), (36, 30, 30), gloss=0.3)
-    eye(canvas, 72.5, 19, 1.5, (40, 26, 18))
+        canvas.part(limb([(69 + s * 3, 24), (69 + s * 13, 17), (70 + s * 16, 4)], (3.6, 3.2, 1.8)), horn)
+        canvas.part(limb([(69 + s * 8, 20), (69 + s * 7, 9)], (2.8, 1.5)), horn)
+        canvas.part(limb([(69 + s * 14.5, 14), (70 + s * 22, 8)], (2.6, 1.4)), horn)
+        ear = oval(70 + s * 10, 26, 7, 3, s * -15)
+        canvas.part(ear, dark if s < 0 else coat, fur=(1.1, 90 + s * 60, 1.0))
+    head = [(65, 24), (71, 21), (77, 24), (82, 29.5), (88, 34), (89, 38), (85, 40.5), (78, 38.5), (70, 35)]
+    canvas.part(curve(head), coat, marks=[(oval(86, 39.5, 4, 2), pale, 0.7)], fur=(1.1, 35, 1.0))
+    canvas.part(oval(88.4, 35.6, 2.1, 2.1), (36, 30, 30), gloss=0.3)
+    eye(canvas, 75.5, 28, 1.6, (40, 26, 18))
     return canvas.finish()
 
 
