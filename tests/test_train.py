@@ -171,5 +171,5 @@ def test_real_pictures_are_learnt_from_the_command_line_to_a_name(static_scope, 
     assert description["test_accuracy"] > 0.2  # chance is 0.1
     capsys.readouterr()
     assert infer.main(["--model-dir", str(folder), "--device", "cpu", "dog.png"]) == 0
-    named = re.match(r"infer results: (\w+)", capsys.readouterr().out)
+    named = re.search(r"^infer results: (\w+)$", capsys.readouterr().out, re.M)
     assert named.group(1) in description["classes"]

@@ -7,6 +7,7 @@ processes, on one machine or several; utils/launch.py does on one.
 import contextlib
 import json
 import os
+import signal
 import socket
 import struct
 import time
@@ -73,10 +74,11 @@ class Workers:
             check_free(port)
         else:
             wait_for_listener(host, port, PATIENCE)
-        with self.together():
+        with self.together(), undisturbed():  # the threads that are made here never hear signals
             self.store = core.TCPStore(host, port, self.rank == 0, 1, 60)
-            self.store.add("arrived", 1)
-            self.wait_until("arrived", self.world)
+        self.count("arrived", 1)
+        self.wait_until("arrived", self.world)
+        with self.together(), undisturbed():
             if isinstance(executor.place, paddle.CUDAPlace):
                 core.CommContextManager.set_device_id(executor.place.get_device_id())
                 join, key = core.CommContextManager.create_nccl_comm_context, [f"{host}:{port}"]
@@ -147,11 +149,11 @@ class Workers:
         """Give every worker what rank 0 says, under a name that is used once: anything that JSON can hold."""
         if self.world == 1:
             return value
-        with self.together():
+        with self.together(), undisturbed():
             if self.rank == 0:
                 self.store.set(f"tell {name}", json.dumps(value))
         self.wait_for_rank_0()
-        with self.together():
+        with self.together(), undisturbed():
             return json.loads(self.store.get(f"tell {name}"))
 
     def wait_for_rank_0(self):
@@ -161,16 +163,20 @@ class Workers:
         """
         self.meetings += 1
         if self.world > 1:
-            with self.together():
-                if self.rank == 0:
-                    self.store.add("meetings", 1)
-                else:
-                    self.wait_until("meetings", self.meetings)
+            if self.rank == 0:
+                self.count("meetings", 1)
+            else:
+                self.wait_until("meetings", self.meetings)
+
+    def count(self, name, more):
+        """Add to a number in the store; returns it."""
+        with self.together(), undisturbed():
+            return self.store.add(name, more)
 
     def wait_until(self, name, count):
         """Wait until a number in the store has grown to `count`; Ctrl-C and signals are heard meanwhile."""
         end = time.monotonic() + PATIENCE
-        while self.store.add(name, 0) < count:
+        while self.count(name, 0) < count:
             if time.monotonic() > end:
                 raise UserError(f"worker {self.rank} of {self.world} waited {PATIENCE} s for others: ending")
             time.sleep(0.02)
@@ -186,6 +192,22 @@ class Workers:
                 raise
             raise LostWorkers(f"worker {self.rank} of {self.world} lost the others: one has ended (its own "
                               "message says why), or did not answer for 30 s") from error
+
+
+@contextlib.contextmanager
+def undisturbed():
+    """Keep signals away from this thread meanwhile: Paddle's store takes an interrupted call for a lost worker.
+
+    They are heard right after; another thread of this process may take them and tell Python.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def from_environment(environment=None):
