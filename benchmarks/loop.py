@@ -1,0 +1,66 @@
+"""What the training loop costs beside the training program: `python -m benchmarks.loop --data-file ARCHIVE`.
+
+Both sides train on the same batches, in turns: the bare side feeds arrays made in advance to `Executor.run`, the
+other side is train.py's own `train_one_epoch` (shuffle, batches from bytes, seeds, curves, log line, progress).
+"""
+import argparse
+import statistics
+import tempfile
+import time
+
+from utils import engine
+
+engine.prepare()
+
+import paddle  # noqa: E402
+
+import train  # noqa: E402
+from utils import batches, dataset, workers  # noqa: E402
+from utils.interrupts import Interrupts  # noqa: E402
+from utils.settings import DEFAULTS  # noqa: E402
+
+
+def bare(run, feeds):
+    """Seconds that Executor.run alone takes for the batches."""
+    begin = time.perf_counter()
+    for feed in feeds:
+        run.executor.run(run.programs.main, feed=feed, fetch_list=run.programs.figures)
+    return time.perf_counter() - begin
+
+
+def looped(run, interrupts):
+    """Seconds that train.py's loop takes for the same batches."""
+    run.progress["batch"] = 0
+    begin = time.perf_counter()
+    train.train_one_epoch(run, 0, interrupts)
+    return time.perf_counter() - begin
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-file")
+    parser.add_argument("--batches", type=int, default=12, help="a side and turn (default: 12)")
+    parser.add_argument("--turns", type=int, default=7)
+    arguments = parser.parse_args()
+    paddle.enable_static()
+    data = dataset.load("auto" if arguments.data_file else "sketches", arguments.data_file)
+    with tempfile.TemporaryDirectory() as folder:
+        settings = {**DEFAULTS, "seed": 1, "max_batches": arguments.batches, "model_dir": folder}
+        executor, team = paddle.static.Executor(paddle.CPUPlace()), workers.Workers()
+        team.connect(executor)
+        run = train.Run(settings, data, executor, team, lambda line: None)
+        order = batches.epoch_order(len(data.train_labels), 1, 0)
+        plan = batches.batches_of(order, settings["batch_size"])[:arguments.batches]
+        feeds = [batches.feed_of(data.train_images, data.train_labels, part) for part in plan]
+        with Interrupts() as interrupts:
+            bare(run, feeds)  # the first steps make buffers
+            pairs = [(bare(run, feeds), looped(run, interrupts)) for _ in range(arguments.turns)]
+    pictures = sum(map(len, plan))
+    alone, loop = (statistics.median(side) for side in zip(*pairs))
+    added = [100 * (b / a - 1) for a, b in pairs]
+    print(f"Executor.run alone {pictures / alone:.1f} pictures/s, train.py's loop {pictures / loop:.1f}: the loop adds "
+          f"{statistics.median(added):.1f}% (from {min(added):.1f} to {max(added):.1f} in {len(pairs)} turns)")
+
+
+if __name__ == "__main__":
+    main()
