@@ -202,7 +202,7 @@ def pet(pen, cat):
     """A cat or a dog: its head alone, sitting, or standing."""
     home = ((WALLS, WALLS), (WALLS, EARTHS))
     outside = ((GRASSES, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES))
-    pen.scene(*(home * 3 + outside if cat else home + outside * 2))
+    pen.scene(*(home * 6 + outside if cat else home + outside * 3))
     coat = pen.tint(COATS)
     dark, pale = shade(coat, 0.8), pen.tint((WHITE, shade(coat, 1.2), coat))
     view = pen.chance.random()
