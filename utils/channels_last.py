@@ -6,32 +6,46 @@ already, and batch normalization may join the convolutions there. Weights keep t
 program and exported models know nothing of this.
 """
 CHANNELS = {"conv2d": "data_format", "pool2d": "data_format", "batch_norm": "data_layout"}  # where an op says the order
-ANY_ORDER = ("relu", "elementwise_add", "sum", "dropout")  # element by element
+AXIS = ("concat", "elementwise_add")  # ops that may name the axis of the channels: 1, and now 3
+ANY_ORDER = ("relu", "sum", "dropout")  # element by element
+FIRST_TO_LAST, LAST_TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 def turn(program):
-    """Turn a training program; returns False, and leaves it as it is, when it has an op that is not known here."""
+    """Turn a training program; returns False, and leaves it as it is, when it has an op that is not known here.
+
+    Paddle remembers the order for each thread, so programs in both orders on oneDNN cannot take turns in one.
+    """
     block = program.global_block()
     fed, ops = find_maps(block)
-    if not fed or not all(is_known(block, op) for op in ops):
+    if not fed or any(kind(op) not in (*CHANNELS, *AXIS, *ANY_ORDER, "mul") for op in ops):
         return False
     join_biases(block)
     fed, ops = find_maps(block)  # without the ops that this took out
     for op in ops:
         if kind(op) in CHANNELS:
             op._set_attr(CHANNELS[kind(op)], "NHWC")
-        elif kind(op) == "elementwise_add" and op.attr("axis") == 1:  # a bias for each channel
+        elif kind(op) in AXIS and op.attr("axis") == 1:
             op._set_attr("axis", 3)
     for name in fed:
-        turned = transposed(block, 0, name, name + ".channels_last", [0, 2, 3, 1])
-        for op in ops:
-            op._rename_input(name, turned)
+        insert_transpose(block, 0, name, name + ".channels_last", FIRST_TO_LAST)
+        rename_inputs(ops, name, name + ".channels_last")
+    flatten_as_before(block, [op for op in ops if kind(op) == "mul"])
     # Paddle hands a weight's gradient back as [out, h, w, in], as if it were a picture too: put it right.
     for op in [op for op in ops if op.type == "conv2d_grad"]:
-        gradient = op.output("Filter@GRAD")[0]
-        op._rename_output(gradient, gradient + ".channels_last")
-        transposed(block, block.ops.index(op) + 1, gradient + ".channels_last", gradient, [0, 3, 1, 2])
+        transpose_output(block, op, op.output("Filter@GRAD")[0], LAST_TO_FIRST)
     return True
+
+
+def flatten_as_before(block, ops):
+    """Give the fully connected layers among `ops` their maps, which they flatten, with the channels first."""
+    for op in ops:
+        if op.type == "mul":
+            maps = op.input("X")[0]
+            insert_transpose(block, block.ops.index(op), maps, maps + ".channels_first", LAST_TO_FIRST)
+            rename_inputs(ops, maps, maps + ".channels_first")
+        else:
+            transpose_output(block, op, op.output("X@GRAD")[0], FIRST_TO_LAST)
 
 
 def kind(op):
@@ -53,13 +67,6 @@ def find_maps(block):
             ops.append(op)
             maps.update(name for name in op.output_arg_names if "@" not in name and is_map(name))
     return fed, ops
-
-
-def is_known(block, op):
-    """Whether the op gives the same numbers in the other order, once it is told of it."""
-    if kind(op) == "mul":  # the first fully connected layer: one pixel has no order
-        return tuple(block.var(op.input("X")[0]).shape[2:]) == (1, 1)
-    return kind(op) in CHANNELS or kind(op) in ANY_ORDER
 
 
 def join_biases(block):
@@ -88,11 +95,22 @@ def join_biases(block):
         block._remove_op(block.ops.index(add_grad))
 
 
-def transposed(block, place, source, target, order):
+def rename_inputs(ops, old, new):
+    """Have ops that read `old` read `new`."""
+    for op in ops:
+        op._rename_input(old, new)
+
+
+def transpose_output(block, op, name, order):
+    """Insert a transpose behind an op that writes `name`, so that `name` has the axes in another order."""
+    op._rename_output(name, name + ".untransposed")
+    insert_transpose(block, block.ops.index(op) + 1, name + ".untransposed", name, order)
+
+
+def insert_transpose(block, place, source, target, order):
     """Insert an op before op number `place` that writes `source`, its four axes in another order, to `target`."""
     for name in (source, target, target + ".shape"):
         if not block.has_var(name):
             block.create_var(name=name, shape=[-1] * 4, dtype="float32", stop_gradient=True)
     block._insert_op(place, type="transpose2", inputs={"X": [source]}, attrs={"axis": order},
                      outputs={"Out": [target], "XShape": [target + ".shape"]})
-    return target

@@ -1,4 +1,4 @@
-"""How Paddle is made fast on this CPU: settings made before `import paddle`, and oneDNN for the ops that gain by it.
+"""How Paddle is made fast on this CPU: settings before `import paddle`, and oneDNN for the ops that gain by it.
 
 Call `prepare()` before the first `import paddle`, and `accelerate(program)` after `minimize` when the place is a
 CPU. Gains are ResNet-32 training, batch 128, one core; RESULTS.md has the rows, and what was tried and dropped.
@@ -62,6 +62,39 @@ def accelerate(program):
             count += 1
     if count:
         _chosen.append("oneDNN for %d ops%s" % (count, ", channels last" if turned else ""))
+
+
+def forward(executor, program, image, probabilities):
+    """A quicker way than `executor.run` through a test program with the weights of this moment, on a CPU.
+
+    paddle.inference joins each convolution with its batch norm and relu: 3 times as many pictures a second, and
+    half a second to prepare. Returns a function, pixels [N, 3, 32, 32] -> probabilities [N, 10]; None in plain runs.
+    """
+    if _chosen == ["plain"] or not _has_onednn():
+        return None
+    import paddle
+    from paddle import inference
+
+    part = paddle.static.normalize_program(program, [image], [probabilities])
+    ends = [image], [probabilities]
+    graph = paddle.static.serialize_program(*ends, program=part)
+    weights = paddle.static.serialize_persistables(*ends, executor, program=part)
+    config = inference.Config()
+    config.set_model_buffer(graph, len(graph), weights, len(weights))
+    config.disable_gpu()
+    config.enable_mkldnn()
+    config.set_cpu_math_library_num_threads(int(os.environ.get("OMP_NUM_THREADS", 1)))
+    config.disable_glog_info()
+    predictor = inference.create_predictor(config)
+    feed = predictor.get_input_handle(predictor.get_input_names()[0])
+    fetch = predictor.get_output_handle(predictor.get_output_names()[0])
+
+    def run(pixels):
+        feed.copy_from_cpu(pixels)
+        predictor.run()
+        return fetch.copy_to_cpu()
+
+    return run
 
 
 def describe():
