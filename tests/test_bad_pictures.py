@@ -57,7 +57,7 @@ def good_files():
     for name, kind in (("a-png.jpg", "PNG"), ("a-jpeg.png", "JPEG"), ("no-ending", "PNG"),
                        ("two\nlines.png", "PNG"), ("Hündchen 犬.png", "PNG")):
         files[name] = (encoded(RED, kind), "red")
-    for mode, kind in (("CMYK", "TIFF"), ("YCbCr", "TIFF"), ("RGBX", "TIFF"), ("RGBA", "TIFF"),
+    for mode, kind in (("CMYK", "TIFF"), ("YCbCr", "JPEG"), ("RGBX", "TIFF"), ("RGBA", "TIFF"),
                        ("CMYK", "JPEG"), ("RGBA", "PNG"), ("RGBA", "WEBP"), ("P", "PNG"), ("P", "GIF")):
         files[f"mode-{mode}.{kind.lower()}"] = (encoded(RED.convert(mode), kind), "red")
     lab = Image.new("LAB", RED.size, (138, 209, 198))  # red: see test_picture.py

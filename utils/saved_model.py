@@ -121,6 +121,7 @@ def load(model_dir, place):
 
     paddle.enable_static()
     executor, scope = paddle.static.Executor(place), paddle.static.Scope()
+    failed = []
     for _ in range(TRIES):
         description, prefix = check(model_dir)
         try:
@@ -130,7 +131,8 @@ def load(model_dir, place):
                 _try_out(model)
             return model
         except Exception as error:  # Paddle has no one type for a file it cannot take
-            if all(prefix.with_suffix(suffix).exists() for suffix in PARTS.values()):
+            failed.append(prefix)
+            if failed.count(prefix) == 3:  # the first times the file may have been replaced between check and load
                 problem = f"Paddle {paddle.__version__} cannot run it ({_reason(error)})"
                 raise damaged(model_dir, problem) from error
     raise damaged(model_dir, "its files change while they are read")

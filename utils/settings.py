@@ -11,7 +11,7 @@ from utils.errors import UserError
 
 DEFAULTS = {"model": "resnet", "depth": None, "epochs": 2, "batch_size": 128, "learning_rate": None,
             "recipe": "book", "dataset": "auto", "data_file": None, "device": "auto", "seed": None,
-            "model_dir": None, "max_batches": None, "workers": None}
+            "model_dir": None, "max_batches": None, "workers": None, "plain": False}
 
 
 def parse(arguments, model_names):
@@ -38,7 +38,6 @@ def parse(arguments, model_names):
     add("--resume", action="store_true", default=False, help="go on with the unfinished run in the model's folder")
     add("--plain", action="store_true", default=False, help="use Paddle as it comes, without the fast path")
     given = vars(parser.parse_args(arguments))
-    given.pop("plain")
     return given, given.pop("resume")
 
 
