@@ -14,13 +14,14 @@ FIRST_TO_LAST, LAST_TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 def turn(program):
     """Turn a training program; returns False, and leaves it as it is, when it has an op that is not known here.
 
-    Paddle remembers the order for each thread, so programs in both orders on oneDNN cannot take turns in one.
+    Its convolutions have to run on oneDNN, forward and backward. Paddle remembers the order for each thread, so
+    programs in both orders on oneDNN cannot take turns in one.
     """
     block = program.global_block()
     fed, ops = find_maps(block)
     if not fed or any(kind(op) not in (*CHANNELS, *AXIS, *ANY_ORDER, "mul") for op in ops):
         return False
-    join_biases(block)
+    leave_out_biases(block)
     fed, ops = find_maps(block)  # without the ops that this took out
     for op in ops:
         if kind(op) in CHANNELS:
@@ -69,11 +70,12 @@ def find_maps(block):
     return fed, ops
 
 
-def join_biases(block):
-    """Let each convolution add its own bias where batch normalization follows, and leave out the bias's gradient.
+def leave_out_biases(block):
+    """Spare the maps the biases in front of batch norm, and these their gradients.
 
-    Whatever such a bias is, the norm takes it away again with the mean: its gradient is zero, up to rounding. Paddle
-    computes that rounding, and Adam, which looks at a gradient's sign more than its size, walks the bias at random.
+    The norm takes such a bias away again with the mean, so that all it does is to move the running mean: instead, the
+    running mean is updated without it. Its gradient is zero, up to rounding; Paddle computes that rounding, and Adam,
+    which looks at a gradient's sign more than its size, walks the bias at random. Here it stays where it is.
     """
     maker = {name: op for op in block.ops for name in op.output_arg_names}
     reader = {name: op for op in block.ops for name in op.input_arg_names if name.endswith("@GRAD")}
@@ -82,17 +84,18 @@ def join_biases(block):
         convolution = maker.get(add.input("X")[0]) if add is not None and add.type == "elementwise_add" else None
         if convolution is None or convolution.type != "conv2d":
             continue
-        total, bias = add.output("Out")[0], add.input("Y")[0]
-        convolution.desc.set_input("Bias", [bias])
+        total, bias, mean = add.output("Out")[0], add.input("Y")[0], norm.input("Mean")[0]
         convolution.desc.set_output("Output", [total])
-        block._remove_op(block.ops.index(add))
-        add_grad = reader.get(total + "@GRAD")
-        if add_grad is None:  # a test program
-            continue
+        place = block.ops.index(norm)
+        for after, kind_of_step in ((1, "elementwise_add"), (0, "elementwise_sub")):
+            block._insert_op(place + after, type=kind_of_step, inputs={"X": [mean], "Y": [bias]},
+                             outputs={"Out": [mean]}, attrs={"axis": -1})
+        add_grad = reader[total + "@GRAD"]
         reader[add_grad.output("X@GRAD")[0]].desc.set_input("Output@GRAD", [total + "@GRAD"])
         block._insert_op(block.ops.index(add_grad), type="fill_constant", outputs={"Out": add_grad.output("Y@GRAD")},
                          attrs={"shape": list(block.var(bias).shape), "dtype": block.var(bias).dtype, "value": 0.0})
-        block._remove_op(block.ops.index(add_grad))
+        for op in (add, add_grad):
+            block._remove_op(block.ops.index(op))
 
 
 def rename_inputs(ops, old, new):

@@ -1,0 +1,322 @@
+"""The fast path gives the plain path's numbers, and the settings of the environment win.
+
+How equal: each step multiplies a difference, the more so the larger the learning rate, and two plain runs whose first
+weights differ by a rounding error (1e-7) end about as far apart as a plain and a fast one. So the runs here take
+gradient descent at a rate at which five steps keep that under 1e-4, and compare what the steps changed as well, of
+which a wrong gradient would leave nothing. Dropout is set to 0: it draws its masks in the order of
+the memory, which is another one. Biases in front of batch norm are left out: they have no effect.
+"""
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from utils import channels_last, engine
+
+ROOT = Path(__file__).resolve().parent.parent
+STEPS, BATCH = 5, 32
+EVERY_KIND = [*engine.ONEDNN_OPS, *engine.CHANNELS_LAST_OPS]
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    """(pixels [N, 3, 32, 32], labels [N, 1]): real ones where CIFAR10_ARCHIVE names an archive, else drawn ones."""
+    from utils import dataset, sketches
+
+    count = STEPS * BATCH
+    archive = os.environ.get("CIFAR10_ARCHIVE")
+    if archive:
+        data = dataset.load("cifar10", archive, say=lambda text: None)
+        images, labels = data.train_images[:count], data.train_labels[:count]
+    else:
+        images, labels = sketches.draw(count, seed=1)
+    return (np.asarray(images) / 255).astype(np.float32), np.asarray(labels).reshape(-1, 1)
+
+
+class Trained:
+    """Five steps of one network: losses, weights before and after, and the probabilities of the last pictures."""
+
+    def __init__(self, pictures, model, depth, change=None, rate=1e-4):
+        import paddle
+
+        import models
+        from train import train_program
+
+        pixels, labels = pictures
+        main, startup = paddle.static.Program(), paddle.static.Program()
+        main.random_seed = startup.random_seed = 3
+        with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+            image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
+            probabilities, auxiliaries = models.build(model, image, depth)
+            loss, _ = train_program(probabilities, auxiliaries)
+            self.test = main.clone(for_test=True)
+            paddle.optimizer.SGD(rate).minimize(loss)
+        for op in main.global_block().ops:
+            if op.type == "dropout":
+                op._set_attr("dropout_prob", 0.0)
+        if change:
+            change(main)
+        self.program, scope = main, paddle.static.Scope()
+        with paddle.static.scope_guard(scope):
+            executor = paddle.static.Executor(paddle.CPUPlace())
+            executor.run(startup)
+            names = [p.name for p in main.all_parameters()]
+            for name in names:
+                tensor = scope.find_var(name).get_tensor()
+                array = np.array(tensor)
+                if ".b_" in name:  # biases begin at 0, where many mistakes would not be seen
+                    array = array + 0.1 * np.float32(np.random.default_rng(len(name)).standard_normal(array.shape))
+                    tensor.set(np.float32(array), paddle.CPUPlace())
+            self.before = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
+            self.losses = []
+            for i in range(0, STEPS * BATCH, BATCH):
+                feed = {"pixel": pixels[i:i + BATCH], "label": labels[i:i + BATCH]}
+                self.losses.append(executor.run(main, feed=feed, fetch_list=[loss])[0].item())
+            self.weights = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
+            self.answers, = executor.run(self.test, feed=feed, fetch_list=[probabilities])
+            quick = engine.forward(executor, self.test, image, probabilities)
+            self.quick_answers = quick(feed["pixel"])
+
+    def distances(self, other):
+        """Largest relative distance to another run: (of the losses, of a weight, of all that the steps learnt)."""
+        kept = [n for n in self.weights if not n.startswith("conv2d") or ".w_" in n]
+        learnt = [n for n in kept if n.endswith("_0")]  # _1 and _2: running mean and variance
+        losses = max(abs(a / b - 1) for a, b in zip(self.losses, other.losses))
+        weights = max(distance(self.weights[n], other.weights[n]) for n in kept)
+        changes = [np.concatenate([(run.weights[n] - run.before[n]).ravel() for n in learnt])
+                   for run in (self, other)]
+        return losses, weights, distance(*changes)
+
+
+def distance(a, b):
+    """Euclidean distance of two arrays, relative to the second's length."""
+    return np.linalg.norm(a - b) / np.linalg.norm(b)
+
+
+def trained(*arguments, **options):
+    """Train in a thread of its own: Paddle remembers for each thread in which order the last program worked."""
+    result = []
+
+    def work():
+        try:
+            result.append(Trained(*arguments, **options))
+        except Exception as error:  # handed on to the test
+            result.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    if isinstance(result[0], Exception):
+        raise result[0]
+    return result[0]
+
+
+def put_on_onednn(*kinds):
+    """A change of a program: ops of these kinds on oneDNN, the channels first."""
+    def change(program):
+        marked = [op for op in program.global_block().ops if op.type in kinds]
+        assert marked
+        for op in marked:
+            op._set_attr(engine.ONEDNN_ATTRIBUTE, True)
+    return change
+
+
+def turn_and_put(*kinds):
+    """A change of a program: the channels last, and ops of these kinds on oneDNN."""
+    def change(program):
+        assert channels_last.turn(program)
+        put_on_onednn(*kinds)(program)
+    return change
+
+
+@pytest.fixture(scope="module")
+def small_plain(pictures):
+    """ResNet-8 trained the plain way, at a rate that changes the weights by much more than rounding."""
+    import paddle
+
+    paddle.enable_static()
+    return trained(pictures, "resnet", 8, rate=1e-3)
+
+
+@pytest.fixture(autouse=True)
+def static_mode():
+    import paddle
+
+    paddle.enable_static()
+
+
+@pytest.mark.parametrize("change", [
+    *[pytest.param(put_on_onednn(kind), id=kind) for kind in engine.ONEDNN_OPS],
+    pytest.param(turn_and_put("conv2d", "conv2d_grad"), id="channels last"),
+    pytest.param(turn_and_put("conv2d", "conv2d_grad", *engine.CHANNELS_LAST_OPS), id="channels last, batch_norm"),
+    pytest.param(turn_and_put(*EVERY_KIND), id="everything"),
+])
+def test_each_setting_keeps_the_numbers(pictures, small_plain, change):
+    losses, weights, changes = trained(pictures, "resnet", 8, change, rate=1e-3).distances(small_plain)
+    assert losses < 1e-5 and weights < 1e-4 and changes < 0.02, (losses, weights, changes)
+
+
+@pytest.mark.parametrize("wrong", [
+    pytest.param(turn_and_put("conv2d", "conv2d_grad", "batch_norm"), id="batch norm's forward half alone"),
+    pytest.param(lambda program: forget_to_transpose(program), id="weight gradients left as Paddle hands them over"),
+])
+def test_a_wrong_setting_is_noticed(pictures, small_plain, wrong):
+    losses, weights, changes = trained(pictures, "resnet", 8, wrong, rate=1e-3).distances(small_plain)
+    assert weights > 1e-4 and changes > 0.2, (losses, weights, changes)
+
+
+def forget_to_transpose(program):
+    """Turn a program, all on oneDNN, with the weights' gradients read in the order in which they come."""
+    turn_and_put(*EVERY_KIND)(program)
+    block = program.global_block()
+    for op in [op for op in block.ops if op.type == "transpose2" and op.output("Out")[0].endswith("@GRAD")]:
+        target = op.output("Out")[0]
+        if target.split("@")[0] in [p.name for p in program.all_parameters()]:
+            shape = list(block.var(target.split("@")[0]).shape)
+            block._insert_op(block.ops.index(op) + 1, type="reshape2", inputs={"X": op.input("X")},
+                             outputs={"Out": [target], "XShape": [target + ".shape"]}, attrs={"shape": shape})
+            block._remove_op(block.ops.index(op))
+
+
+@pytest.mark.parametrize("model, depth, rate", [("resnet", 32, 1e-4), ("vgg", None, 2e-5), ("googlenet", None, 1e-5)])
+def test_the_fast_path_keeps_the_numbers(pictures, model, depth, rate):
+    plain = trained(pictures, model, depth, rate=rate)
+    fast = trained(pictures, model, depth, engine.accelerate, rate=rate)
+    losses, weights, changes = fast.distances(plain)
+    assert losses < 1e-4 and weights < 1e-4 and changes < 0.2, (losses, weights, changes)
+    np.testing.assert_allclose(fast.quick_answers, fast.answers, atol=2e-6)
+    assert np.ptp(fast.answers, axis=0).max() > 1e-4  # the pictures are told apart
+
+
+def test_bias_in_front_of_batch_norm_stays_and_moves_the_running_mean(pictures, small_plain):
+    fast = trained(pictures, "resnet", 8, engine.accelerate, rate=1e-3)
+    ops = fast.program.global_block().ops
+    biases = [op.input("Y")[0] for op in ops if op.type == "elementwise_sub"]
+    means = [op.output("Out")[0] for op in ops if op.type == "elementwise_sub"]
+    assert biases
+    for bias, mean in zip(biases, means):
+        assert np.abs(fast.before[bias]).max() > 0.05
+        np.testing.assert_array_equal(fast.weights[bias], fast.before[bias])
+        np.testing.assert_allclose(fast.weights[mean], small_plain.weights[mean], rtol=1e-4, atol=1e-5)
+        assert distance(small_plain.before[mean], small_plain.weights[mean]) > 0.01
+
+
+def test_the_test_program_knows_nothing_of_it(pictures):
+    fast = trained(pictures, "resnet", 8, engine.accelerate)
+    for op in fast.test.global_block().ops:
+        assert not (op.has_attr(engine.ONEDNN_ATTRIBUTE) and op.attr(engine.ONEDNN_ATTRIBUTE))
+        assert "NHWC" not in (op.attr(a) for a in ("data_format", "data_layout") if op.has_attr(a))
+
+
+def test_unknown_op_leaves_the_program_as_it_was():
+    import paddle
+
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
+        x = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
+        paddle.nn.functional.interpolate(paddle.static.nn.conv2d(x, 4, 3), size=[8, 8])
+    before = program.desc.serialize_to_string()
+    assert channels_last.turn(program) is False
+    assert program.desc.serialize_to_string() == before
+
+
+SETTINGS_ALONE = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from utils import engine
+engine.prepare(plain={plain})
+import numpy as np, paddle
+from test_engine import Trained
+paddle.enable_static()
+rng = np.random.default_rng(0)
+pictures = rng.random((320, 3, 32, 32), np.float32), rng.integers(0, 10, (320, 1))
+engine.forward = lambda *ends: lambda pixels: None
+run = Trained(pictures, "resnet", 8, rate=1e-3)
+print(repr(run.losses), sum(float(np.abs(w).sum()) for w in run.weights.values()))
+"""
+
+
+def clean_environment(**changes):
+    """The environment without what prepare may have set in this process."""
+    ours = ("FLAGS_", "MKL_DEBUG", "GLIBC_TUNABLES", "MALLOC_", "GLOG_")
+    return {**{k: v for k, v in os.environ.items() if not k.startswith(ours)}, "OMP_NUM_THREADS": "1", **changes}
+
+
+def test_settings_before_the_import_change_no_bit():
+    """One thread for the ops and kept memory: where the numbers are computed, not how. MKL's path is left alone."""
+    outputs = []
+    for plain in (True, False):
+        code = SETTINGS_ALONE.format(root=str(ROOT), tests=str(ROOT / "tests"), plain=plain)
+        done = subprocess.run([sys.executable, "-c", code], env=clean_environment(MKL_DEBUG_CPU_TYPE="0"),
+                              capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1] and "nan" not in outputs[0]
+
+
+def chosen(code="", **changes):
+    """What a fresh process says after `prepare`, and its environment: (line, dictionary)."""
+    script = (f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils import engine\n{code}\n"
+              "print(engine.describe())\nprint(dict(os.environ))")
+    done = subprocess.run([sys.executable, "-c", script], env=clean_environment(**changes), capture_output=True,
+                          text=True, check=True)
+    line, environment = done.stdout.strip().splitlines()
+    return line, eval(environment)
+
+
+def test_the_environment_wins():
+    line, environment = chosen("engine.prepare()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
+                               MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1")
+    assert "memory kept" not in line and "ops in order" not in line
+    assert environment["FLAGS_new_executor_serial_run"] == "0" and environment["GLOG_minloglevel"] == "0"
+    assert environment["FLAGS_enable_pir_api"] == "1"
+
+
+def test_plain_chooses_nothing_for_speed():
+    line, environment = chosen("engine.prepare(plain=True)")
+    assert line.endswith("plain") and environment["FLAGS_enable_pir_api"] == "0"
+    assert not {"FLAGS_new_executor_serial_run", "MKL_DEBUG_CPU_TYPE"} & set(environment)
+
+
+def test_plain_leaves_programs_alone(monkeypatch):
+    import paddle
+
+    monkeypatch.setattr(engine, "_chosen", ["plain"])
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
+        paddle.static.nn.conv2d(paddle.static.data("pixel", [None, 3, 32, 32], "float32"), 4, 3)
+    before = program.desc.serialize_to_string()
+    engine.accelerate(program)
+    assert program.desc.serialize_to_string() == before
+    assert engine.forward(None, program, None, None) is None
+
+
+@pytest.mark.parametrize("amd", [True, False])
+def test_mkl_is_asked_for_avx2_on_amd_alone(amd):
+    line, environment = chosen(f"engine._is_amd = lambda: {amd}\nengine.prepare()")
+    assert environment.get("MKL_DEBUG_CPU_TYPE") == ("5" if amd else None)
+    assert ("MKL on AVX2" in line) == amd
+
+
+def test_without_glibc_memory_is_left_alone():
+    line, _ = chosen("engine.platform.libc_ver = lambda: ('', '')\nengine.prepare()")
+    assert "memory kept" not in line and "ops in order" in line
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")
+def test_freed_memory_is_kept():
+    """16 MB taken and given back 50 times: faulted in once where it is kept, 50 times where it is not."""
+    if engine.platform.libc_ver()[0] != "glibc":
+        pytest.skip("another C library")
+    count = ("import ctypes, resource\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\n"
+             "libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]\n"
+             "def work():\n    p = libc.malloc(64 << 20)\n    ctypes.memset(p, 1, 16 << 20)\n    libc.free(p)\n"
+             "work()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\nfor _ in range(50):\n    work()\n"
+             "os.environ['FAULTS'] = str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n")
+    _, kept = chosen("engine.prepare()\n" + count)
+    _, plain = chosen("engine.prepare(plain=True)\n" + count)
+    assert int(kept["FAULTS"]) < 100 < int(plain["FAULTS"])
