@@ -1,0 +1,176 @@
+"""Pictures a second of this program against PyTorch, in one run: `python -m benchmarks.throughput --json OUT.json`.
+
+Four sides take turns, each in processes of its own: `fast` and `plain` are train.py's own loop and test pass with
+real batches, as `python train.py` and `python train.py --plain` would run them here; `torch` and `torch channels
+last` are bare steps and bare forward passes of the same network with as many threads as this process has cores.
+Trust the ratios of one run, not the figures: machines differ, and shared ones differ from minute to minute.
+"""
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from utils import launch
+
+BATCH, WARM_UP = 128, 3
+PLAIN_TEST = 1000  # test pictures of the plain side, which is slow and has nothing to prepare
+TORCH_SIDES = {"torch": [], "torch channels last": ["--channels-last"]}
+
+
+def measure(given):
+    """Train and test as train.py does, in one of its workers; returns what to tell."""
+    import train  # prepares the engine, then imports Paddle
+
+    paddle, np = train.paddle, train.np
+    paddle.enable_static()
+    team, executor = train.workers.from_environment(), paddle.static.Executor(paddle.CPUPlace())
+    team.connect(executor)
+    data = train.dataset.load("auto" if given.data_file else "sketches", given.data_file, say=lambda text: None)
+    wanted = PLAIN_TEST if given.plain else given.test_pictures
+    some = np.arange(wanted) % len(data.test_labels)
+    data = data._replace(test_images=data.test_images[some], test_labels=data.test_labels[some])
+    with tempfile.TemporaryDirectory() as folder, train.Interrupts() as interrupts:
+        settings = {**train.DEFAULTS, "model": given.model, "seed": 1, "model_dir": folder, "batch_size": BATCH}
+        run = train.Run(settings, data, executor, team, lambda line: None)
+        team.copy_state(run.programs.main)
+
+        def seconds(steps):
+            run.progress["batch"], run.steps_per_epoch = 0, steps
+            team.add_up([0])  # start together
+            begin = time.perf_counter()
+            train.train_one_epoch(run, 0, interrupts)
+            return time.perf_counter() - begin
+
+        first = seconds(1)
+        seconds(WARM_UP)
+        training = given.steps * BATCH / seconds(given.steps)
+        begin = time.perf_counter()
+        train.test_pass(run)
+        testing = wanted / (time.perf_counter() - begin)
+    parameters = sum(int(np.prod(p.shape)) for p in run.programs.main.all_parameters() if p.trainable)
+    return {"train": training, "test": testing, "version": paddle.__version__, "parameters": parameters,
+            "first_step_seconds": first, "chosen": train.engine.describe(),
+            "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
+
+
+def peak_memory():
+    """The most memory that this process has had at once, in MB."""
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+
+
+def paddle_side(given, plain):
+    """Run `measure` in new processes, as many as train.py would start."""
+    command = [sys.executable, "-m", "benchmarks.throughput", "--measure", "--model", given.model, "--steps",
+               str(given.steps), "--test-pictures", str(given.test_pictures)]
+    command += ["--data-file", given.data_file] if given.data_file else []
+    return said_by(command + (["--plain"] if plain else []))
+
+
+def torch_side(given, options):
+    """Run benchmarks/torch_side.py under the Python that has PyTorch."""
+    script = Path(__file__).with_name("torch_side.py")
+    return said_by([given.torch_python, str(script), "--model", given.model, "--threads",
+                    str(len(launch.usable_cores())), "--steps", str(given.steps), "--batch", str(BATCH), *options])
+
+
+def said_by(command):
+    """The JSON in the last line that a command prints."""
+    ours = ("OMP_NUM_THREADS", "FLAGS_new_executor", "MKL_DEBUG")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def matrix_peak(size=2000, tries=10):
+    """Billion operations a second of the best of some float32 matrix products in numpy, on all cores."""
+    import numpy as np
+
+    a = np.ones((size, size), np.float32)
+    best = float("inf")
+    for _ in range(tries):
+        begin = time.perf_counter()
+        a @ a
+        best = min(best, time.perf_counter() - begin)
+    return 2 * size ** 3 / best / 1e9
+
+
+def has_torch(python):
+    """Whether this Python can import PyTorch."""
+    return subprocess.run([python, "-c", "import torch"], stderr=subprocess.DEVNULL).returncode == 0
+
+
+def take_turns(given):
+    """Measure every side in each round, in turns: {side: [figures of each round]}, and the machine's peak."""
+    sides = {"fast": lambda: paddle_side(given, plain=False), "plain": lambda: paddle_side(given, plain=True)}
+    if has_torch(given.torch_python):
+        for name, options in TORCH_SIDES.items():
+            sides[name] = lambda options=options: torch_side(given, options)
+    rows, peaks = {name: [] for name in sides}, []
+    for number in range(given.rounds):
+        peaks.append(matrix_peak())
+        for name, side in list(sides.items())[::1 if number % 2 else -1]:
+            rows[name].append(side())
+        print(f"Round {number + 1}: " + "; ".join(
+            f"{name} {row[-1]['train']:.0f} trained, {row[-1]['test']:.0f} tested" for name, row in rows.items()),
+            f"a second; matrix products {peaks[-1]:.0f} GFLOP/s", flush=True)
+    return rows, peaks
+
+
+def ratios(rows, work):
+    """The fast side over each other, and over the better torch side, round by round: {name: [ratio of each round]}."""
+    others = {f"fast / {name}": [row[work] for row in side] for name, side in rows.items() if name != "fast"}
+    if "torch" in rows:
+        others["fast / best torch"] = [max(pair) for pair in zip(*(others[f"fast / {side}"] for side in TORCH_SIDES))]
+    fast = [row[work] for row in rows["fast"]]
+    return {name: [mine / other for mine, other in zip(fast, side)] for name, side in others.items()}
+
+
+def summary(rows, peaks):
+    """The table that is printed, and what goes into the JSON file."""
+    lines, told = [], {"rows": rows, "matrix_gflops": peaks, "ratios": {}}
+    for work in ("train", "test"):
+        for name, side in rows.items():
+            figures = [row[work] for row in side]
+            lines.append(f"{work:6}{name:22}{statistics.median(figures):8.1f} pictures/s  ({min(figures):.1f} to "
+                         f"{max(figures):.1f}), peak {max(row['peak_mb'] for row in side):.0f} MB")
+        told["ratios"][work] = ratios(rows, work)
+        for name, values in told["ratios"][work].items():
+            lines.append(f"{work:6}{name:22}{statistics.median(values):8.2f}  ({min(values):.2f} to {max(values):.2f} "
+                         f"in {len(values)} rounds)")
+    return "\n".join(lines), told
+
+
+def main():
+    parser = argparse.ArgumentParser(description="Pictures a second of this program against PyTorch.")
+    parser.add_argument("--model", choices=("resnet", "vgg"), default="resnet")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=20, help="timed steps of each side and round (default: 20)")
+    parser.add_argument("--test-pictures", type=int, default=10_000)
+    parser.add_argument("--data-file", help="a CIFAR-10 archive; without one the pictures are drawn")
+    parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch, if this one has not")
+    parser.add_argument("--json", help="also write every figure to this file")
+    parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # one Paddle side, for itself
+    parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.measure and not launch.is_worker() and launch.default_count(BATCH) > 1:
+        sys.exit(launch.start(launch.default_count(BATCH)))
+    if given.measure:
+        launch.take_cores()
+        print(json.dumps(measure(given)))
+        return
+    rows, peaks = take_turns(given)
+    table, told = summary(rows, peaks)
+    print(f"{given.model}, batch {BATCH}, {len(launch.usable_cores())} cores; {rows['fast'][0]['chosen']}\n{table}")
+    if given.json:
+        Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
