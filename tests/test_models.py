@@ -361,11 +361,8 @@ class TestAccelerated:
     def test_one_training_step_is_pytorchs(self, model, golden):
         compare_step(model, True, golden)
 
-    def test_the_running_means_are_pytorchs(self, model, golden, request):
+    def test_the_running_means_are_pytorchs(self, model, golden):
         """A bias that is not 0 (a GPU's checkpoint has such) counts in test mode, so it must count here."""
-        if model != "googlenet":
-            request.node.add_marker(pytest.mark.xfail(strict=True, reason=(
-                "turned to channels last, a convolution leaves its bias out of the running mean")))
         _, _, _, state = run(model, True, True)
         for number, name in enumerate(state):
             if name.endswith(".w_1"):
