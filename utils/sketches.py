@@ -189,7 +189,7 @@ def face(pen, x, y, size, coat, cat):
     if pen.chance.random() < 0.5:  # a blaze between the eyes
         pen.shape(muzzle, at(-0.12, -0.8), at(0.12, -0.8), at(0.3, 0.3), at(-0.3, 0.3))
     for s in (-1, 1):
-        pen.oval(ear, *at(s * 0.88, 0.05), 0.3 * size, pen.chance.uniform(0.55, 0.8) * size, s * -0.2)
+        pen.oval(ear, *at(s * 0.88, 0.15), 0.3 * size, pen.chance.uniform(0.55, 0.9) * size, s * -0.2)
         pen.oval(BLACK, *at(s * 0.36, -0.15), 0.13 * size, 0.14 * size)
     if pen.chance.random() < 0.5:  # the tongue
         pen.oval((215, 105, 115), *at(0, 1.0), 0.18 * size, 0.32 * size)
@@ -202,22 +202,26 @@ def pet(pen, cat):
     """A cat or a dog: its head alone, sitting, or standing."""
     home = ((WALLS, WALLS), (WALLS, EARTHS))
     outside = ((GRASSES, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES))
-    pen.scene(*(home * 6 + outside if cat else home + outside * 3))
+    pen.scene(*(home * 6 + outside if cat else home + outside * 5))
     coat = pen.tint(COATS)
     dark, pale = shade(coat, 0.8), pen.tint((WHITE, shade(coat, 1.2), coat))
     view = pen.chance.random()
     if view < 0.25:
         pen.oval(dark, pen.chance.uniform(-0.4, 0.4), 1.0, 0.75, 0.7)
         face(pen, 0, -0.02, pen.chance.uniform(0.62, 0.75), coat, cat)
-    elif view < 0.75:
+    elif view < (0.75 if cat else 0.85):
         pen.line(dark, 0.13, (-0.4, 0.75), (-0.75, 0.6), (-0.85, 0.1 if cat else 0.35))
         pen.oval(dark, -0.2, 0.55, 0.48, 0.4)
+        if not cat and pen.chance.random() < 0.7:  # from the front: a haunch on either side
+            wide = pen.chance.uniform(0.38, 0.5)
+            for s in (-1, 1):
+                pen.oval(shade(coat, pen.chance.uniform(0.8, 1.0)), s * wide, 0.62, 0.36, 0.32)
         pen.oval(coat, 0, 0.3, 0.4, 0.58)
         pen.oval(pale, 0.05, 0.3, 0.22, 0.4)
         for x in (-0.15, 0.2):
             pen.line(shade(coat, 0.92), 0.17, (x, 0.35), (x, 0.9))
             pen.oval(pale, x + 0.03, 0.92, 0.13, 0.07)
-        face(pen, 0.08, -0.42, pen.chance.uniform(0.4, 0.5), coat, cat)
+        face(pen, pen.chance.uniform(-0.02, 0.12), -0.42, pen.chance.uniform(0.4, 0.52), coat, cat)
     else:
         for x, step in ((-0.55, 0.08), (-0.42, -0.08), (0.22, 0.08), (0.36, -0.06)):
             pen.line(dark if step > 0 else coat, 0.15, (x, 0.2), (x + step * pen.chance.uniform(-1, 2), 0.8))
@@ -235,7 +239,38 @@ def cat(pen):
 
 
 def dog(pen):
-    pet(pen, False)
+    if pen.chance.random() < 0.5:
+        sitting_dog(pen)
+    else:
+        pet(pen, False)
+
+
+def sitting_dog(pen):
+    """A dog from the front: long ears, a chest and paws of another colour, a haunch on either side."""
+    pen.scene((WOODS, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES), (GRASSES, GRASSES), (WALLS, EARTHS))
+    vary = pen.chance.uniform
+    coat = pen.tint(((190, 115, 50), (165, 95, 45), (205, 140, 80), (120, 80, 50), (95, 85, 80), (215, 185, 140)))
+    ear, pale = shade(coat, vary(0.45, 0.75)), pen.tint((WHITE, WHITE, shade(coat, 1.3)))
+    wide, top = vary(0.36, 0.46), vary(-0.5, -0.38)
+    pen.line(coat, 0.11, (-0.5, 0.8), (-0.75, 0.6), (-0.82, vary(0.1, 0.4)))
+    for s in (-1, 1):
+        pen.oval(shade(coat, vary(0.8, 1.05)), s * wide, 0.65, 0.34, 0.28)
+    pen.oval(coat, 0, 0.3, vary(0.32, 0.4), 0.56)
+    pen.oval(pale, 0, 0.35, vary(0.08, 0.2), 0.42)
+    for s in (-1, 1):
+        pen.line(shade(coat, 0.9), 0.17, (s * 0.19, 0.3), (s * 0.19, 0.75))
+        pen.oval(pale, s * 0.19, 0.82, 0.09, 0.14)
+        pen.oval(pale, s * 0.2, 0.92, 0.14, 0.07)
+    size = vary(0.36, 0.48)
+    pen.oval(coat, 0, top, size * vary(0.75, 0.9), size)
+    pen.shape(pale, (-0.03, top - size), (0.03, top - size), (0.1, top + 0.2), (-0.1, top + 0.2))
+    for s in (-1, 1):
+        pen.oval(ear, s * size * 0.95, top + vary(0, 0.14), size * 0.28, size * vary(0.75, 0.95), s * -0.12)
+        pen.oval(BLACK, s * size * 0.42, top - 0.08, 0.055, 0.06)
+    if pen.chance.random() < 0.6:
+        pen.oval((215, 105, 115), 0, top + size * 1.0, size * 0.16, size * 0.3)
+    pen.oval(pale, 0, top + size * 0.55, size * 0.5, size * 0.4)
+    pen.oval(BLACK, 0, top + size * 0.35, size * 0.26, size * 0.18)
 
 
 def hoofed(pen, coat, width, neck, head):
