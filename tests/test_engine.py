@@ -19,7 +19,7 @@ from utils import channels_last, engine
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, BATCH = 5, 32
-EVERY_KIND = [*engine.ONEDNN_OPS, *engine.CHANNELS_LAST_OPS]
+EVERY_KIND = [*engine.ONEDNN_OPS, *engine.CHANNELS_LAST_OPS, *engine.PADDLE_2_OPS]
 
 
 @pytest.fixture(scope="module")
@@ -153,6 +153,7 @@ def static_mode():
     *[pytest.param(put_on_onednn(kind), id=kind) for kind in engine.ONEDNN_OPS],
     pytest.param(turn_and_put("conv2d", "conv2d_grad"), id="channels last"),
     pytest.param(turn_and_put("conv2d", "conv2d_grad", *engine.CHANNELS_LAST_OPS), id="channels last, batch_norm"),
+    pytest.param(turn_and_put("conv2d", "conv2d_grad", *engine.PADDLE_2_OPS), id="channels last, relu_grad"),
     pytest.param(turn_and_put(*EVERY_KIND), id="everything"),
 ])
 def test_each_setting_keeps_the_numbers(pictures, small_plain, change):
