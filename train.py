@@ -29,7 +29,7 @@ from utils.place import choose_place
 from utils.settings import DEFAULTS, depth_of, folder_of, infer_command, parse, plan, resume_command, title_of
 
 LOG_EVERY = 100  # batches, as in the book
-TEST_BATCH = 500  # pictures; no bearing on the result
+TEST_BATCH = 100  # pictures, few enough for the core's cache; no bearing on the result
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
 AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's auxiliary losses: Szegedy et al. 2014, section 5
 WEIGHT_DECAY = 0.05  # decoupled, of the strong recipe: times the learning rate at each step

@@ -164,6 +164,7 @@ def test_each_setting_keeps_the_numbers(pictures, small_plain, change):
 @pytest.mark.parametrize("wrong", [
     pytest.param(turn_and_put("conv2d", "conv2d_grad", "batch_norm"), id="batch norm's forward half alone"),
     pytest.param(lambda program: forget_to_transpose(program), id="weight gradients left as Paddle hands them over"),
+    pytest.param(lambda program: forget_to_flip(program), id="backward convolutions with the weights as they are"),
 ])
 def test_a_wrong_setting_is_noticed(pictures, small_plain, wrong):
     losses, weights, changes = trained(pictures, "resnet", 8, wrong, rate=1e-3).distances(small_plain)
@@ -181,6 +182,13 @@ def forget_to_transpose(program):
             block._insert_op(block.ops.index(op) + 1, type="reshape2", inputs={"X": op.input("X")},
                              outputs={"Out": [target], "XShape": [target + ".shape"]}, attrs={"shape": shape})
             block._remove_op(block.ops.index(op))
+
+
+def forget_to_flip(program):
+    """Turn a program, all on oneDNN, with the weights of backward convolutions not flipped in height and width."""
+    turn_and_put(*EVERY_KIND)(program)
+    for op in [op for op in program.global_block().ops if op.type == "flip"]:
+        op._set_attr("axis", [])
 
 
 @pytest.mark.parametrize("model, depth, rate", [("resnet", 32, 1e-4), ("vgg", None, 2e-5), ("googlenet", None, 1e-5)])
@@ -204,6 +212,18 @@ def test_bias_in_front_of_batch_norm_stays_and_moves_the_running_mean(pictures, 
         np.testing.assert_array_equal(fast.weights[bias], fast.before[bias])
         np.testing.assert_allclose(fast.weights[mean], small_plain.weights[mean], rtol=1e-4, atol=1e-5)
         assert distance(small_plain.before[mean], small_plain.weights[mean]) > 0.01
+
+
+def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_spared(pictures):
+    fast = trained(pictures, "resnet", 8, engine.accelerate)
+    block = fast.program.global_block()
+    # A ResNet-8 has 9 convolutions: the first needs no gradient of its maps, 2 blocks begin with stride 2 in both paths.
+    backward = [op for op in block.ops if op.type == "conv2d_grad"]
+    assert len(backward) == 9 and sum(bool(op.output("Input@GRAD")) for op in backward) == 4
+    assert sum(op.type == "flip" for op in block.ops) == 9 - 1 - 4
+    # 3 shortcuts; the one sum that is left is the bias of the fully connected layer.
+    assert [len(op.output_arg_names) for op in block.ops if op.type == "elementwise_add_grad"] == [2]
+    assert all(len(block.var(op.input("Y")[0]).shape) == 1 for op in block.ops if op.type == "elementwise_add_grad")
 
 
 def test_the_test_program_knows_nothing_of_it(pictures):

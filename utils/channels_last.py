@@ -2,8 +2,8 @@
 
 In the network's own order each convolution on oneDNN stands between two reorderings of its whole input and output,
 which together cost half as much as the convolutions. With the channels last Paddle's tensors are in oneDNN's order
-already, and batch normalization may join the convolutions there. Weights keep their order, so checkpoints, the test
-program and exported models know nothing of this.
+already, and batch normalization may join the convolutions there. On the way, the backward half is rid of what it
+need not do. Weights keep their order, so checkpoints, the test program and exported models know nothing of this.
 """
 CHANNELS = {"conv2d": "data_format", "pool2d": "data_format", "batch_norm": "data_layout"}  # where an op says the order
 AXIS = ("concat", "elementwise_add")  # ops that may name the axis of the channels: 1, and now 3
@@ -22,6 +22,7 @@ def turn(program):
     if not fed or any(kind(op) not in (*CHANNELS, *AXIS, *ANY_ORDER, "mul") for op in ops):
         return False
     leave_out_biases(block)
+    pass_sums_on(block)
     fed, ops = find_maps(block)  # without the ops that this took out
     for op in ops:
         if kind(op) in CHANNELS:
@@ -32,10 +33,37 @@ def turn(program):
         insert_transpose(block, 0, name, name + ".channels_last", FIRST_TO_LAST)
         rename_inputs(ops, name, name + ".channels_last")
     flatten_as_before(block, [op for op in ops if kind(op) == "mul"])
-    # Paddle hands a weight's gradient back as [out, h, w, in], as if it were a picture too: put it right.
     for op in [op for op in ops if op.type == "conv2d_grad"]:
+        convolve_backwards(block, op)
+        # Paddle hands a weight's gradient back as [out, h, w, in], as if it were a picture too: put it right.
         transpose_output(block, op, op.output("Filter@GRAD")[0], LAST_TO_FIRST)
     return True
+
+
+def convolve_backwards(block, op):
+    """Have a conv2d_grad leave its maps' gradient to a convolution forwards: with the weights turned half round.
+
+    dL/dx = dL/dy * w, flipped in height and width, with in- and output channels exchanged; for stride 1. oneDNN has a
+    kernel for it that works in the maps' own order, where its backward one wants both gradients reordered.
+    """
+    (weights,), maps_grad, paddings = op.input("Filter"), op.output("Input@GRAD"), op.attr("paddings")
+    ch_out, ch_in, *size = block.var(weights).shape
+    usual = {"strides": [1, 1], "dilations": [1, 1], "groups": 1, "padding_algorithm": "EXPLICIT"}
+    if not maps_grad or len(paddings) != 2 or any(op.attr(name) != value for name, value in usual.items()):
+        return
+    flipped, turned = weights + ".flipped", weights + ".turned"
+    block.create_var(name=flipped, shape=[ch_out, ch_in, *size], dtype="float32", stop_gradient=True)
+    for name in (turned, turned + ".shape"):
+        block.create_var(name=name, shape=[ch_in, ch_out, *size], dtype="float32", stop_gradient=True)
+    place = block.ops.index(op) + 1
+    block._insert_op(place, type="flip", inputs={"X": [weights]}, outputs={"Out": [flipped]}, attrs={"axis": [2, 3]})
+    block._insert_op(place + 1, type="transpose2", inputs={"X": [flipped]}, attrs={"axis": [1, 0, 2, 3]},
+                     outputs={"Out": [turned], "XShape": [turned + ".shape"]})
+    convolution = block._insert_op(
+        place + 2, type="conv2d", inputs={"Input": op.input("Output@GRAD"), "Filter": [turned]},
+        outputs={"Output": maps_grad}, attrs={**usual, "paddings": [k - 1 - p for k, p in zip(size, paddings)]})
+    convolution._set_attr("data_format", "NHWC")  # afterwards, since the shapes noted in the program stay as they were
+    op.desc.set_output("Input@GRAD", [])
 
 
 def flatten_as_before(block, ops):
@@ -96,6 +124,17 @@ def leave_out_biases(block):
                          attrs={"shape": list(block.var(bias).shape), "dtype": block.var(bias).dtype, "value": 0.0})
         for op in (add, add_grad):
             block._remove_op(block.ops.index(op))
+
+
+def pass_sums_on(block):
+    """Hand the gradient of a sum of two maps on to both as it is; Paddle copies it for each."""
+    for op in [op for op in block.ops if op.type == "elementwise_add_grad"]:
+        copies = op.output_arg_names
+        if len(copies) == 2 and all(len(block.var(name).shape) == 4 for name in copies):
+            place = block.ops.index(op)
+            for name in copies:
+                rename_inputs(block.ops[place + 1:], name, op.input("Out@GRAD")[0])
+            block._remove_op(place)
 
 
 def rename_inputs(ops, old, new):

@@ -1,0 +1,88 @@
+"""Optimizers beside each other, on pictures held out of the training set: `python -m benchmarks.recipes --data-file A`.
+
+This is how the numbers of the strong recipe are chosen. 5,000 of the 50,000 training pictures are kept for judging;
+the test pictures take no part. Everything but the optimizer is train.py's own: network, crop and flip, batches, loop.
+"""
+import argparse
+import subprocess
+import sys
+import tempfile
+
+from utils import launch
+
+HELD_OUT = 5000
+
+
+def adamw(peak, decay):
+    """AdamW with one cycle to `peak`, as in train.py's strong recipe."""
+    def build(train, steps):
+        train.WEIGHT_DECAY = decay
+        return OWN["optimizer"]("strong", peak, steps)
+    return build
+
+
+def momentum(peak, decay):
+    """Nesterov momentum 0.9 with one cycle to `peak`; the decay joins the gradient of every parameter, as is usual."""
+    def build(train, steps):
+        schedule = train.paddle.optimizer.lr.OneCycleLR(max_learning_rate=peak, total_steps=steps)
+        return train.paddle.optimizer.Momentum(schedule, 0.9, use_nesterov=True, weight_decay=decay), schedule
+    return build
+
+
+RECIPES = {"adamw 0.005, decay 0.05": adamw(0.005, 0.05), "adamw 0.005, decay 0.2": adamw(0.005, 0.2),
+           "adamw 0.01, decay 0.1": adamw(0.01, 0.1), "momentum 0.2, decay 5e-4": momentum(0.2, 5e-4)}
+OWN = {}  # train.py's own optimizer_program
+
+
+def held_out(data, seed):
+    """The training pictures without HELD_OUT of them, which take the place of the test pictures."""
+    import numpy as np
+
+    order = np.random.default_rng(seed).permutation(len(data.train_labels))
+    kept, judged = order[HELD_OUT:], order[:HELD_OUT]
+    return data._replace(train_images=data.train_images[kept], train_labels=data.train_labels[kept],
+                         test_images=data.train_images[judged], test_labels=data.train_labels[judged])
+
+
+def measure(given):
+    """Train with one recipe and print its cost and error on the held-out pictures."""
+    import train
+
+    paddle = train.paddle
+    OWN["optimizer"] = train.optimizer_program
+    train.optimizer_program = lambda recipe, rate, steps: RECIPES[given.recipe](train, steps)
+    paddle.enable_static()
+    team, executor = train.workers.from_environment(), paddle.static.Executor(paddle.CPUPlace())
+    team.connect(executor)
+    data = train.dataset.load("cifar10", given.data_file, say=lambda text: None)
+    settings = {**train.DEFAULTS, "recipe": "strong", "seed": given.seed, "epochs": given.epochs}
+    with tempfile.TemporaryDirectory() as folder, train.Interrupts() as interrupts:
+        run = train.Run({**settings, "model_dir": folder}, held_out(data, seed=0), executor, team, lambda text: None)
+        team.copy_state(run.programs.main)
+        for epoch in range(given.epochs):
+            train.train_one_epoch(run, epoch, interrupts)
+            run.progress.update(epoch=epoch + 1, batch=0)
+        cost, accuracy = train.test_pass(run)
+    if team.rank == 0:
+        print(f"{given.recipe}: {given.epochs} passes, seed {given.seed}: cost {cost:.4f}, error {1 - accuracy:.2%} on "
+              f"{HELD_OUT:,} held-out pictures", flush=True)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data-file", required=True, help="a CIFAR-10 archive")
+    parser.add_argument("--epochs", type=int, default=3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--recipe", choices=RECIPES, help="only this one")
+    given = parser.parse_args()
+    if given.recipe is None:
+        again = [sys.executable, "-m", "benchmarks.recipes", *sys.argv[1:], "--recipe"]
+        sys.exit(max(subprocess.run([*again, name]).returncode for name in RECIPES))
+    if not launch.is_worker() and launch.default_count(128) > 1:
+        sys.exit(launch.start(launch.default_count(128)))
+    launch.take_cores()
+    measure(given)
+
+
+if __name__ == "__main__":
+    main()
