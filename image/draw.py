@@ -2,18 +2,23 @@
 
 Each function draws one figure and gives it back; its name is the file's name. The look is parts.py's.
 """
+import json
 import math
 import random
 import sys
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 HERE = Path(__file__).resolve().parent
+MODEL = HERE.parent / "models" / "resnet32_cifar10"  # the model that comes with the program, and what is known of it
 sys.path.insert(0, str(HERE.parent))
 
 from image import parts, pictures  # noqa: E402
 from image.parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart,  # noqa: E402
                          frame, grid, legend, plus, points, slab, write)
-from utils import cifar10, sketches  # noqa: E402
+from utils import cifar10, disturb, sketches  # noqa: E402
 from utils.cifar10 import CLASSES  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 
@@ -37,6 +42,49 @@ FLOWERS = (
     ("aster", "#a890dc", 36, 1.00, 0.11, "#8b6fc9", 0.28, "#f0bb2c"),
     ("coneflower", "#dd8fb5", 15, 1.02, 0.24, "#c66f9d", 0.42, "#a8501f"),
 )
+
+
+def general():
+    """Figure 1: the ten drawn pictures with the answers of the model that comes with the program."""
+    figure, axes = card(410)
+    size, gap = 140, 20.5
+    for place, name in enumerate(CLASSES):
+        x, y = 24 + place % 5 * (size + gap), 22 + place // 5 * 192
+        with Image.open(HERE / f"{name}.png") as picture:
+            parts.photo(axes, picture.convert("RGB").resize((size, size), Image.LANCZOS), x, y, size)
+        _answer(axes, x + size / 2, y + size + 18, *answers()[name], right=name)
+    return figure
+
+
+def answers():
+    """What the model answers, as image/answers.py has written it: {picture: [class, probability]}."""
+    return json.loads((MODEL / "answers.json").read_text(encoding="utf-8"))
+
+
+def _answer(axes, x, y, name, probability, right):
+    """An answer below a picture, green where it is right and red where it is not."""
+    color = KINDS["dense" if name == right else "side"][1]
+    write(axes, x, y, f"{name} {probability:.2f}", size=14, bold=True, color=color)
+
+
+def disturbed():
+    """Figure 3: dog.png disturbed in the chapter's four ways, as the model gets it, with the model's answers."""
+    figure, axes = card(530)
+    size, step, left, top = 128, 140, 24, 50
+    pictures = {name: small[0].transpose(1, 2, 0) for name, small in disturb.small_examples(HERE / "dog.png").items()}
+    write(axes, left + size / 2, top + step - 24 + 18, "undisturbed", size=14, bold=True)
+    parts.photo(axes, pictures["undisturbed"], left, top + 158, size)
+    _answer(axes, left + size / 2, top + 158 + size + 17, *answers()["dog"], right="dog")
+    for row, word in enumerate(("weak", "medium", "strong")):
+        write(axes, left + size + 74, top + row * 158 + size / 2, word, size=13.5, color=QUIET, align="right")
+    for column, kind in enumerate(disturb.KINDS):
+        x = 806 - (4 - column) * step + step - size
+        write(axes, x + size / 2, 26, kind, size=14, bold=True)
+        for row, strength in enumerate(disturb.STRENGTHS):
+            y = top + row * 158
+            parts.photo(axes, pictures[f"{kind} {strength}"], x, y, size)
+            _answer(axes, x + size / 2, y + size + 17, *answers()[f"{kind} {strength}"], right="dog")
+    return figure
 
 
 def finegrained():
@@ -464,7 +512,59 @@ def _training_flow(axes):
     write(axes, 491, 255, "each pass", size=12, color=QUIET, align="left")
 
 
-FIGURES = (finegrained, ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow)
+def curves():
+    """Figure 13: cost and error of a real run, from the history that train.py keeps."""
+    figure, axes = card(360)
+    history = json.loads((MODEL / "history.json").read_text(encoding="utf-8"))
+    write(axes, 24, 26, history["title"], size=15, align="left", bold=True)
+    panels = (("cost", 70, lambda row: row[1]), ("error, %", 490, lambda row: 100 * (1 - row[2])))
+    for label, left, value in panels:
+        plot = chart(figure, left, 84, 316, 220)
+        for name, kind in (("points", "conv"), ("tests", "side")):
+            rows, (_, edge) = history[name], KINDS[kind]
+            plot.plot([row[0] for row in rows], [value(row) for row in rows], color=edge, linewidth=LINE * 1.2,
+                      marker="o" if name == "tests" else None, markersize=4)
+        plot.set_ylim(bottom=0)
+        plot.set_xlim(left=0)
+        write(axes, left, 68, label, size=13, align="left", color=QUIET)
+        write(axes, left + 158, 340, "pass", size=13, color=QUIET)
+    legend(axes, 560, 26, (("conv", "training"), ("side", "test")))
+    return figure
+
+
+def trust():
+    """Figure 14: accuracy when pictures are disturbed, and how often an answer of some probability is right."""
+    figure, axes = card(390)
+    measured = json.loads((MODEL / "measured.json").read_text(encoding="utf-8"))
+    write(axes, 24, 28, "(a) disturbed pictures", size=15, align="left", bold=True)
+    plot = chart(figure, 64, 76, 330, 250)
+    undisturbed = 100 * (1 - measured["error"])
+    kinds = tuple(zip(("conv", "pool", "answer", "dense"), measured["disturbed_accuracy"].items()))
+    for color, (_, shares) in kinds:
+        plot.plot(range(4), [undisturbed] + [100 * share for share in shares], color=KINDS[color][1],
+                  linewidth=LINE * 1.4, marker="o", markersize=5)
+    plot.set_xticks(range(4), ["none", "weak", "medium", "strong"])
+    plot.set_ylim(0, 100)
+    write(axes, 64, 60, "accuracy, %", size=13, align="left", color=QUIET)
+    legend(axes, 64, 366, [(color, kind) for color, (kind, _) in kinds])
+    write(axes, 458, 28, "(b) is an answer as sure as it says?", size=15, align="left", bold=True)
+    plot = chart(figure, 498, 76, 308, 250)
+    rows = measured["reliability"]
+    for number, (count, _, share) in enumerate(rows):
+        if count:
+            fill, edge = KINDS["conv"]
+            plot.bar((number + 0.5) / len(rows), 100 * share, 0.94 / len(rows), color=fill, edgecolor=edge,
+                     linewidth=THIN)
+    plot.plot([0, 1], [0, 100], color=KINDS["side"][1], linewidth=LINE, linestyle=(0, (4, 2.5)))
+    plot.set_xlim(0, 1)
+    plot.set_ylim(0, 100)
+    write(axes, 498, 60, "named rightly, %", size=13, align="left", color=QUIET)
+    write(axes, 652, 366, "probability of the answer", size=13, color=QUIET)
+    return figure
+
+
+FIGURES = (general, finegrained, disturbed, ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow,
+           curves, trust)
 
 
 def draw_cifar10(archive=None):

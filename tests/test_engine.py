@@ -79,7 +79,7 @@ class Trained:
             self.weights = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
             self.answers, = executor.run(self.test, feed=feed, fetch_list=[probabilities])
             quick = engine.forward(executor, self.test, image, probabilities)
-            self.quick_answers = quick(feed["pixel"])
+            self.quick_answers = quick()(feed["pixel"])
 
     def distances(self, other):
         """Largest relative distance to another run: (of the losses, of a weight, of all that the steps learnt)."""
@@ -255,7 +255,7 @@ from test_engine import Trained
 paddle.enable_static()
 rng = np.random.default_rng(0)
 pictures = rng.random((320, 3, 32, 32), np.float32), rng.integers(0, 10, (320, 1))
-engine.forward = lambda *ends: lambda pixels: None
+engine.forward = lambda *ends: lambda: lambda pixels: None
 run = Trained(pictures, "resnet", 8, rate=1e-3)
 print(repr(run.losses), sum(float(np.abs(w).sum()) for w in run.weights.values()))
 """

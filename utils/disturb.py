@@ -1,5 +1,6 @@
 """The chapter's four ways to disturb a picture, each at three strengths; what is on it stays the same."""
 import numpy as np
+from PIL import Image
 
 STRENGTHS = (1, 2, 3)  # weak, medium, strong
 
@@ -79,3 +80,23 @@ KINDS = {"viewpoint": viewpoint, "light": light, "deformation": deformation, "oc
 def disturb(images, kind, strength):
     """Pictures disturbed in one of the four `KINDS`: float32 [N, 3, H, W] in [0, 1] -> the same."""
     return KINDS[kind](images, strength).astype(np.float32)
+
+
+def small_examples(path):
+    """One picture undisturbed, and disturbed in each way at each strength, as a network gets it.
+
+    Returns {"undisturbed": ..., "viewpoint 1": ..., ...}, each float32 [1, 3, 32, 32] in [0, 1]; they are
+    disturbed at 256x256 and then reduced, as if photographed like that.
+    """
+    with Image.open(path) as picture:
+        large = np.asarray(picture.convert("RGB").resize((256, 256), Image.LANCZOS), np.float32) / 255
+    whole = large.transpose(2, 0, 1)[np.newaxis]  # (H, W, C) -> (1, C, H, W)
+    examples = {f"{kind} {strength}": disturb(whole, kind, strength) for kind in KINDS for strength in STRENGTHS}
+    return {name: reduced(example) for name, example in {"undisturbed": whole, **examples}.items()}
+
+
+def reduced(picture):
+    """[1, 3, 256, 256] -> [1, 3, 32, 32], by Pillow as `infer.py` does it."""
+    colours = Image.fromarray((picture[0].transpose(1, 2, 0) * 255).round().astype(np.uint8))
+    small = np.asarray(colours.resize((32, 32), Image.LANCZOS), np.float32) / 255
+    return small.transpose(2, 0, 1)[np.newaxis]
