@@ -1,4 +1,4 @@
-"""What the training loop costs beside the training program: `python -m benchmarks.loop --data-file ARCHIVE`.
+"""What the loop and its checkpoints cost beside the training program: `python -m benchmarks.loop --data-file ARCHIVE`.
 
 Both sides train on the same batches, in turns: the bare side feeds arrays made in advance to `Executor.run`, the
 other side is train.py's own `train_one_epoch` (shuffle, batches from bytes, seeds, curves, log line, progress).
@@ -15,7 +15,7 @@ engine.prepare()
 import paddle  # noqa: E402
 
 import train  # noqa: E402
-from utils import batches, dataset, workers  # noqa: E402
+from utils import batches, checkpoint, dataset, workers  # noqa: E402
 from utils.interrupts import Interrupts  # noqa: E402
 from utils.settings import DEFAULTS  # noqa: E402
 
@@ -34,6 +34,19 @@ def looped(run, interrupts):
     begin = time.perf_counter()
     train.train_one_epoch(run, 0, interrupts)
     return time.perf_counter() - begin
+
+
+def checkpoint_seconds(run, times=9):
+    """Median seconds to write a checkpoint of this run, and to read it and put it back."""
+    written, put_back = [], []
+    for _ in range(times):
+        begin = time.perf_counter()
+        run.save()
+        written.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        checkpoint.put_state(run.programs.main, run.executor.place, checkpoint.read(run.checkpoint_path).arrays)
+        put_back.append(time.perf_counter() - begin)
+    return statistics.median(written), statistics.median(put_back)
 
 
 def main():
@@ -55,11 +68,15 @@ def main():
         with Interrupts() as interrupts:
             bare(run, feeds)  # the first steps make buffers
             pairs = [(bare(run, feeds), looped(run, interrupts)) for _ in range(arguments.turns)]
+        written, put_back = checkpoint_seconds(run)
     pictures = sum(map(len, plan))
     alone, loop = (statistics.median(side) for side in zip(*pairs))
     added = [100 * (b / a - 1) for a, b in pairs]
     print(f"Executor.run alone {pictures / alone:.1f} pictures/s, train.py's loop {pictures / loop:.1f}: the loop adds "
           f"{statistics.median(added):.1f}% (from {min(added):.1f} to {max(added):.1f} in {len(pairs)} turns)")
+    between = min(train.CHECKPOINT_SECONDS, len(data.train_labels) * loop / pictures)
+    print(f"A checkpoint is written in {written:.3f} s, once in {between:.0f} s: {100 * written / between:.2f}% of the "
+          f"time; reading it and putting it back takes {put_back:.3f} s")
 
 
 if __name__ == "__main__":

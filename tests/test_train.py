@@ -2,12 +2,16 @@
 import json
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 import train
+from conftest import ROOT
 from utils import checkpoint
 
 QUICK = ["--depth", "8", "--epochs", "2", "--batch-size", "64", "--max-batches", "3", "--workers", "1",
@@ -117,6 +121,66 @@ def test_a_cost_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(ru
     assert status == 2 and len(err.splitlines()) == 1
     assert "nan in pass 0, batch 0, at learning rate 0.001" in err and "checkpoint.npz" in err
     assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir() if path.name[0] != "."} == good
+
+
+def contents(folder):
+    """Every file in a folder but the lock."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on file sizes")
+def test_a_full_disk_ends_the_run_and_keeps_what_was_there(run, tmp_path):
+    import resource
+
+    assert run("--seed", "1")[0] == 0
+    good, limits = contents(tmp_path / "model"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # ResNet-8's weights alone take 300 kB
+    try:
+        status, _, err = run("--seed", "2")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert status == 2 and len(err.splitlines()) == 1 and "cannot write" in err and "kept" in err, err
+    assert contents(tmp_path / "model") == good
+
+
+def test_a_folder_that_becomes_something_else_ends_the_run_in_one_line(run, tmp_path, monkeypatch):
+    folder, step = tmp_path / "model", train.train_step
+
+    def replace_folder(*arguments):
+        if folder.is_dir():
+            shutil.rmtree(folder)
+            folder.touch()
+        return step(*arguments)
+
+    monkeypatch.setattr(train, "train_step", replace_folder)
+    status, _, err = run("--seed", "1")
+    assert status == 2 and len(err.splitlines()) == 1 and "cannot write" in err, err
+
+
+def test_a_folder_that_vanishes_is_made_again(run, tmp_path, monkeypatch):
+    folder, step = tmp_path / "model", train.train_step
+
+    def remove_folder(*arguments):
+        shutil.rmtree(folder, ignore_errors=True)
+        return step(*arguments)
+
+    monkeypatch.setattr(train, "train_step", remove_folder)
+    assert run("--seed", "1")[0] == 0
+    assert state(folder).progress["finished"] and (folder / "description.json").exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
+def test_memory_that_runs_out_is_one_line(small_archive, tmp_path):
+    """A step of ResNet-110 on 500 pictures needs about 10 GB; Paddle alone maps 3."""
+    import resource
+
+    done = subprocess.run(
+        [sys.executable, "train.py", "--depth", "110", "--batch-size", "500", "--workers", "1", "--device", "cpu",
+         "--data-file", str(small_archive), "--model-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)))
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("train.py: error: not enough memory"), done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("arguments, said", [
