@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from conftest import ROOT
 from utils import launch, workers
 from utils.errors import UserError
 
@@ -111,6 +112,22 @@ def test_paddles_launcher_starts_them_too(tmp_path):
     for name in statistics:
         mean = (rank_0[f"before {name}"] + rank_1[f"before {name}"]) / 2
         np.testing.assert_allclose(rank_0[f"after {name}"], mean, rtol=1e-6)
+
+
+def test_train_py_ends_the_same_under_paddles_launcher_and_by_itself(small_archive, tmp_path):
+    """The last batch of 500 pictures is one of 4; the test pass is shared out too."""
+    from utils import checkpoint
+
+    arguments = ["--depth", "8", "--batch-size", "62", "--epochs", "1", "--seed", "3", "--device", "cpu",
+                 "--data-file", str(small_archive), "--model-dir"]
+    for folder, before in (("launched", [*LAUNCHER, str(tmp_path / "log"), "--nproc_per_node", "2"]), ("alone", [])):
+        own = [] if before else ["--workers", "2"]
+        subprocess.run([sys.executable, *before, str(ROOT / "train.py"), *arguments, str(tmp_path / folder), *own],
+                       cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, timeout=180)
+    launched, alone = (checkpoint.read(tmp_path / name / "checkpoint.npz") for name in ("launched", "alone"))
+    assert launched.progress["history"] == alone.progress["history"]
+    for name, array in alone.arrays.items():
+        assert np.array_equal(array, launched.arrays[name]), name
 
 
 def test_a_killed_worker_ends_the_run(tmp_path):
