@@ -62,7 +62,9 @@ def default_model_dir():
 def introduce(model_dir, description):
     """One line: which model answers, and what it was trained on."""
     depth = f"-{description['depth']}" if description.get("depth") else ""
-    line = f"{model_dir}, {description['model']}{depth} trained on {description['dataset']}"
+    folder = Path(model_dir).resolve()
+    where = folder.relative_to(Path.cwd()) if Path.cwd() in folder.parents else model_dir
+    line = f"{where}, {description['model']}{depth} trained on {description['dataset']}"
     if description["dataset"] == "sketches":
         line += " (drawings that the program made, not photographs)"
     if description.get("test_accuracy") is not None:

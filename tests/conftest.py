@@ -44,6 +44,21 @@ def small_archive(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def model_dir(tmp_path_factory):
+    """A folder with small_models.colour_model, saved as train.py saves."""
+    import paddle
+
+    import small_models
+    from utils import saved_model
+
+    paddle.enable_static()
+    folder = tmp_path_factory.mktemp("model") / "colours"
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        saved_model.save(folder, *small_models.colour_model(), small_models.describe())
+    return folder
+
+
 @pytest.fixture
 def static_scope():
     """A scope of Paddle's own for one test, so that no variable of another test is seen."""

@@ -17,7 +17,6 @@ import pytest
 import small_models
 from PIL import Image, features
 
-from utils import saved_model
 
 INFER = Path(__file__).resolve().parent.parent / "infer.py"
 RED = Image.new("RGB", (64, 48), (255, 0, 0))
@@ -148,18 +147,6 @@ def run(folder, *arguments):
     done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=120)
     code, seconds, peak = (folder / "usage").read_text().split() if POSIX else (done.returncode, "nan", "nan")
     return int(code), done.stdout, done.stderr, float(seconds), float(peak)
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    """A folder with the colour model."""
-    import paddle
-
-    paddle.enable_static()
-    folder = tmp_path_factory.mktemp("model") / "colours"
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        saved_model.save(folder, *small_models.colour_model(), small_models.describe())
-    return folder
 
 
 @pytest.fixture(scope="module")

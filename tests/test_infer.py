@@ -12,22 +12,9 @@ import small_models
 from PIL import Image
 
 import infer
-from utils import saved_model
 from utils.errors import UserError
 
 ROOT = Path(infer.__file__).resolve().parent
-
-
-@pytest.fixture(scope="module")
-def model_dir(tmp_path_factory):
-    """A folder with the colour model."""
-    import paddle
-
-    paddle.enable_static()
-    folder = tmp_path_factory.mktemp("model") / "colours"
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        saved_model.save(folder, *small_models.colour_model(), small_models.describe())
-    return folder
 
 
 @pytest.fixture
