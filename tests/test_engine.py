@@ -291,16 +291,17 @@ def chosen(code="", **changes):
 
 def test_the_environment_wins():
     line, environment = chosen("engine.prepare()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
-                               MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1")
-    assert "memory kept" not in line and "ops in order" not in line
+                               MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1", FLAGS_eager_delete_tensor_gb="1")
+    assert not any(what in line for what in ("memory kept", "ops in order", "freed together"))
     assert environment["FLAGS_new_executor_serial_run"] == "0" and environment["GLOG_minloglevel"] == "0"
     assert environment["FLAGS_enable_pir_api"] == "1"
 
 
 def test_plain_chooses_nothing_for_speed():
     line, environment = chosen("engine.prepare(plain=True)")
-    assert line.endswith("plain") and environment["FLAGS_enable_pir_api"] == "0"
-    assert not {"FLAGS_new_executor_serial_run", "MKL_DEBUG_CPU_TYPE"} & set(environment)
+    assert line.startswith("plain (") and environment["FLAGS_enable_pir_api"] == "0"
+    for_speed = {"FLAGS_new_executor_serial_run", "FLAGS_eager_delete_tensor_gb", "MKL_DEBUG_CPU_TYPE"}
+    assert not for_speed & set(environment)
 
 
 def test_plain_leaves_programs_alone(monkeypatch):

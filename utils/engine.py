@@ -114,9 +114,10 @@ def forward(executor, program, image, probabilities):
 
 
 def describe():
-    """One line for the log: the processor and what was chosen for it."""
-    threads = os.environ.get("OMP_NUM_THREADS") or os.cpu_count()
-    return "CPU %s, %s thread(s): %s" % (platform.machine(), threads, ", ".join(_chosen) or "nothing chosen")
+    """One line for the log: what was chosen, and for which processor."""
+    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
+    several = "" if threads == 1 else "s"
+    return f"{', '.join(_chosen) or 'nothing chosen'} ({platform.machine()}, {threads} thread{several} a process)"
 
 
 def _set(name, value, what):
