@@ -524,7 +524,7 @@ def curves():
             plot.plot([row[0] for row in rows], [value(row) for row in rows], color=edge, linewidth=LINE * 1.2,
                       marker="o" if name == "tests" else None, markersize=4)
         plot.set_ylim(bottom=0)
-        plot.set_xlim(left=0)
+        plot.set_xlim(0, history["tests"][-1][0])
         write(axes, left, 68, label, size=13, align="left", color=QUIET)
         write(axes, left + 158, 340, "pass", size=13, color=QUIET)
     legend(axes, 560, 26, (("conv", "training"), ("side", "test")))
