@@ -6,7 +6,6 @@ also writes it to a file, from which image/draw.py draws.
 """
 import argparse
 import json
-import os
 from pathlib import Path
 
 from utils import engine
@@ -26,8 +25,8 @@ BINS = 15  # of the calibration error: Guo et al. 2017, section 5
 
 def answers(forward, images, change=lambda pixels: pixels):
     """Probabilities [N, 10] for uint8 pictures [N, 3, 32, 32], each batch changed before it is fed."""
-    parts = [change(to_float(images[i:i + BATCH])) for i in range(0, len(images), BATCH)]
-    return np.concatenate([forward(np.ascontiguousarray(part)) for part in parts])
+    return np.concatenate([forward(np.ascontiguousarray(change(to_float(images[i:i + BATCH]))))
+                           for i in range(0, len(images), BATCH)])
 
 
 def confusion(named, labels, count):
@@ -39,9 +38,8 @@ def reliability(probabilities, labels, bins=BINS):
     """For equal intervals of the best probability: [(pictures in it, their mean probability, share named rightly)]."""
     best, right = probabilities.max(1), probabilities.argmax(1) == labels
     interval = np.minimum((best * bins).astype(int), bins - 1)
-    rows = [(interval == number) for number in range(bins)]
     return [(int(inside.sum()), float(best[inside].mean()), float(right[inside].mean())) if inside.any()
-            else (0, 0.0, 0.0) for inside in rows]
+            else (0, 0.0, 0.0) for inside in (interval == number for number in range(bins))]
 
 
 def calibration_error(rows):
@@ -86,7 +84,6 @@ def main():
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     paddle.enable_static()
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     data = dataset.load("cifar10", given.data_file)
     model = saved_model.load(given.model_dir, paddle.CPUPlace())
     with paddle.static.scope_guard(model.scope):

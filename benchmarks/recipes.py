@@ -13,25 +13,23 @@ from utils import launch
 HELD_OUT = 5000
 
 
-def adamw(peak, decay):
-    """AdamW with one cycle to `peak`, as in train.py's strong recipe."""
-    def build(train, steps):
-        train.WEIGHT_DECAY = decay
-        return OWN["optimizer"]("strong", peak, steps)
-    return build
+def adamw(train, decay):
+    """train.py's strong recipe with another decay."""
+    train.WEIGHT_DECAY = decay
 
 
-def momentum(peak, decay):
-    """Nesterov momentum 0.9 with one cycle to `peak`; the decay joins the gradient of every parameter, as is usual."""
-    def build(train, steps):
+def momentum(train, decay):
+    """Nesterov momentum 0.9 with one cycle; the decay joins the gradient of every parameter, as is usual."""
+    def optimizer_program(_recipe, peak, steps):
         schedule = train.paddle.optimizer.lr.OneCycleLR(max_learning_rate=peak, total_steps=steps)
         return train.paddle.optimizer.Momentum(schedule, 0.9, use_nesterov=True, weight_decay=decay), schedule
-    return build
+    train.optimizer_program = optimizer_program
 
 
-RECIPES = {"adamw 0.005, decay 0.05": adamw(0.005, 0.05), "adamw 0.005, decay 0.2": adamw(0.005, 0.2),
-           "adamw 0.01, decay 0.1": adamw(0.01, 0.1), "momentum 0.2, decay 5e-4": momentum(0.2, 5e-4)}
-OWN = {}  # train.py's own optimizer_program
+RECIPES = {  # name -> what it changes in train.py, its peak learning rate, its decay
+    "adamw 0.005, decay 0.05": (adamw, 0.005, 0.05), "adamw 0.005, decay 0.2": (adamw, 0.005, 0.2),
+    "adamw 0.01, decay 0.1": (adamw, 0.01, 0.1), "momentum 0.2, decay 5e-4": (momentum, 0.2, 5e-4),
+}
 
 
 def held_out(data, seed):
@@ -49,13 +47,13 @@ def measure(given):
     import train
 
     paddle = train.paddle
-    OWN["optimizer"] = train.optimizer_program
-    train.optimizer_program = lambda recipe, rate, steps: RECIPES[given.recipe](train, steps)
+    change, peak, decay = RECIPES[given.recipe]
+    change(train, decay)
     paddle.enable_static()
     team, executor = train.workers.from_environment(), paddle.static.Executor(paddle.CPUPlace())
     team.connect(executor)
     data = train.dataset.load("cifar10", given.data_file, say=lambda text: None)
-    settings = {**train.DEFAULTS, "recipe": "strong", "seed": given.seed, "epochs": given.epochs}
+    settings = {**train.DEFAULTS, "recipe": "strong", "learning_rate": peak, "seed": given.seed, "epochs": given.epochs}
     with tempfile.TemporaryDirectory() as folder, train.Interrupts() as interrupts:
         run = train.Run({**settings, "model_dir": folder}, held_out(data, seed=0), executor, team, lambda text: None)
         team.copy_state(run.programs.main)

@@ -6,7 +6,6 @@ last` are bare steps and bare forward passes of the same network with as many th
 Trust the ratios of one run, not the figures: machines differ, and shared ones differ from minute to minute.
 """
 import argparse
-import contextlib
 import json
 import os
 import statistics
@@ -16,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from utils import launch
+from utils import engine, launch
 
 BATCH, WARM_UP = 128, 3
 PLAIN_TEST = 1000  # test pictures of the plain side, which is slow and has nothing to prepare
@@ -92,9 +91,8 @@ def said_by(command):
 
 def matrix_peak(size=2000, tries=10):
     """Billion operations a second of the best of some float32 matrix products in numpy, on all cores."""
-    with open("/proc/cpuinfo", encoding="ascii") if sys.platform == "linux" else contextlib.nullcontext("") as lines:
-        if any(" avx512f " in line for line in lines):  # OpenBLAS takes SSE where it does not know a new processor
-            os.environ.setdefault("OPENBLAS_CORETYPE", "SKYLAKEX")
+    if engine.processor_says("avx512f"):  # OpenBLAS takes SSE where it does not know a new processor
+        os.environ.setdefault("OPENBLAS_CORETYPE", "SKYLAKEX")
     import numpy as np
 
     a = np.ones((size, size), np.float32)

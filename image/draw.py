@@ -8,6 +8,7 @@ import random
 import sys
 from pathlib import Path
 
+from matplotlib.patches import PathPatch
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
@@ -46,12 +47,12 @@ FLOWERS = (
 def general():
     """Figure 1: the ten drawn pictures with the answers of the model that comes with the program."""
     figure, axes = card(410)
-    size, gap = 140, 20.5
+    said, size, gap = answers(), 140, 20.5
     for place, name in enumerate(CLASSES):
         x, y = 24 + place % 5 * (size + gap), 22 + place // 5 * 192
         with Image.open(HERE / f"{name}.png") as picture:
             parts.photo(axes, picture.convert("RGB").resize((size, size), Image.LANCZOS), x, y, size)
-        _answer(axes, x + size / 2, y + size + 18, *answers()[name], right=name)
+        _answer(axes, x + size / 2, y + size + 18, *said[name], right=name)
     return figure
 
 
@@ -70,10 +71,11 @@ def disturbed():
     """Figure 3: dog.png disturbed in the chapter's four ways, as the model gets it, with the model's answers."""
     figure, axes = card(530)
     size, step, left, top = 128, 140, 24, 50
-    pictures = {name: small[0].transpose(1, 2, 0) for name, small in disturb.small_examples(HERE / "dog.png").items()}
-    write(axes, left + size / 2, top + step - 24 + 18, "undisturbed", size=14, bold=True)
-    parts.photo(axes, pictures["undisturbed"], left, top + 158, size)
-    _answer(axes, left + size / 2, top + 158 + size + 17, *answers()["dog"], right="dog")
+    said, small = answers(), disturb.small_examples(HERE / "dog.png")
+    seen = {name: pixels[0].transpose(1, 2, 0) for name, pixels in small.items()}  # (1, C, H, W) -> (H, W, C)
+    write(axes, left + size / 2, top + step - 6, "undisturbed", size=14, bold=True)
+    parts.photo(axes, seen["undisturbed"], left, top + 158, size)
+    _answer(axes, left + size / 2, top + 158 + size + 17, *said["dog"], right="dog")
     for row, word in enumerate(("weak", "medium", "strong")):
         write(axes, left + size + 74, top + row * 158 + size / 2, word, size=13.5, color=QUIET, align="right")
     for column, kind in enumerate(disturb.KINDS):
@@ -81,8 +83,8 @@ def disturbed():
         write(axes, x + size / 2, 26, kind, size=14, bold=True)
         for row, strength in enumerate(disturb.STRENGTHS):
             y = top + row * 158
-            parts.photo(axes, pictures[f"{kind} {strength}"], x, y, size)
-            _answer(axes, x + size / 2, y + size + 17, *answers()[f"{kind} {strength}"], right="dog")
+            parts.photo(axes, seen[f"{kind} {strength}"], x, y, size)
+            _answer(axes, x + size / 2, y + size + 17, *said[f"{kind} {strength}"], right="dog")
     return figure
 
 
@@ -128,7 +130,7 @@ def _petal(axes, center, angle, length, width, color, edge):
               center[1] + length * a * along[1] + width * b * across[1])
              for a, b in outline]
     path = parts.Outline(curve, [parts.Outline.MOVETO] + [parts.Outline.CURVE4] * 6)
-    axes.add_artist(parts.PathPatch(path, facecolor=color, edgecolor=parts.mix(edge, -0.18), linewidth=0.5,
+    axes.add_artist(PathPatch(path, facecolor=color, edgecolor=parts.mix(edge, -0.18), linewidth=0.5,
                                     zorder=3))
 
 

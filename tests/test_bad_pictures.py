@@ -17,7 +17,6 @@ import pytest
 import small_models
 from PIL import Image, features
 
-
 INFER = Path(__file__).resolve().parent.parent / "infer.py"
 RED = Image.new("RGB", (64, 48), (255, 0, 0))
 BLUE = Image.new("RGB", (64, 48), (0, 0, 255))

@@ -37,6 +37,11 @@ def state(folder):
     return checkpoint.read(folder / "checkpoint.npz")
 
 
+def contents(folder):
+    """Every file in a folder but the lock."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
 def assert_same_run(one, other):
     """Bit for bit: weights, optimizer state, curves."""
     assert set(one.arrays) == set(other.arrays)
@@ -115,17 +120,12 @@ def test_an_unfinished_run_is_not_started_over(run, tmp_path, monkeypatch):
 
 def test_a_cost_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(run, tmp_path, monkeypatch):
     assert run("--seed", "1")[0] == 0
-    good = {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir() if path.name[0] != "."}
+    good = contents(tmp_path / "model")
     monkeypatch.setattr(train, "train_step", lambda *_: (float("nan"), 0.1, False))
     status, _, err = run("--seed", "1")
     assert status == 2 and len(err.splitlines()) == 1
     assert "nan in pass 0, batch 0, at learning rate 0.001" in err and "checkpoint.npz" in err
-    assert {path.name: path.read_bytes() for path in (tmp_path / "model").iterdir() if path.name[0] != "."} == good
-
-
-def contents(folder):
-    """Every file in a folder but the lock."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+    assert contents(tmp_path / "model") == good
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on file sizes")

@@ -47,18 +47,14 @@ def convolve_backwards(block, op):
     kernel for it that works in the maps' own order, where its backward one wants both gradients reordered.
     """
     (weights,), maps_grad, paddings = op.input("Filter"), op.output("Input@GRAD"), op.attr("paddings")
-    ch_out, ch_in, *size = block.var(weights).shape
     usual = {"strides": [1, 1], "dilations": [1, 1], "groups": 1, "padding_algorithm": "EXPLICIT"}
     if not maps_grad or len(paddings) != 2 or any(op.attr(name) != value for name, value in usual.items()):
         return
-    flipped, turned = weights + ".flipped", weights + ".turned"
-    block.create_var(name=flipped, shape=[ch_out, ch_in, *size], dtype="float32", stop_gradient=True)
-    for name in (turned, turned + ".shape"):
-        block.create_var(name=name, shape=[ch_in, ch_out, *size], dtype="float32", stop_gradient=True)
+    size, flipped, turned = block.var(weights).shape[2:], weights + ".flipped", weights + ".turned"
+    block.create_var(name=flipped, dtype="float32", stop_gradient=True)
     place = block.ops.index(op) + 1
     block._insert_op(place, type="flip", inputs={"X": [weights]}, outputs={"Out": [flipped]}, attrs={"axis": [2, 3]})
-    block._insert_op(place + 1, type="transpose2", inputs={"X": [flipped]}, attrs={"axis": [1, 0, 2, 3]},
-                     outputs={"Out": [turned], "XShape": [turned + ".shape"]})
+    insert_transpose(block, place + 1, flipped, turned, [1, 0, 2, 3])
     convolution = block._insert_op(
         place + 2, type="conv2d", inputs={"Input": op.input("Output@GRAD"), "Filter": [turned]},
         outputs={"Output": maps_grad}, attrs={**usual, "paddings": [k - 1 - p for k, p in zip(size, paddings)]})

@@ -2,6 +2,8 @@
 import numpy as np
 from PIL import Image
 
+from utils.picture import pixels_of
+
 STRENGTHS = (1, 2, 3)  # weak, medium, strong
 
 
@@ -96,7 +98,5 @@ def small_examples(path):
 
 
 def reduced(picture):
-    """[1, 3, 256, 256] -> [1, 3, 32, 32], by Pillow as `infer.py` does it."""
-    colours = Image.fromarray((picture[0].transpose(1, 2, 0) * 255).round().astype(np.uint8))
-    small = np.asarray(colours.resize((32, 32), Image.LANCZOS), np.float32) / 255
-    return small.transpose(2, 0, 1)[np.newaxis]
+    """[1, 3, 256, 256] -> [1, 3, 32, 32], as `infer.py` would read it from a file."""
+    return pixels_of(Image.fromarray((picture[0].transpose(1, 2, 0) * 255).round().astype(np.uint8)))

@@ -128,9 +128,14 @@ def _set(name, value, what):
 
 def _is_amd():
     """Whether this is an x86 processor by AMD (Linux only; elsewhere False)."""
+    return processor_says("AuthenticAMD")
+
+
+def processor_says(word):
+    """Whether Linux's description of the processor has this word (elsewhere False)."""
     try:
         with open("/proc/cpuinfo") as lines:
-            return any("AuthenticAMD" in line for line in lines)
+            return any(word in line.split() for line in lines)
     except OSError:
         return False
 

@@ -29,7 +29,7 @@ def read_picture(path):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of huge or odd files; they are judged here
             with Image.open(path) as picture:
-                colours = _shrink(_decode(picture, name))  # (H, W, C)
+                return pixels_of(_decode(picture, name))
     except UserError:
         raise
     except UnidentifiedImageError:
@@ -39,7 +39,11 @@ def read_picture(path):
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
         detail = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{name} cannot be decoded ({shown(detail)})") from error
-    return np.ascontiguousarray(colours.transpose(2, 0, 1))[np.newaxis]
+
+
+def pixels_of(picture):
+    """A decoded picture as the networks read it: [1, 3, 32, 32] float32 in [0, 1]."""
+    return np.ascontiguousarray(_shrink(picture).transpose(2, 0, 1))[np.newaxis]  # (H, W, C) -> (1, C, H, W)
 
 
 def shown(text):
