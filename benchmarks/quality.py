@@ -87,8 +87,7 @@ def main():
     data = dataset.load("cifar10", given.data_file)
     model = saved_model.load(given.model_dir, paddle.CPUPlace())
     with paddle.static.scope_guard(model.scope):
-        image = model.program.global_block().var(model.feed_names[0])
-        forward = engine.forward(model.executor, model.program, image, model.fetch_targets[0])()
+        forward = engine.forward(model.program, model.fetch_targets[0], paddle.CPUPlace())()
         figures = measure(forward, data.test_images, data.test_labels, data.classes)
     print(tables(figures))
     if given.json:

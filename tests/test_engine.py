@@ -78,7 +78,7 @@ class Trained:
                 self.losses.append(executor.run(main, feed=feed, fetch_list=[loss])[0].item())
             self.weights = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
             self.answers, = executor.run(self.test, feed=feed, fetch_list=[probabilities])
-            quick = engine.forward(executor, self.test, image, probabilities)
+            quick = engine.forward(self.test, probabilities, executor.place)
             self.quick_answers = quick()(feed["pixel"])
 
     def distances(self, other):
@@ -314,7 +314,7 @@ def test_plain_leaves_programs_alone(monkeypatch):
     before = program.desc.serialize_to_string()
     engine.accelerate(program)
     assert program.desc.serialize_to_string() == before
-    assert engine.forward(None, program, None, None) is None
+    assert engine.forward(program, None, None) is None
 
 
 @pytest.mark.parametrize("amd", [True, False])

@@ -5,14 +5,15 @@ which together cost half as much as the convolutions. With the channels last Pad
 already, and batch normalization may join the convolutions there. On the way, the backward half is rid of what it
 need not do. Weights keep their order, so checkpoints, the test program and exported models know nothing of this.
 """
-CHANNELS = {"conv2d": "data_format", "pool2d": "data_format", "batch_norm": "data_layout"}  # where an op says the order
+CHANNELS = {"conv2d": "data_format", "fused_conv2d": "data_format", "pool2d": "data_format",
+            "batch_norm": "data_layout"}  # where an op says the order
 AXIS = ("concat", "elementwise_add")  # ops that may name the axis of the channels: 1, and now 3
 ANY_ORDER = ("relu", "sum", "dropout")  # element by element
 FIRST_TO_LAST, LAST_TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
 
 def turn(program):
-    """Turn a training program; returns False, and leaves it as it is, when it has an op that is not known here.
+    """Turn a training or folded test program; returns False, and leaves it, when it has an op that is not known here.
 
     Its convolutions have to run on oneDNN, forward and backward. Paddle remembers the order for each thread, so
     programs in both orders on oneDNN cannot take turns in one.

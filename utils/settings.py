@@ -23,9 +23,9 @@ def parse(arguments, model_names):
     add("--depth", type=int, help="layers of a ResNet: 6n+2 (default: 32)")
     add("--epochs", type=positive(int), help="passes over the training pictures (default: 2)")
     add("--batch-size", type=positive(int), help="pictures a step (default: 128)")
-    add("--learning-rate", type=positive(float), help="default: 0.001; the peak, 0.005, with --recipe strong")
-    add("--recipe", choices=("book", "strong"), help="book: Adam, as in the chapter (default); strong: AdamW, one "
-        "cycle, crop and flip, for a better model")
+    add("--learning-rate", type=positive(float), help="default: 0.001; the peak, 0.2, with --recipe strong")
+    add("--recipe", choices=("book", "strong"), help="book: Adam, as in the chapter (default); strong: "
+        "momentum, one cycle, crop and flip, for a better model")
     add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, or drawings where it cannot be had "
         "(default)")
     add("--data-file", type=os.path.abspath, help="a cifar-10-python.tar.gz of yours")

@@ -1,0 +1,140 @@
+"""Folding a batch norm away keeps the numbers: by hand, and against the program that was folded."""
+import numpy as np
+import pytest
+
+from utils import engine, folded
+
+
+@pytest.fixture(autouse=True)
+def static_graph():
+    import paddle
+
+    paddle.enable_static()
+
+
+@pytest.mark.parametrize("bias, shift", [(None, -20.5), ("b", -13.0)])
+def test_values_by_hand(bias, shift):
+    """gamma / sqrt(variance + epsilon) = 5 / 2: weights 2 and -4 become 5 and -10; 7 + (3 or 0 - 11) * 2.5."""
+    one = folded.Fold("w", bias, "gamma", "beta", "mean", "variance", epsilon=1.0)
+    state = {"w": np.float32([2, -4]).reshape(1, 2, 1, 1), "b": np.float32([3]), "gamma": np.float32([5]),
+             "beta": np.float32([7]), "mean": np.float32([11]), "variance": np.float32([3])}
+    new = folded.values([one], state)
+    assert new["w.folded"].ravel().tolist() == [5, -10] and new["beta.folded"].tolist() == [shift]
+    assert new["w.folded"].dtype == new["beta.folded"].dtype == np.float32
+
+
+def program_of(build):
+    """(test program, its result [N, 3]): what `build` makes of the input, [N, 2, 4, 4], and a fully connected layer."""
+    import paddle
+
+    program, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
+        maps = build(paddle.static.data("pixel", [None, 2, 4, 4], "float32"), paddle.static.nn)
+        result = paddle.static.nn.fc(maps, 3)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    paddle.seed(1)
+    executor.run(startup)
+    return program.clone(for_test=True), result
+
+
+def kinds(program):
+    return [op.type for op in program.global_block().ops]
+
+
+def sum_of_two(x, nn):
+    """A block of two convolutions with their norms, added to the input of it, and relu."""
+    import paddle
+
+    x = nn.batch_norm(nn.conv2d(x, 2, 1), act="relu")
+    y = nn.batch_norm(nn.conv2d(x, 5, 1), act="relu")
+    return paddle.nn.functional.relu(nn.batch_norm(nn.conv2d(y, 2, 3, padding=1)) + x)
+
+
+def sum_and_term(x, nn):
+    """The other term of the sum is wanted afterwards as well: it must not be written over."""
+    import paddle
+
+    x = nn.batch_norm(nn.conv2d(x, 2, 1))
+    total = nn.batch_norm(nn.conv2d(nn.conv2d(x, 2, 1, bias_attr=False), 2, 3, padding=1)) + x
+    return paddle.nn.functional.relu(total) + x
+
+
+def sum_with_own_input(x, nn):
+    """The other term is what the convolution itself reads."""
+    x = nn.batch_norm(nn.conv2d(x, 2, 1))
+    return nn.batch_norm(nn.conv2d(x, 2, 3, padding=1)) + x
+
+
+def sum_with_a_pool(x, nn):
+    """The other term comes from no convolution."""
+    import paddle
+
+    x = paddle.nn.functional.max_pool2d(nn.conv2d(x, 2, 1), 2)
+    return nn.batch_norm(nn.conv2d(nn.conv2d(x, 2, 1, bias_attr=False), 2, 3, padding=1)) + x
+
+
+def norm_of_a_pool(x, nn):
+    """A norm that follows no convolution."""
+    import paddle
+
+    return nn.batch_norm(paddle.nn.functional.max_pool2d(nn.conv2d(x, 3, 1), 2), act="relu")
+
+
+@pytest.mark.parametrize("build, left", [
+    (sum_of_two, ["fused_conv2d", "fused_conv2d", "fused_conv2d"]),
+    (sum_and_term, ["fused_conv2d", "conv2d", "fused_conv2d", "elementwise_add", "relu", "elementwise_add"]),
+    (sum_with_own_input, ["fused_conv2d", "fused_conv2d", "elementwise_add"]),
+    (sum_with_a_pool, ["conv2d", "elementwise_add", "pool2d", "conv2d", "fused_conv2d", "elementwise_add"]),
+    (norm_of_a_pool, ["conv2d", "elementwise_add", "pool2d", "batch_norm", "relu"]),
+])
+def test_what_is_joined(build, left):
+    program, result = program_of(build)
+    before = program.desc.serialize_to_string()
+    quick, folds = folded.fold(program, result)
+    assert kinds(quick) == left + ["mul", "elementwise_add"] and len(folds) == left.count("fused_conv2d")
+    assert program.desc.serialize_to_string() == before
+
+
+@pytest.mark.parametrize("build", [sum_of_two, sum_and_term, sum_with_own_input, sum_with_a_pool, norm_of_a_pool])
+def test_new_weights_count_at_once(build, monkeypatch):
+    """oneDNN keeps the weights it has worked with; the second answers have to come from the second weights."""
+    import paddle
+
+    monkeypatch.setattr(engine, "_chosen", [])
+    scope = paddle.static.Scope()
+    with paddle.static.scope_guard(scope):
+        program, result = program_of(build)
+        place = paddle.CPUPlace()
+        executor, take_weights = paddle.static.Executor(place), engine.forward(program, result, place)
+        pixels = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
+        answers = []
+        for factor in (1, 0.2, 3):
+            for parameter in program.all_parameters():
+                tensor = scope.find_var(parameter.name).get_tensor()
+                tensor.set(np.float32(factor * np.abs(np.array(tensor)) + 0.1), place)
+            expected, = executor.run(program, feed={"pixel": pixels}, fetch_list=[result])
+            run = take_weights()
+            for _ in range(2):
+                np.testing.assert_allclose(run(pixels), expected, rtol=1e-4, atol=1e-5)
+            answers.append(expected)
+        assert min(np.ptp(answers, axis=0).max(axis=1)) > 0.1
+
+
+@pytest.mark.parametrize("model, depth, convolutions", [("resnet", 20, 21), ("vgg", None, 13), ("googlenet", None, 57)])
+def test_every_norm_of_the_chapters_networks_is_folded(model, depth, convolutions):
+    """ResNet-20: 19 convolutions and 2 projections; VGG: 13; GoogLeNet: 3 and 9 blocks of 6. Only VGG's norm of a
+    fully connected layer stays."""
+    import paddle
+
+    import models
+
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
+        image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
+        probabilities, _ = models.build(model, image, depth)
+    quick, folds = folded.fold(program.clone(for_test=True), probabilities)
+    left = kinds(quick)
+    assert left.count("fused_conv2d") == len(folds) == convolutions and "conv2d" not in left
+    assert left.count("batch_norm") == (1 if model == "vgg" else 0)
+    biases = {"resnet": 1, "vgg": 3, "googlenet": 1}  # of the fully connected layers; sums of maps are joined
+    assert left.count("elementwise_add") == biases[model]

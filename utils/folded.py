@@ -1,0 +1,107 @@
+"""A test program made quick: each batch norm folded into the convolution before it, and what follows joined to it.
+
+At a test a batch norm only scales and shifts each channel, by numbers that stay the same for the whole pass. Weights
+and a bias that do so already spare it: w' = w * f, b' = beta + (b - mean) * f, with f = gamma / sqrt(variance +
+epsilon). The sum with the shortcut and the relu are left to oneDNN, which does them as it writes the convolution's
+result. Source: Jacob et al. 2018, section 3.2 (folding).
+"""
+from typing import NamedTuple
+
+import numpy as np
+
+SUFFIX = ".folded"  # of the new variables' names
+
+
+class Fold(NamedTuple):
+    """A convolution and its batch norm, as names of their variables; bias is None where the convolution has none."""
+    weights: str
+    bias: str
+    gamma: str
+    beta: str
+    mean: str
+    variance: str
+    epsilon: float
+
+
+def fold(program, probabilities):
+    """The part of a test program that makes `probabilities`, folded: (program, list of Fold).
+
+    It runs on a CPU with oneDNN and works with the variables that `values` gives. The given program is left alone.
+    """
+    program = program._prune([probabilities.name])
+    block = program.global_block()
+    folds = [fold_norm(block, op) for op in block.ops if op.type == "conv2d"]
+    for op in [op for op in block.ops if op.type == "fused_conv2d"]:
+        join_sum(block, op)
+        join_relu(block, op)
+    return program, [done for done in folds if done]
+
+
+def values(folds, state):
+    """What the folded program works with, {name: array}, from what the program works with that it was made of."""
+    new = dict(state)
+    for one in folds:
+        factor = state[one.gamma] / np.sqrt(state[one.variance] + np.float32(one.epsilon))
+        bias = state[one.bias] if one.bias else 0
+        new[one.weights + SUFFIX] = state[one.weights] * factor[:, None, None, None]
+        new[one.beta + SUFFIX] = state[one.beta] + (bias - state[one.mean]) * factor
+    return new
+
+
+def fold_norm(block, convolution):
+    """Put one convolution in the place of a convolution, its bias and the batch norm; None where there is no norm."""
+    add, bias, norm = None, None, reader_of(block, convolution.output("Output")[0])
+    if norm is not None and norm.type == "elementwise_add" and block.var(norm.input("Y")[0]).persistable:
+        add, bias = norm, norm.input("Y")[0]
+        norm = reader_of(block, add.output("Out")[0])
+    if norm is None or norm.type != "batch_norm":
+        return None
+    names = [norm.input(slot)[0] for slot in ("Scale", "Bias", "Mean", "Variance")]
+    done = Fold(convolution.input("Filter")[0], bias, *names, norm.attr("epsilon"))
+    for name in (done.weights, done.beta):
+        old = block.var(name)
+        block.create_var(name=name + SUFFIX, shape=old.shape, dtype=old.dtype, persistable=True)
+    same = {name: convolution.attr(name) for name in ("strides", "paddings", "dilations", "groups",
+                                                      "padding_algorithm", "data_format")}
+    block._insert_op(
+        block.ops.index(convolution), type="fused_conv2d", outputs={"Output": norm.output("Y")}, attrs=same,
+        inputs={"Input": convolution.input("Input"), "Filter": [done.weights + SUFFIX], "Bias": [done.beta + SUFFIX]})
+    for op in (convolution, add, norm):
+        if op is not None:
+            block._remove_op(block.ops.index(op))
+    return done
+
+
+def join_sum(block, convolution):
+    """Have a convolution add the other term of a sum to its result.
+
+    It writes over that term, which therefore has to be a convolution's result as well, and not be used by others later.
+    """
+    result = convolution.output("Output")[0]
+    add = reader_of(block, result)
+    if add is None or add.type != "elementwise_add":
+        return
+    other, = [name for name in add.input_arg_names if name != result]
+    place = block.ops.index(convolution)
+    is_ready = any(op.type == "fused_conv2d" and other in op.output_arg_names for op in block.ops[:place])
+    is_used = any(other in op.input_arg_names for op in block.ops[place:] if op is not add)
+    if is_ready and not is_used and block.var(other).shape == block.var(result).shape:
+        convolution.desc.set_input("ResidualData", [other])
+        convolution._set_attr("fuse_residual_connection", True)
+        convolution.desc.set_output("Output", add.output("Out"))
+        block._remove_op(block.ops.index(add))
+
+
+def join_relu(block, convolution):
+    """Have a convolution do the relu that follows it."""
+    relu = reader_of(block, convolution.output("Output")[0])
+    if relu is not None and relu.type == "relu":
+        convolution._set_attr("fuse_activation", "relu")
+        convolution.desc.set_output("Output", relu.output("Out"))
+        block._remove_op(block.ops.index(relu))
+
+
+def reader_of(block, name):
+    """The one op that reads a variable, or None where there is not just one."""
+    readers = [op for op in block.ops if name in op.input_arg_names]
+    return readers[0] if len(readers) == 1 else None
