@@ -120,6 +120,18 @@ def test_new_weights_count_at_once(build, monkeypatch):
         assert min(np.ptp(answers, axis=0).max(axis=1)) > 0.1
 
 
+def test_a_loaded_program_is_fed_by_name():
+    """Programs of saved models begin with an op that feeds and end with one that fetches."""
+    import paddle
+
+    program, result = program_of(sum_of_two)
+    ends = [program.global_block().var("pixel")], [program.global_block().var(result.name)]
+    loaded = paddle.static.normalize_program(program, *ends)
+    assert kinds(loaded)[0] == "feed" and kinds(loaded)[-1] == "fetch"
+    quick, folds = folded.fold(loaded, result)
+    assert len(folds) == 3 and not {"feed", "fetch"} & set(kinds(quick))
+
+
 @pytest.mark.parametrize("model, depth, convolutions", [("resnet", 20, 21), ("vgg", None, 13), ("googlenet", None, 57)])
 def test_every_norm_of_the_chapters_networks_is_folded(model, depth, convolutions):
     """ResNet-20: 19 convolutions and 2 projections; VGG: 13; GoogLeNet: 3 and 9 blocks of 6. Only VGG's norm of a

@@ -30,6 +30,8 @@ def fold(program, probabilities):
     """
     program = program._prune([probabilities.name])
     block = program.global_block()
+    for op in [op for op in block.ops if op.type in ("feed", "fetch")]:  # of a model that was loaded
+        block._remove_op(block.ops.index(op))
     folds = [fold_norm(block, op) for op in block.ops if op.type == "conv2d"]
     for op in [op for op in block.ops if op.type == "fused_conv2d"]:
         join_sum(block, op)
