@@ -47,7 +47,7 @@ def sum_of_two(x, nn):
 
     x = nn.batch_norm(nn.conv2d(x, 2, 1), act="relu")
     y = nn.batch_norm(nn.conv2d(x, 5, 1), act="relu")
-    return paddle.nn.functional.relu(nn.batch_norm(nn.conv2d(y, 2, 3, padding=1)) + x)
+    return paddle.nn.functional.relu(paddle.add(nn.batch_norm(nn.conv2d(y, 2, 3, padding=1)), x))
 
 
 def sum_and_term(x, nn):
@@ -55,14 +55,16 @@ def sum_and_term(x, nn):
     import paddle
 
     x = nn.batch_norm(nn.conv2d(x, 2, 1))
-    total = nn.batch_norm(nn.conv2d(nn.conv2d(x, 2, 1, bias_attr=False), 2, 3, padding=1)) + x
-    return paddle.nn.functional.relu(total) + x
+    total = paddle.add(nn.batch_norm(nn.conv2d(nn.conv2d(x, 2, 1, bias_attr=False), 2, 3, padding=1)), x)
+    return paddle.add(paddle.nn.functional.relu(total), x)
 
 
 def sum_with_own_input(x, nn):
     """The other term is what the convolution itself reads."""
+    import paddle
+
     x = nn.batch_norm(nn.conv2d(x, 2, 1))
-    return nn.batch_norm(nn.conv2d(x, 2, 3, padding=1)) + x
+    return paddle.add(nn.batch_norm(nn.conv2d(x, 2, 3, padding=1)), x)
 
 
 def sum_with_a_pool(x, nn):
@@ -70,7 +72,7 @@ def sum_with_a_pool(x, nn):
     import paddle
 
     x = paddle.nn.functional.max_pool2d(nn.conv2d(x, 2, 1), 2)
-    return nn.batch_norm(nn.conv2d(nn.conv2d(x, 2, 1, bias_attr=False), 2, 3, padding=1)) + x
+    return paddle.add(nn.batch_norm(nn.conv2d(nn.conv2d(x, 2, 1, bias_attr=False), 2, 3, padding=1)), x)
 
 
 def norm_of_a_pool(x, nn):
