@@ -142,6 +142,15 @@ def small_plain(pictures):
     return trained(pictures, "resnet", 8, rate=1e-3)
 
 
+@pytest.fixture(scope="module")
+def plain_vgg(pictures):
+    """VGG trained the plain way."""
+    import paddle
+
+    paddle.enable_static()
+    return trained(pictures, "vgg", None, rate=2e-5)
+
+
 @pytest.fixture(autouse=True)
 def static_mode():
     import paddle
@@ -149,7 +158,7 @@ def static_mode():
     paddle.enable_static()
 
 
-@pytest.mark.parametrize("change", [
+EACH_SETTING = pytest.mark.parametrize("change", [
     *[pytest.param(put_on_onednn(kind), id=kind) for kind in engine.ONEDNN_OPS],
     pytest.param(turn_and_put("conv2d", "conv2d_grad"), id="channels last"),
     pytest.param(turn_and_put("conv2d", "conv2d_grad", "batch_norm", "batch_norm_grad"), id="channels last, batch_norm"),
@@ -157,9 +166,19 @@ def static_mode():
     pytest.param(turn_and_put("conv2d", "conv2d_grad", *engine.PADDLE_2_OPS), id="channels last, relu_grad"),
     pytest.param(turn_and_put(*EVERY_KIND), id="everything"),
 ])
+
+
+@EACH_SETTING
 def test_each_setting_keeps_the_numbers(pictures, small_plain, change):
     losses, weights, changes = trained(pictures, "resnet", 8, change, rate=1e-3).distances(small_plain)
     assert losses < 1e-5 and weights < 1e-4 and changes < 0.02, (losses, weights, changes)
+
+
+@pytest.mark.slow
+@EACH_SETTING
+def test_each_setting_keeps_vggs_numbers(pictures, plain_vgg, change):
+    losses, weights, changes = trained(pictures, "vgg", None, change, rate=2e-5).distances(plain_vgg)
+    assert losses < 1e-4 and weights < 1e-4 and changes < 0.2, (losses, weights, changes)
 
 
 @pytest.mark.parametrize("wrong", [
