@@ -5,19 +5,11 @@ other side is train.py's own `train_one_epoch` (shuffle, batches from bytes, see
 """
 import argparse
 import statistics
-import tempfile
 import time
 
-from utils import engine
-
-engine.prepare()
-
-import paddle  # noqa: E402
-
-import train  # noqa: E402
-from utils import batches, checkpoint, dataset, workers  # noqa: E402
-from utils.interrupts import Interrupts  # noqa: E402
-from utils.settings import DEFAULTS  # noqa: E402
+import train  # prepares the engine, then imports Paddle
+from benchmarks import runs
+from utils import batches, checkpoint
 
 
 def bare(run, feeds):
@@ -55,26 +47,20 @@ def main():
     parser.add_argument("--batches", type=int, default=12, help="a side and turn (default: 12)")
     parser.add_argument("--turns", type=int, default=7)
     arguments = parser.parse_args()
-    paddle.enable_static()
-    data = dataset.load("auto" if arguments.data_file else "sketches", arguments.data_file)
-    with tempfile.TemporaryDirectory() as folder:
-        settings = {**DEFAULTS, "seed": 1, "max_batches": arguments.batches, "model_dir": folder}
-        executor, team = paddle.static.Executor(paddle.CPUPlace()), workers.Workers()
-        team.connect(executor)
-        run = train.Run(settings, data, executor, team, lambda line: None)
-        order = batches.epoch_order(len(data.train_labels), 1, 0)
-        plan = batches.batches_of(order, settings["batch_size"])[:arguments.batches]
-        feeds = [batches.feed_of(data.train_images, data.train_labels, part) for part in plan]
-        with Interrupts() as interrupts:
-            bare(run, feeds)  # the first steps make buffers
-            pairs = [(bare(run, feeds), looped(run, interrupts)) for _ in range(arguments.turns)]
+    with runs.ready(arguments.data_file, max_batches=arguments.batches) as (run, interrupts):
+        labels = run.data.train_labels
+        plan = batches.batches_of(batches.epoch_order(len(labels), 1, 0), run.settings["batch_size"])
+        plan = plan[:arguments.batches]
+        feeds = [batches.feed_of(run.data.train_images, labels, part) for part in plan]
+        bare(run, feeds)  # the first steps make buffers
+        pairs = [(bare(run, feeds), looped(run, interrupts)) for _ in range(arguments.turns)]
         written, put_back = checkpoint_seconds(run)
     pictures = sum(map(len, plan))
     alone, loop = (statistics.median(side) for side in zip(*pairs))
     added = [100 * (b / a - 1) for a, b in pairs]
     print(f"Executor.run alone {pictures / alone:.1f} pictures/s, train.py's loop {pictures / loop:.1f}: the loop adds "
           f"{statistics.median(added):.1f}% (from {min(added):.1f} to {max(added):.1f} in {len(pairs)} turns)")
-    between = min(train.CHECKPOINT_SECONDS, len(data.train_labels) * loop / pictures)
+    between = min(train.CHECKPOINT_SECONDS, len(labels) * loop / pictures)
     print(f"A checkpoint is written in {written:.3f} s, once in {between:.0f} s: {100 * written / between:.2f}% of the "
           f"time; reading it and putting it back takes {put_back:.3f} s")
 

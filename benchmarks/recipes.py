@@ -6,8 +6,8 @@ the test pictures take no part. Everything but the optimizer is train.py's own: 
 import argparse
 import subprocess
 import sys
-import tempfile
 
+from benchmarks import runs
 from utils import launch
 
 HELD_OUT = 5000
@@ -59,22 +59,15 @@ def measure(given):
     """Train with one recipe and print its cost and error on the held-out pictures."""
     import train
 
-    paddle = train.paddle
     change, peak, decay = RECIPES[given.recipe]
     change(train, decay)
-    paddle.enable_static()
-    team, executor = train.workers.from_environment(), paddle.static.Executor(paddle.CPUPlace())
-    team.connect(executor)
-    data = train.dataset.load("cifar10", given.data_file, say=lambda text: None)
-    settings = {**train.DEFAULTS, "recipe": "strong", "learning_rate": peak, "seed": given.seed, "epochs": given.epochs}
-    with tempfile.TemporaryDirectory() as folder, train.Interrupts() as interrupts:
-        run = train.Run({**settings, "model_dir": folder}, held_out(data, seed=0), executor, team, lambda text: None)
-        team.copy_state(run.programs.main)
+    with runs.ready(given.data_file, lambda data: held_out(data, seed=0), recipe="strong", learning_rate=peak,
+                    seed=given.seed, epochs=given.epochs) as (run, interrupts):
         for epoch in range(given.epochs):
             train.train_one_epoch(run, epoch, interrupts)
             run.progress.update(epoch=epoch + 1, batch=0)
         cost, accuracy = train.test_pass(run)
-    if team.rank == 0:
+    if run.team.rank == 0:
         print(f"{given.recipe}: {given.epochs} passes, seed {given.seed}: cost {cost:.4f}, error {1 - accuracy:.2%} on "
               f"{HELD_OUT:,} held-out pictures", flush=True)
 
@@ -89,10 +82,7 @@ def main():
     if given.recipe is None:
         again = [sys.executable, "-m", "benchmarks.recipes", *sys.argv[1:], "--recipe"]
         sys.exit(max(subprocess.run([*again, name]).returncode for name in RECIPES))
-    if not launch.is_worker() and launch.default_count(128) > 1:
-        sys.exit(launch.start(launch.default_count(128)))
-    launch.take_cores()
-    measure(given)
+    runs.in_workers(launch.default_count(batch_size=128), lambda: measure(given))
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
+from benchmarks import runs
 from utils import engine, launch
 
 BATCH, WARM_UP = 128, 3
@@ -24,20 +24,17 @@ TORCH_SIDES = {"torch": [], "torch channels last": ["--channels-last"]}
 
 def measure(given):
     """Train and test as train.py does, in one of its workers; returns what to tell."""
-    import train  # prepares the engine, then imports Paddle
+    import train
 
-    paddle, np = train.paddle, train.np
-    paddle.enable_static()
-    team, executor = train.workers.from_environment(), paddle.static.Executor(paddle.CPUPlace())
-    team.connect(executor)
-    data = train.dataset.load("auto" if given.data_file else "sketches", given.data_file, say=lambda text: None)
+    np = train.np
     wanted = PLAIN_TEST if given.plain else given.test_pictures
-    some = np.arange(wanted) % len(data.test_labels)
-    data = data._replace(test_images=data.test_images[some], test_labels=data.test_labels[some])
-    with tempfile.TemporaryDirectory() as folder, train.Interrupts() as interrupts:
-        settings = {**train.DEFAULTS, "model": given.model, "seed": 1, "model_dir": folder, "batch_size": BATCH}
-        run = train.Run(settings, data, executor, team, lambda line: None)
-        team.copy_state(run.programs.main)
+
+    def repeated(data):
+        some = np.arange(wanted) % len(data.test_labels)
+        return data._replace(test_images=data.test_images[some], test_labels=data.test_labels[some])
+
+    with runs.ready(given.data_file, repeated, model=given.model, batch_size=BATCH) as (run, interrupts):
+        team = run.team
 
         def seconds(steps):
             run.progress["batch"], run.steps_per_epoch = 0, steps
@@ -54,7 +51,7 @@ def measure(given):
         train.test_pass(run)
         testing = wanted / (time.perf_counter() - begin)
     parameters = sum(int(np.prod(p.shape)) for p in run.programs.main.all_parameters() if p.trainable)
-    return {"train": training, "test": testing, "version": paddle.__version__, "parameters": parameters,
+    return {"train": training, "test": testing, "version": train.paddle.__version__, "parameters": parameters,
             "first_step_seconds": first, "chosen": train.engine.describe(),
             "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
 
@@ -162,11 +159,8 @@ def main():
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # one Paddle side, for itself
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    if given.measure and not launch.is_worker() and launch.default_count(BATCH) > 1:
-        sys.exit(launch.start(launch.default_count(BATCH)))
     if given.measure:
-        launch.take_cores()
-        print(json.dumps(measure(given)))
+        runs.in_workers(launch.default_count(BATCH), lambda: print(json.dumps(measure(given))))
         return
     rows, peaks = take_turns(given)
     table, told = summary(rows, peaks)

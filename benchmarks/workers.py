@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 
+from benchmarks import runs
 from utils import launch
 
 BATCH = 128
@@ -80,11 +81,9 @@ def main():
     given = parser.parse_args()
     if given.measure is None:
         compare(given.rounds, given.steps)
-    elif given.measure != "one" and not launch.is_worker():
-        sys.exit(launch.start(2))
     else:
-        launch.take_cores()
-        print(json.dumps(measure(given.measure, given.steps)))
+        runs.in_workers(1 if given.measure == "one" else 2,
+                        lambda: print(json.dumps(measure(given.measure, given.steps))))
 
 
 if __name__ == "__main__":
