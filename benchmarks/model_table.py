@@ -6,8 +6,6 @@ from utils import engine
 
 engine.prepare()  # before anything imports paddle
 
-import warnings  # noqa: E402
-
 import paddle  # noqa: E402
 
 import models  # noqa: E402
@@ -33,7 +31,6 @@ def rows(title, name, depth):
 
 def main():
     paddle.enable_static()
-    warnings.simplefilter("ignore")  # Paddle 3.x calls each of its static layers old
     print("| Network | Trainable parameters | Multiply-adds a picture |")
     print("|---|---:|---:|")
     for columns in ROWS:

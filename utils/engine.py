@@ -33,7 +33,8 @@ def prepare(plain=False):
     del _chosen[:]
     os.environ.setdefault("FLAGS_enable_pir_api", "0")  # Paddle 3: build programs of ops, as Paddle 2 does
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only
-    for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found"):
+    for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
+                                  r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
     if plain:
         _chosen.append("plain")
