@@ -1,7 +1,7 @@
 """Optimizers beside each other, on pictures held out of the training set: `python -m benchmarks.recipes --data-file A`.
 
 This is how the numbers of the strong recipe are chosen. 5,000 of the 50,000 training pictures are kept for judging;
-the test pictures take no part. Everything but the optimizer is train.py's own: network, crop and flip, batches, loop.
+the test pictures take no part. Everything but what RECIPES names is train.py's own: network, crop and flip, batches, loop.
 """
 import argparse
 import subprocess

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from benchmarks.torch_side import resnet32
 from utils import batches, dataset
 
-BATCH = 128
+BATCH, TEST_BATCH = 128, 500
 
 
 def build(epochs, steps):
@@ -37,6 +37,32 @@ def tensors(images, labels, indices, rng=None):
     return torch.from_numpy(feed["pixel"]).to(memory_format=torch.channels_last), torch.from_numpy(feed["label"][:, 0])
 
 
+def train_one_epoch(network, optimizer, schedule, data, seed, epoch):
+    """Train on every picture once, in train.py's order."""
+    network.train()
+    order = batches.epoch_order(len(data.train_labels), seed, epoch)
+    for batch, indices in enumerate(batches.batches_of(order, BATCH)):
+        rng = np.random.default_rng([seed, epoch, batch])
+        pixels, labels = tensors(data.train_images, data.train_labels, indices, rng)
+        optimizer.zero_grad()
+        F.cross_entropy(network(pixels), labels).backward()
+        optimizer.step()
+        schedule.step()
+
+
+@torch.inference_mode()
+def test_pass(network, data):
+    """Mean cost and error over the test pictures."""
+    network.eval()
+    cost, right, count = 0.0, 0, len(data.test_labels)
+    for indices in batches.batches_of(np.arange(count), TEST_BATCH):
+        pixels, labels = tensors(data.test_images, data.test_labels, indices)
+        scores = network(pixels)
+        cost += F.cross_entropy(scores, labels, reduction="sum").item()
+        right += (scores.argmax(1) == labels).sum().item()
+    return cost / count, 1 - right / count
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-file", required=True, help="a CIFAR-10 archive")
@@ -45,29 +71,12 @@ def main():
     given = parser.parse_args()
     torch.manual_seed(given.seed)
     data = dataset.load("cifar10", given.data_file, say=lambda text: None)
-    steps = -(-len(data.train_labels) // BATCH)
-    network, optimizer, schedule = build(given.epochs, steps)
+    network, optimizer, schedule = build(given.epochs, steps=-(-len(data.train_labels) // BATCH))
     begin = time.monotonic()
     for epoch in range(given.epochs):
-        network.train()
-        order = batches.epoch_order(len(data.train_labels), given.seed, epoch)
-        for batch, indices in enumerate(batches.batches_of(order, BATCH)):
-            rng = np.random.default_rng([given.seed, epoch, batch])
-            pixels, labels = tensors(data.train_images, data.train_labels, indices, rng)
-            optimizer.zero_grad()
-            F.cross_entropy(network(pixels), labels).backward()
-            optimizer.step()
-            schedule.step()
-        network.eval()
-        cost, right, count = 0.0, 0, len(data.test_labels)
-        with torch.inference_mode():
-            for indices in batches.batches_of(np.arange(count), 500):
-                pixels, labels = tensors(data.test_images, data.test_labels, indices)
-                scores = network(pixels)
-                cost += F.cross_entropy(scores, labels, reduction="sum").item()
-                right += (scores.argmax(1) == labels).sum().item()
-        print(f"Pass {epoch}: cost {cost / count:.4f}, error {1 - right / count:.2%}, "
-              f"{(time.monotonic() - begin) / 60:.1f} min", flush=True)
+        train_one_epoch(network, optimizer, schedule, data, given.seed, epoch)
+        cost, error = test_pass(network, data)
+        print(f"Pass {epoch}: cost {cost:.4f}, error {error:.2%}, {(time.monotonic() - begin) / 60:.1f} min", flush=True)
 
 
 if __name__ == "__main__":

@@ -133,29 +133,23 @@ def turn_and_put(*kinds):
     return change
 
 
-@pytest.fixture(scope="module")
-def small_plain(pictures):
-    """ResNet-8 trained the plain way, at a rate that changes the weights by much more than rounding."""
+@pytest.fixture(scope="module", autouse=True)
+def static_mode():
     import paddle
 
     paddle.enable_static()
+
+
+@pytest.fixture(scope="module")
+def small_plain(pictures):
+    """ResNet-8 trained the plain way, at a rate that changes the weights by much more than rounding."""
     return trained(pictures, "resnet", 8, rate=1e-3)
 
 
 @pytest.fixture(scope="module")
 def plain_vgg(pictures):
     """VGG trained the plain way."""
-    import paddle
-
-    paddle.enable_static()
     return trained(pictures, "vgg", None, rate=2e-5)
-
-
-@pytest.fixture(autouse=True)
-def static_mode():
-    import paddle
-
-    paddle.enable_static()
 
 
 EACH_SETTING = pytest.mark.parametrize("change", [
