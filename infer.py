@@ -4,15 +4,15 @@ import json
 import sys
 from pathlib import Path
 
-from utils import engine
+from utils.speed import cpu
 
-engine.prepare()  # before anything imports Paddle, which waits until there is something to run it on
+cpu.set_flags()  # before anything imports Paddle, which waits until there is something to run it on
 
 import numpy as np  # noqa: E402
 
-from utils import saved_model  # noqa: E402
+from utils.storage import saved_model  # noqa: E402
 from utils.errors import UserError  # noqa: E402
-from utils.picture import read_picture, shown  # noqa: E402
+from utils.image_file import read_picture, shown  # noqa: E402
 from utils.place import choose_place  # noqa: E402
 
 HERE = Path(__file__).resolve().parent

@@ -11,20 +11,24 @@ import sys
 import time
 from typing import Any, NamedTuple
 
-from utils import engine, launch
+from utils.parallel import launch
+from utils.speed import cpu
 
-engine.prepare(plain="--plain" in sys.argv)  # before Paddle is loaded: it reads its settings then
+cpu.prepare(plain="--plain" in sys.argv)  # before Paddle is loaded: it reads its settings then
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
 import models
-from utils import batches, checkpoint, curves, dataset, saved_model, workers
-from utils.checkpoint import Checkpoint
+from utils import curves
+from utils.data import batches, dataset
+from utils.parallel import workers
+from utils.storage import checkpoint, saved_model
+from utils.storage.checkpoint import Checkpoint
 from utils.errors import UserError
-from utils.files import FolderLock
-from utils.interrupts import Interrupts
+from utils.storage.files import FolderLock
+from utils.parallel.interrupts import Interrupts
 from utils.place import choose_place
 from utils.settings import DEFAULTS, depth_of, folder_of, infer_command, parse, plan, resume_command, title_of
 
@@ -139,8 +143,8 @@ class Run:
         self.programs = build_programs(settings, settings["epochs"] * self.steps_per_epoch, team)
         self.quick_forward = None  # instead of the test program, where there is a quicker way
         if isinstance(executor.place, paddle.CPUPlace):
-            engine.accelerate(self.programs.main)
-            self.quick_forward = engine.forward(self.programs.test, self.programs.probabilities, executor.place)
+            cpu.accelerate(self.programs.main)
+            self.quick_forward = cpu.forward(self.programs.test, self.programs.probabilities, executor.place)
         paddle.seed(settings["seed"])
         executor.run(self.programs.startup)
         self.progress = {"epoch": 0, "batch": 0, "history": {"points": [], "tests": []}, "window": [],
@@ -323,7 +327,7 @@ def head(run, place):
     parameters = sum(math.prod(p.shape) for p in run.programs.main.all_parameters() if p.trainable)
     optimizer = {"book": "Adam", "strong": "momentum, one cycle, crop and flip"}[settings["recipe"]]
     note = f" ({data.note})" if data.note else ""
-    speed = f"Speed: {engine.describe()}\n" if isinstance(run.executor.place, paddle.CPUPlace) else ""
+    speed = f"Speed: {cpu.describe()}\n" if isinstance(run.executor.place, paddle.CPUPlace) else ""
     return (f"{title_of(settings)}, {parameters:,} trainable parameters\n"
             f"Data: {data.name}{note}, {len(data.train_labels):,} to train, {len(data.test_labels):,} to test\n"
             f"Place: {place}; Paddle {paddle.__version__}\n{speed}"

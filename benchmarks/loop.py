@@ -9,7 +9,8 @@ import time
 
 import train  # prepares the engine, then imports Paddle
 from benchmarks import runs
-from utils import batches, checkpoint
+from utils.data import batches
+from utils.storage import checkpoint
 
 
 def bare(run, feeds):

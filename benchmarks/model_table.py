@@ -2,14 +2,14 @@
 
     python -m benchmarks.model_table
 """
-from utils import engine
+from utils.speed import cpu
 
-engine.prepare()  # before anything imports paddle
+cpu.set_flags()  # before anything imports paddle
 
 import paddle  # noqa: E402
 
 import models  # noqa: E402
-from models.cost import cost  # noqa: E402
+from benchmarks.cost import cost  # noqa: E402
 
 ROWS = [("ResNet-20", "resnet", 20), ("ResNet-32", "resnet", 32), ("ResNet-44", "resnet", 44),
         ("ResNet-56", "resnet", 56), ("ResNet-110", "resnet", 110), ("VGG", "vgg", None),

@@ -8,16 +8,18 @@ import argparse
 import json
 from pathlib import Path
 
-from utils import engine
+from utils.speed import cpu
 
-engine.prepare()
+cpu.set_flags()
 
 import numpy as np  # noqa: E402
 import paddle  # noqa: E402
 
 import infer  # noqa: E402
-from utils import dataset, disturb, saved_model  # noqa: E402
-from utils.batches import to_float  # noqa: E402
+from benchmarks import disturb  # noqa: E402
+from utils.data import dataset  # noqa: E402
+from utils.storage import saved_model  # noqa: E402
+from utils.data.batches import to_float  # noqa: E402
 
 BATCH = 100
 BINS = 15  # of the calibration error: Guo et al. 2017, section 5
@@ -87,7 +89,7 @@ def main():
     data = dataset.load("cifar10", given.data_file)
     model = saved_model.load(given.model_dir, paddle.CPUPlace())
     with paddle.static.scope_guard(model.scope):
-        forward = engine.forward(model.program, model.fetch_targets[0], paddle.CPUPlace())()
+        forward = cpu.forward(model.program, model.fetch_targets[0], paddle.CPUPlace())()
         figures = measure(forward, data.test_images, data.test_labels, data.classes)
     print(tables(figures))
     if given.json:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 from benchmarks import runs
-from utils import launch
+from utils.parallel import launch
 
 HELD_OUT = 5000
 

@@ -3,7 +3,7 @@ import contextlib
 import sys
 import tempfile
 
-from utils import launch
+from utils.parallel import launch
 
 
 def in_workers(count, measure):

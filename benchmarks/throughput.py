@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 from benchmarks import runs
-from utils import engine, launch
+from utils.parallel import launch
+from utils.speed import cpu
 
 BATCH, WARM_UP = 128, 3
 PLAIN_TEST = 1000  # test pictures of the plain side, which is slow and has nothing to prepare
@@ -52,7 +53,7 @@ def measure(given):
         testing = wanted / (time.perf_counter() - begin)
     parameters = sum(int(np.prod(p.shape)) for p in run.programs.main.all_parameters() if p.trainable)
     return {"train": training, "test": testing, "version": train.paddle.__version__, "parameters": parameters,
-            "first_step_seconds": first, "chosen": train.engine.describe(),
+            "first_step_seconds": first, "chosen": train.cpu.describe(),
             "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
 
 
@@ -88,7 +89,7 @@ def said_by(command):
 
 def matrix_peak(size=2000, tries=10):
     """Billion operations a second of the best of some float32 matrix products in numpy, on all cores."""
-    if engine.processor_says("avx512f"):  # OpenBLAS takes SSE where it does not know a new processor
+    if cpu.processor_says("avx512f"):  # OpenBLAS takes SSE where it does not know a new processor
         os.environ.setdefault("OPENBLAS_CORETYPE", "SKYLAKEX")
     import numpy as np
 

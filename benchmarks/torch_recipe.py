@@ -11,7 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from benchmarks.torch_side import resnet32
-from utils import batches, dataset
+from utils.data import batches, dataset
 
 BATCH, TEST_BATCH = 128, 500
 

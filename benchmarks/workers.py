@@ -15,7 +15,7 @@ import sys
 import time
 
 from benchmarks import runs
-from utils import launch
+from utils.parallel import launch
 
 BATCH = 128
 WARM_UP = 3  # steps
@@ -34,7 +34,7 @@ def measure(name, steps):
     executor = paddle.static.Executor(paddle.CPUPlace())
     everybody.connect(executor)
     programs = train.build_programs(SETTINGS, WARM_UP + steps, team)
-    train.engine.accelerate(programs.main)
+    train.cpu.accelerate(programs.main)
     executor.run(programs.startup)
     mine, share = train.workers.share_of(np.arange(BATCH), everybody.rank, everybody.world)
     rng = np.random.default_rng(everybody.rank)

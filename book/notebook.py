@@ -26,9 +26,9 @@ from pathlib import Path
 os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "train.py").exists()))
 sys.path.insert(0, os.getcwd())
 
-from utils import engine
+from utils.speed import cpu
 
-engine.prepare()  # before Paddle is loaded
+cpu.set_flags()  # before Paddle is loaded
 import paddle
 
 paddle.enable_static()"""

@@ -8,9 +8,9 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils import engine  # noqa: E402
+from utils.speed import cpu  # noqa: E402
 
-engine.prepare()
+cpu.set_flags()
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +29,7 @@ def small_archive(tmp_path_factory):
     import pickle
     import tarfile
 
-    from utils import sketches
+    from utils.data import sketches
 
     images, labels = sketches.draw(600, seed=5)
     path = tmp_path_factory.mktemp("data") / "small.tar.gz"
@@ -50,7 +50,7 @@ def model_dir(tmp_path_factory):
     import paddle
 
     import small_models
-    from utils import saved_model
+    from utils.storage import saved_model
 
     paddle.enable_static()
     folder = tmp_path_factory.mktemp("model") / "colours"

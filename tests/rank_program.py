@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import engine, launch
+from utils.parallel import launch
+from utils.speed import cpu
 from utils.errors import UserError
 
 OPTIONS = {
@@ -56,7 +57,7 @@ def train(workers, executor, program, figures, options):
     """One epoch: returns (summed cost of each step, own indices, exit status)."""
     import numpy as np
 
-    from utils.workers import share_of
+    from utils.parallel.workers import share_of
 
     made, count = np.random.default_rng(1), options["count"]
     x, y = made.normal(size=(count, 12)).astype("float32"), made.integers(0, 4, (count, 1))
@@ -85,7 +86,7 @@ def main(folder, options):
     import numpy as np
     import paddle
 
-    from utils.workers import from_environment
+    from utils.parallel.workers import from_environment
 
     def state():
         names = [v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch")]
@@ -123,7 +124,7 @@ if __name__ == "__main__":
     if chosen["workers"] > 1 and not launch.is_worker():
         sys.exit(launch.start(chosen["workers"]))
     launch.take_cores()
-    engine.prepare()
+    cpu.set_flags()
     try:
         sys.exit(main(sys.argv[1], chosen))
     except UserError as error:

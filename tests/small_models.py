@@ -11,9 +11,9 @@ import numpy as np
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from utils import engine
+    from utils.speed import cpu
 
-    engine.prepare()
+    cpu.set_flags()
 
 COLOURS = ["red", "green", "blue"]
 SHARPNESS = 4.0  # the colour model's weight: its probabilities are softmax(SHARPNESS * mean colour)
@@ -67,7 +67,7 @@ def export_resnet(folder):
     """Write the ResNet-32 and its answers to four pictures into `folder`."""
     import paddle
 
-    from utils import saved_model
+    from utils.storage import saved_model
 
     executor, test, image, probabilities = resnet(32)
     saved_model.save(folder, executor, test, image, probabilities,

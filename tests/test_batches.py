@@ -1,7 +1,7 @@
 """Batches come from numbers alone: every picture once, the same again for the same numbers."""
 import numpy as np
 
-from utils import batches
+from utils.data import batches
 
 
 def test_an_epoch_visits_every_picture_once_and_shuffles_the_whole_set():

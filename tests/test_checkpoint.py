@@ -4,8 +4,8 @@ import pickle
 import numpy as np
 import pytest
 
-from utils import checkpoint
-from utils.checkpoint import Checkpoint
+from utils.storage import checkpoint
+from utils.storage.checkpoint import Checkpoint
 from utils.errors import UserError
 
 SAVED = Checkpoint({"w/0.b@x": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array([7])},

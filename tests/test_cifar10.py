@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import small_archives
 
-from utils import cifar10
+from utils.data import cifar10
 from utils.errors import UserError
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import small_archives
 
-from utils import cifar10, dataset
+from utils.data import cifar10, dataset
 from utils.errors import UserError
 
 NOWHERE = ("http://127.0.0.1:9/cifar-10-python.tar.gz",)

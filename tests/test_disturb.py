@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from utils import disturb
-from utils.disturb import KINDS, STRENGTHS
+from benchmarks import disturb
+from benchmarks.disturb import KINDS, STRENGTHS
 
 
 @pytest.fixture

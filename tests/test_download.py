@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from utils import download as module
-from utils.download import DownloadFailed, Patience, download
+from utils.data.download import DownloadFailed, Patience, download
 
 CONTENT = gzip.compress(np.random.default_rng(0).bytes(50_000), mtime=0)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -208,7 +208,7 @@ def test_disk_that_is_full(server, target):
 def test_three_processes_at_once(server, target):
     source = server.serve("/a", loopback.whole(CONTENT, pause=0.01))
     program = ("import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
-               "from utils.download import download; download(sys.argv[2:3], Path(sys.argv[3]), sys.argv[4])")
+               "from utils.data.download import download; download(sys.argv[2:3], Path(sys.argv[3]), sys.argv[4])")
     root = Path(module.__file__).parent.parent
     command = [sys.executable, "-c", program, str(root), source, str(target), MD5]
     runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(3)]

@@ -13,7 +13,7 @@ import pytest
 import infer
 import train
 from conftest import ROOT
-from utils import checkpoint
+from utils.storage import checkpoint
 
 # The program, but with a checkpoint after nearly every batch, so that kills fall into the writing too.
 PROGRAM = "import sys; sys.path.insert(0, sys.argv.pop(1)); import train; train.CHECKPOINT_SECONDS = 0.02; " \

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
-from image import draw, parts
+from book.figures import draw, parts
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "image"

@@ -9,7 +9,7 @@ import pytest
 
 from conftest import ROOT
 from utils.errors import UserError
-from utils.files import FolderLock, whole_file
+from utils.storage.files import FolderLock, whole_file
 
 
 def test_a_failed_block_leaves_the_file_before(tmp_path):
@@ -53,7 +53,7 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path):
 HOLD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from utils.files import FolderLock
+from utils.storage.files import FolderLock
 with FolderLock(sys.argv[2]):
     print("held", flush=True)
     time.sleep(60)

@@ -8,10 +8,10 @@ import paddle
 import pytest
 
 import models
-from models.cost import cost
+from benchmarks.cost import cost
 from models.resnet import blocks_per_stage
 from models.vgg import dropout
-from utils import engine
+from utils.speed import cpu
 
 GOLDEN = Path(__file__).with_name("golden")
 sys.path.insert(0, str(GOLDEN))
@@ -294,7 +294,7 @@ def run(model, training, accelerate=False):
         else:
             program = program.clone(for_test=True)
         if accelerate:
-            engine.accelerate(program)
+            cpu.accelerate(program)
     scope = paddle.static.Scope()
     pixel, labels = recipe.batch(model)
     with paddle.static.scope_guard(scope):

@@ -10,7 +10,7 @@ import pytest
 
 import infer
 from benchmarks import quality
-from utils.cifar10 import CLASSES
+from utils.data.cifar10 import CLASSES
 
 CARD = infer.SHIPPED / "measured.json"
 
@@ -64,7 +64,7 @@ def test_shipped_model_names_the_drawn_pictures():
 
 
 def test_shipped_model_on_1000_real_pictures(cifar10_archive):
-    from utils import dataset
+    from utils.data import dataset
 
     data = dataset.load("cifar10", cifar10_archive, say=lambda text: None)
     some = np.arange(0, len(data.test_labels), max(1, len(data.test_labels) // 1000))[:1000]  # fewer in a small archive

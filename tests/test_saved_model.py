@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import small_models
 
-from utils import saved_model
+from utils.storage import saved_model
 from utils.errors import UserError
 
 TESTS = Path(__file__).resolve().parent
@@ -172,10 +172,10 @@ def test_a_full_disk_is_one_line_and_keeps_the_model_before(copy, static_scope):
 SAVE_FOR_EVER = """
 import itertools, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
-from utils import engine
-engine.prepare()
+from utils.speed import cpu
+cpu.set_flags()
 import paddle, small_models
-from utils import saved_model
+from utils.storage import saved_model
 models = []
 paddle.enable_static()
 for sharpness in (2.0, 8.0):

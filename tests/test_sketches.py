@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from image import pictures
-from utils import sketches
+from book.figures import pictures
+from utils.data import sketches
 
 IMAGES = Path(__file__).resolve().parent.parent / "image"
 

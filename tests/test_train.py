@@ -12,7 +12,7 @@ import pytest
 
 import train
 from conftest import ROOT
-from utils import checkpoint
+from utils.storage import checkpoint
 
 QUICK = ["--depth", "8", "--epochs", "2", "--batch-size", "64", "--max-batches", "3", "--workers", "1",
          "--device", "cpu"]

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from utils import launch, workers
+from utils.parallel import launch, workers
 from utils.errors import UserError
 
 PROGRAM = str(Path(__file__).parent / "rank_program.py")
@@ -116,7 +116,7 @@ def test_paddles_launcher_starts_them_too(tmp_path):
 
 def test_train_py_ends_the_same_under_paddles_launcher_and_by_itself(small_archive, tmp_path):
     """The last batch of 500 pictures is one of 4; the test pass is shared out too."""
-    from utils import checkpoint
+    from utils.storage import checkpoint
 
     arguments = ["--depth", "8", "--batch-size", "62", "--epochs", "1", "--seed", "3", "--device", "cpu",
                  "--data-file", str(small_archive), "--model-dir"]

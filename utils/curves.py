@@ -4,7 +4,7 @@ import sys
 
 import numpy as np
 
-from utils.files import whole_file
+from utils.storage.files import whole_file
 
 POINT = 10  # batches that one point of the cost curve is the mean of
 

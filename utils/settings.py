@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import checkpoint
+from utils.storage import checkpoint
 from utils.errors import UserError
 
 DEFAULTS = {"model": "resnet", "depth": None, "epochs": 2, "batch_size": 128, "learning_rate": None,

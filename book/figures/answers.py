@@ -12,8 +12,8 @@ sys.path.insert(0, str(HERE.parent))
 import infer  # noqa: E402  prepares the engine
 import numpy as np  # noqa: E402
 
-from utils import disturb  # noqa: E402
-from utils.cifar10 import CLASSES  # noqa: E402
+from benchmarks import disturb  # noqa: E402
+from utils.data.cifar10 import CLASSES  # noqa: E402
 
 
 def answers(model_dir):

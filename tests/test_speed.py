@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils import channels_last, engine
+from utils.speed import channels_last, cpu
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, BATCH = 5, 32
-EVERY_KIND = [*engine.ONEDNN_OPS, *engine.CHANNELS_LAST_OPS, *engine.PADDLE_2_OPS]
+EVERY_KIND = [*cpu.ONEDNN_OPS, *cpu.CHANNELS_LAST_OPS, *cpu.PADDLE_2_OPS]
 
 
 @pytest.fixture(scope="module")
 def pictures():
     """(pixels [N, 3, 32, 32], labels [N, 1]): real ones where CIFAR10_ARCHIVE names an archive, else drawn ones."""
-    from utils import dataset, sketches
+    from utils.data import dataset, sketches
 
     count = STEPS * BATCH
     archive = os.environ.get("CIFAR10_ARCHIVE")
@@ -78,7 +78,7 @@ class Trained:
                 self.losses.append(executor.run(main, feed=feed, fetch_list=[loss])[0].item())
             self.weights = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
             self.answers, = executor.run(self.test, feed=feed, fetch_list=[probabilities])
-            quick = engine.forward(self.test, probabilities, executor.place)
+            quick = cpu.forward(self.test, probabilities, executor.place)
             self.quick_answers = quick()(feed["pixel"])
 
     def distances(self, other):
@@ -121,7 +121,7 @@ def put_on_onednn(*kinds):
         marked = [op for op in program.global_block().ops if op.type in kinds]
         assert marked
         for op in marked:
-            op._set_attr(engine.ONEDNN_ATTRIBUTE, True)
+            op._set_attr(cpu.ONEDNN_ATTRIBUTE, True)
     return change
 
 
@@ -153,11 +153,11 @@ def plain_vgg(pictures):
 
 
 EACH_SETTING = pytest.mark.parametrize("change", [
-    *[pytest.param(put_on_onednn(kind), id=kind) for kind in engine.ONEDNN_OPS],
+    *[pytest.param(put_on_onednn(kind), id=kind) for kind in cpu.ONEDNN_OPS],
     pytest.param(turn_and_put("conv2d", "conv2d_grad"), id="channels last"),
     pytest.param(turn_and_put("conv2d", "conv2d_grad", "batch_norm", "batch_norm_grad"), id="channels last, batch_norm"),
     pytest.param(turn_and_put("conv2d", "conv2d_grad", "pool2d", "pool2d_grad"), id="channels last, pool2d"),
-    pytest.param(turn_and_put("conv2d", "conv2d_grad", *engine.PADDLE_2_OPS), id="channels last, relu_grad"),
+    pytest.param(turn_and_put("conv2d", "conv2d_grad", *cpu.PADDLE_2_OPS), id="channels last, relu_grad"),
     pytest.param(turn_and_put(*EVERY_KIND), id="everything"),
 ])
 
@@ -208,7 +208,7 @@ def forget_to_flip(program):
 @pytest.mark.parametrize("model, depth, rate", [("resnet", 32, 1e-4), ("vgg", None, 2e-5), ("googlenet", None, 1e-5)])
 def test_the_fast_path_keeps_the_numbers(pictures, model, depth, rate):
     plain = trained(pictures, model, depth, rate=rate)
-    fast = trained(pictures, model, depth, engine.accelerate, rate=rate)
+    fast = trained(pictures, model, depth, cpu.accelerate, rate=rate)
     losses, weights, changes = fast.distances(plain)
     assert losses < 1e-4 and weights < 1e-4 and changes < 0.2, (losses, weights, changes)
     np.testing.assert_allclose(fast.quick_answers, fast.answers, atol=2e-6)
@@ -216,7 +216,7 @@ def test_the_fast_path_keeps_the_numbers(pictures, model, depth, rate):
 
 
 def test_bias_in_front_of_batch_norm_stays_and_moves_the_running_mean(pictures, small_plain):
-    fast = trained(pictures, "resnet", 8, engine.accelerate, rate=1e-3)
+    fast = trained(pictures, "resnet", 8, cpu.accelerate, rate=1e-3)
     ops = fast.program.global_block().ops
     biases = [op.input("Y")[0] for op in ops if op.type == "elementwise_sub"]
     means = [op.output("Out")[0] for op in ops if op.type == "elementwise_sub"]
@@ -229,7 +229,7 @@ def test_bias_in_front_of_batch_norm_stays_and_moves_the_running_mean(pictures, 
 
 
 def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_spared(pictures):
-    fast = trained(pictures, "resnet", 8, engine.accelerate)
+    fast = trained(pictures, "resnet", 8, cpu.accelerate)
     block = fast.program.global_block()
     # A ResNet-8 has 9 convolutions: the first needs no gradient of its maps, 2 blocks begin with stride 2 in both paths.
     backward = [op for op in block.ops if op.type == "conv2d_grad"]
@@ -241,9 +241,9 @@ def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_sp
 
 
 def test_the_test_program_knows_nothing_of_it(pictures):
-    fast = trained(pictures, "resnet", 8, engine.accelerate)
+    fast = trained(pictures, "resnet", 8, cpu.accelerate)
     for op in fast.test.global_block().ops:
-        assert not (op.has_attr(engine.ONEDNN_ATTRIBUTE) and op.attr(engine.ONEDNN_ATTRIBUTE))
+        assert not (op.has_attr(cpu.ONEDNN_ATTRIBUTE) and op.attr(cpu.ONEDNN_ATTRIBUTE))
         assert "NHWC" not in (op.attr(a) for a in ("data_format", "data_layout") if op.has_attr(a))
 
 
@@ -262,14 +262,14 @@ def test_unknown_op_leaves_the_program_as_it_was():
 SETTINGS_ALONE = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
-from utils import engine
-engine.prepare(plain={plain})
+from utils.speed import cpu
+cpu.set_flags(plain={plain})
 import numpy as np, paddle
 from test_engine import Trained
 paddle.enable_static()
 rng = np.random.default_rng(0)
 pictures = rng.random((320, 3, 32, 32), np.float32), rng.integers(0, 10, (320, 1))
-engine.forward = lambda *ends: lambda: lambda pixels: None
+cpu.forward = lambda *ends: lambda: lambda pixels: None
 run = Trained(pictures, "resnet", 8, rate=1e-3)
 print(repr(run.losses), sum(float(np.abs(w).sum()) for w in run.weights.values()))
 """
@@ -296,7 +296,7 @@ def test_settings_before_the_import_change_no_bit():
 def chosen(code="", **changes):
     """What a fresh process says after `prepare`, and its environment: (line, dictionary)."""
     script = (f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils import engine\n{code}\n"
-              "print(engine.describe())\nprint(dict(os.environ))")
+              "print(cpu.describe())\nprint(dict(os.environ))")
     done = subprocess.run([sys.executable, "-c", script], env=clean_environment(**changes), capture_output=True,
                           text=True, check=True)
     line, environment = done.stdout.strip().splitlines()
@@ -304,7 +304,7 @@ def chosen(code="", **changes):
 
 
 def test_the_environment_wins():
-    line, environment = chosen("engine.prepare()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
+    line, environment = chosen("cpu.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
                                MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1", FLAGS_eager_delete_tensor_gb="1")
     assert not any(what in line for what in ("memory kept", "ops in order", "freed together"))
     assert environment["FLAGS_new_executor_serial_run"] == "0" and environment["GLOG_minloglevel"] == "0"
@@ -312,7 +312,7 @@ def test_the_environment_wins():
 
 
 def test_plain_chooses_nothing_for_speed():
-    line, environment = chosen("engine.prepare(plain=True)")
+    line, environment = chosen("cpu.set_flags(plain=True)")
     assert line.startswith("plain (") and environment["FLAGS_enable_pir_api"] == "0"
     for_speed = {"FLAGS_new_executor_serial_run", "FLAGS_eager_delete_tensor_gb", "MKL_DEBUG_CPU_TYPE"}
     assert not for_speed & set(environment)
@@ -326,33 +326,33 @@ def test_plain_leaves_programs_alone(monkeypatch):
     with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
         paddle.static.nn.conv2d(paddle.static.data("pixel", [None, 3, 32, 32], "float32"), 4, 3)
     before = program.desc.serialize_to_string()
-    engine.accelerate(program)
+    cpu.accelerate(program)
     assert program.desc.serialize_to_string() == before
-    assert engine.forward(program, None, None) is None
+    assert cpu.forward(program, None, None) is None
 
 
 @pytest.mark.parametrize("amd", [True, False])
 def test_mkl_is_asked_for_avx2_on_amd_alone(amd):
-    line, environment = chosen(f"engine._is_amd = lambda: {amd}\nengine.prepare()")
+    line, environment = chosen(f"cpu._is_amd = lambda: {amd}\ncpu.set_flags()")
     assert environment.get("MKL_DEBUG_CPU_TYPE") == ("5" if amd else None)
     assert ("MKL on AVX2" in line) == amd
 
 
 def test_without_glibc_memory_is_left_alone():
-    line, _ = chosen("engine.platform.libc_ver = lambda: ('', '')\nengine.prepare()")
+    line, _ = chosen("cpu.platform.libc_ver = lambda: ('', '')\ncpu.set_flags()")
     assert "memory kept" not in line and "ops in order" in line
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")
 def test_freed_memory_is_kept():
     """16 MB taken and given back 50 times: faulted in once where it is kept, 50 times where it is not."""
-    if engine.platform.libc_ver()[0] != "glibc":
+    if cpu.platform.libc_ver()[0] != "glibc":
         pytest.skip("another C library")
     count = ("import ctypes, resource\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\n"
              "libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]\n"
              "def work():\n    p = libc.malloc(64 << 20)\n    ctypes.memset(p, 1, 16 << 20)\n    libc.free(p)\n"
              "work()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\nfor _ in range(50):\n    work()\n"
              "os.environ['FAULTS'] = str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n")
-    _, kept = chosen("engine.prepare()\n" + count)
-    _, plain = chosen("engine.prepare(plain=True)\n" + count)
+    _, kept = chosen("cpu.set_flags()\n" + count)
+    _, plain = chosen("cpu.set_flags(plain=True)\n" + count)
     assert int(kept["FAULTS"]) < 100 < int(plain["FAULTS"])

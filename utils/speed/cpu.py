@@ -1,14 +1,15 @@
-"""How Paddle is made fast on this CPU: settings before `import paddle`, and oneDNN for the ops that gain by it.
+"""How Paddle is made fast on this CPU: flags set before `import paddle`, and oneDNN for the operators that gain by it.
 
-Call `prepare()` before the first `import paddle`, and `accelerate(program)` after `minimize` when the place is a
-CPU. Gains are ResNet-32 training, batch 128, one core; RESULTS.md has the rows, and what was tried and dropped.
+Call `set_flags()` before the first `import paddle`, and `accelerate(program)` after `minimize` where the place is a
+CPU; each returns what it chose, for `describe`. Gains are ResNet-32 training, batch 128, one core; RESULTS.md has the
+rows, and what was tried and dropped.
 """
 import ctypes
 import os
 import platform
 import warnings
 
-from utils import channels_last
+from utils.speed import channels_last
 
 # Op kinds that are both faster on oneDNN and right there: 60 -> 122 pictures a second with the convolutions, 148 with
 # relu. Others are left out for a reason: sum and reduce_mean gave wrong numbers or errors, elementwise_add no gain.
@@ -17,85 +18,90 @@ ONEDNN_OPS = ("conv2d", "conv2d_grad", "relu")
 # reads statistics that oneDNN's forward half keeps in a form of its own; and of pooling (VGG: 1.03 times), likewise.
 CHANNELS_LAST_OPS = ("batch_norm", "batch_norm_grad", "pool2d", "pool2d_grad")
 PADDLE_2_OPS = ("relu_grad",)  # with the channels last: 1.05 times as fast in 2.6, 4 times slower in 3.3
+SERIAL_RUN = "FLAGS_new_executor_serial_run"
 ONEDNN_ATTRIBUTE = "use_mkldnn"  # oneDNN's old name; Paddle 3 still answers to it
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
 
-_chosen = []  # what prepare and accelerate did, for describe()
 
+def set_flags(plain=False):
+    """Set the flags that Paddle reads while it is imported -> what was chosen, in words.
 
-def prepare(plain=False):
-    """Choose the settings that Paddle reads while it is imported; what the environment already sets stays.
-
-    plain: only what correctness needs, nothing for speed.
+    plain: only what correctness needs, nothing for speed. What the environment already sets stays.
     """
-    import zlib  # noqa: F401  before Paddle 2.6, whose library carries a zlib of its own and crashes a later import
-    del _chosen[:]
+    import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
+
     os.environ.setdefault("FLAGS_enable_pir_api", "0")  # Paddle 3: build programs of ops, as Paddle 2 does
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
-    if plain:
-        _chosen.append("plain")
-        return
+    return ("plain",) if plain else _set_flags_for_speed()
+
+
+def _set_flags_for_speed():
+    """The part of `set_flags` that `--plain` omits."""
+    chosen = []
     # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
     # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
-    _set("FLAGS_new_executor_serial_run", "1", "ops in order")
-    # Tensors that are done with are freed by another thread, which waits for the next ones by spinning and so takes
-    # the core from the ops. Freeing them 10 MB at a time instead of one by one: 1.07 times as fast.
-    _set("FLAGS_eager_delete_tensor_gb", "0.01", "freed together")
+    chosen += _set(SERIAL_RUN, "1", "ops in order")
+    # Tensors that are no longer needed are freed by another thread, which spins while it waits for the next ones and
+    # so takes the core from the ops. Freeing them 10 MB at a time instead of one by one: 1.07 times as fast.
+    chosen += _set("FLAGS_eager_delete_tensor_gb", "0.01", "freed together")
     # Paddle's MKL takes its slowest (SSE2) path on AMD processors; 5 asks for AVX2. 1.6 to 2 times as fast there.
     if _is_amd():
-        _set("MKL_DEBUG_CPU_TYPE", "5", "MKL on AVX2")
+        chosen += _set("MKL_DEBUG_CPU_TYPE", "5", "MKL on AVX2")
     if not any(os.environ.get(name) for name in MALLOC_VARIABLES) and _keep_memory():
-        _chosen.append("memory kept")
+        chosen.append("memory kept")
+    return tuple(chosen)
+
+
+def is_plain_process():
+    """Whether this process runs Paddle as it comes: its flags were never set for speed."""
+    return os.environ.get(SERIAL_RUN) != "1"
 
 
 def accelerate(program):
     """Turn a training program to the order that oneDNN works in, and put on oneDNN the ops that gain by it.
 
-    Call it after `minimize`, for a CPU; the numbers stay the same up to rounding.
+    Call it after `minimize`, for a CPU; the numbers stay the same up to rounding. Returns what was chosen, in words.
     """
-    if _chosen == ["plain"] or not _has_onednn():
-        return
-    import paddle
-
+    if not _has_onednn():
+        return ()
     turned = channels_last.turn(program)
     kinds = ONEDNN_OPS + (CHANNELS_LAST_OPS if turned else ())
-    if turned and paddle.__version__.startswith("2."):
+    if turned and paddle_version().startswith("2."):
         kinds += PADDLE_2_OPS
     count = put_on_onednn(program, kinds)
-    if count:
-        _chosen[:] = [what for what in _chosen if not what.startswith("oneDNN")]  # of an earlier program
-        _chosen.append("oneDNN for %d ops%s" % (count, ", channels last" if turned else ""))
+    return (f"oneDNN for {count} ops{', channels last' if turned else ''}",) if count else ()
 
 
-def forward(program, probabilities, place):
-    """A quicker way than `executor.run` through a test program on a CPU; None in plain runs.
+def forward(program, probabilities, place, scope):
+    """A quicker way than `executor.run` through a test program on a CPU; None where Paddle has no oneDNN.
 
-    Batch norms are folded into the convolutions (utils/folded.py), which oneDNN does: 3.6 times as many pictures a
-    second. Returns a function to call when the weights have changed, which takes them as they are then from Paddle's
-    current scope, and returns a function, pixels [N, 3, 32, 32] -> probabilities [N, 10].
+    Batch norms are folded into the convolutions (fold_batch_norm.py), which oneDNN does: 3.6 times as many images a
+    second. Returns a function to call when the weights in `scope` have changed, which takes them as they are then and
+    returns a function, pixels [N, 3, 32, 32] -> probabilities [N, 10].
     """
-    if _chosen == ["plain"] or not _has_onednn():
+    if not _has_onednn():
         return None
     import paddle
 
-    from utils import checkpoint, folded
+    from utils.speed import fold_batch_norm
+    from utils.storage import program_state
 
-    quick, folds = folded.fold(program, probabilities)
+    quick, folds = fold_batch_norm.fold(program, probabilities)
     channels_last.turn(quick)  # as the training program, or not, as that
     put_on_onednn(quick, ("conv2d", "fused_conv2d"))
-    scope = paddle.static.Scope()  # one for all passes: Paddle never frees a scope
+    own_scope = paddle.static.Scope()  # one for all passes: Paddle never frees a scope
 
     def take_weights():
-        for name, array in folded.values(folds, checkpoint.take_state(program)).items():
-            scope.var(name).get_tensor().set(array, place)
+        for name, array in fold_batch_norm.values(folds, program_state.take(program, scope)).items():
+            own_scope.var(name).get_tensor().set(array, place)
         executor = paddle.static.Executor(place)  # a new one, since oneDNN keeps the weights that one has worked with
 
         def run(pixels):
-            return executor.run(quick, feed={"pixel": pixels}, fetch_list=[probabilities.name], scope=scope)[0]
+            return executor.run(quick, feed={"pixel": pixels}, fetch_list=[probabilities.name], scope=own_scope)[0]
 
         return run
 
@@ -117,17 +123,16 @@ def is_wrong_on_onednn(op):
     return op.type.startswith("pool2d") and op.attr("ksize") != op.attr("strides")
 
 
-def describe():
-    """One line for the log: what was chosen, and for which processor."""
+def describe(chosen):
+    """One line for the log: what `set_flags` and `accelerate` chose, and for which processor."""
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     several = "" if threads == 1 else "s"
-    return f"{', '.join(_chosen) or 'nothing chosen'} ({platform.machine()}, {threads} thread{several} a process)"
+    return f"{', '.join(chosen) or 'nothing chosen'} ({platform.machine()}, {threads} thread{several} a process)"
 
 
 def _set(name, value, what):
-    """Set an environment variable unless the user has."""
-    if os.environ.setdefault(name, value) == value:
-        _chosen.append(what)
+    """Set an environment variable unless the user has -> [what], or [] where the user's value is another."""
+    return [what] if os.environ.setdefault(name, value) == value else []
 
 
 def _is_amd():
@@ -142,6 +147,13 @@ def processor_says(word):
             return any(word in line.split() for line in lines)
     except OSError:
         return False
+
+
+def paddle_version():
+    """Paddle's version, as "2.6.2"."""
+    import paddle
+
+    return paddle.__version__
 
 
 def _has_onednn():

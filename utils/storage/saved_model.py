@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from utils.errors import UserError
-from utils.files import whole_file
+from utils.storage.files import whole_file
 
 FORMAT = 1
 INPUT = {"name": "pixel", "dtype": "float32", "shape": [None, 3, 32, 32], "range": [0, 1], "channels": "RGB"}

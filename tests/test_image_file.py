@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image, features
 
-from utils import picture
+from utils import image_file
 from utils.errors import UserError
-from utils.picture import read_picture
+from utils.image_file import read_picture
 
 RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
 

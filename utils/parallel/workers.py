@@ -17,7 +17,7 @@ import paddle
 from paddle.base import core
 
 from utils.errors import UserError
-from utils.launch import LOST
+from utils.parallel.launch import LOST
 
 PATIENCE = 3600  # seconds to wait for workers that read, fetch or save; in a sum gloo's own limit holds, 30 s
 

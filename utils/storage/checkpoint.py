@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 
 from utils.errors import UserError
-from utils.files import whole_file
+from utils.storage.files import whole_file
 
 VERSION = 1
 

@@ -2,7 +2,7 @@
 import numpy as np
 import pytest
 
-from utils import engine, folded
+from utils.speed import cpu, fold_batch_norm
 
 
 @pytest.fixture(autouse=True)
@@ -15,10 +15,10 @@ def static_graph():
 @pytest.mark.parametrize("bias, shift", [(None, -20.5), ("b", -13.0)])
 def test_values_by_hand(bias, shift):
     """gamma / sqrt(variance + epsilon) = 5 / 2: weights 2 and -4 become 5 and -10; 7 + (3 or 0 - 11) * 2.5."""
-    one = folded.Fold("w", bias, "gamma", "beta", "mean", "variance", epsilon=1.0)
+    one = fold_batch_norm.Fold("w", bias, "gamma", "beta", "mean", "variance", epsilon=1.0)
     state = {"w": np.float32([2, -4]).reshape(1, 2, 1, 1), "b": np.float32([3]), "gamma": np.float32([5]),
              "beta": np.float32([7]), "mean": np.float32([11]), "variance": np.float32([3])}
-    new = folded.values([one], state)
+    new = fold_batch_norm.values([one], state)
     assert new["w.folded"].ravel().tolist() == [5, -10] and new["beta.folded"].tolist() == [shift]
     assert new["w.folded"].dtype == new["beta.folded"].dtype == np.float32
 
@@ -92,7 +92,7 @@ def norm_of_a_pool(x, nn):
 def test_what_is_joined(build, left):
     program, result = program_of(build)
     before = program.desc.serialize_to_string()
-    quick, folds = folded.fold(program, result)
+    quick, folds = fold_batch_norm.fold(program, result)
     assert kinds(quick) == left + ["mul", "elementwise_add"] and len(folds) == left.count("fused_conv2d")
     assert program.desc.serialize_to_string() == before
 
@@ -107,7 +107,7 @@ def test_new_weights_count_at_once(build, monkeypatch):
     with paddle.static.scope_guard(scope):
         program, result = program_of(build)
         place = paddle.CPUPlace()
-        executor, take_weights = paddle.static.Executor(place), engine.forward(program, result, place)
+        executor, take_weights = paddle.static.Executor(place), cpu.forward(program, result, place)
         pixels = np.random.default_rng(0).standard_normal((3, 2, 4, 4)).astype(np.float32)
         answers = []
         for factor in (1, 0.2, 3):
@@ -130,7 +130,7 @@ def test_a_loaded_program_is_fed_by_name():
     ends = [program.global_block().var("pixel")], [program.global_block().var(result.name)]
     loaded = paddle.static.normalize_program(program, *ends)
     assert kinds(loaded)[0] == "feed" and kinds(loaded)[-1] == "fetch"
-    quick, folds = folded.fold(loaded, result)
+    quick, folds = fold_batch_norm.fold(loaded, result)
     assert len(folds) == 3 and not {"feed", "fetch"} & set(kinds(quick))
 
 
@@ -146,7 +146,7 @@ def test_every_norm_of_the_chapters_networks_is_folded(model, depth, convolution
     with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
         image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
         probabilities, _ = models.build(model, image, depth)
-    quick, folds = folded.fold(program.clone(for_test=True), probabilities)
+    quick, folds = fold_batch_norm.fold(program.clone(for_test=True), probabilities)
     left = kinds(quick)
     assert left.count("fused_conv2d") == len(folds) == convolutions and "conv2d" not in left
     assert left.count("batch_norm") == (1 if model == "vgg" else 0)

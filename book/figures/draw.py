@@ -15,11 +15,13 @@ HERE = Path(__file__).resolve().parent
 MODEL = HERE.parent / "models" / "resnet32_cifar10"  # the model that comes with the program, and what is known of it
 sys.path.insert(0, str(HERE.parent))
 
-from image import parts, pictures  # noqa: E402
-from image.parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart,  # noqa: E402
+from book.art import pictures
+from book.figures import parts  # noqa: E402
+from book.figures.parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart,  # noqa: E402
                          frame, grid, legend, plus, points, slab, write)
-from utils import cifar10, disturb, sketches  # noqa: E402
-from utils.cifar10 import CLASSES  # noqa: E402
+from benchmarks import disturb  # noqa: E402
+from utils.data import cifar10, sketches  # noqa: E402
+from utils.data.cifar10 import CLASSES  # noqa: E402
 from utils.errors import UserError  # noqa: E402
 
 # ILSVRC's classification task: year, team, top-5 error in per cent, whether its features were learned.

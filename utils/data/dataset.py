@@ -3,8 +3,8 @@ from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from utils import cifar10
-from utils.download import Patience
+from utils.data import cifar10
+from utils.data.download import Patience
 from utils.errors import UserError
 
 CHOICES = ("auto", "cifar10", "sketches")
@@ -61,7 +61,7 @@ def read_cifar10(archive):
 
 def draw_sketches():
     """The drawn stand-in pictures; training and test pictures come from different seeds."""
-    from utils import sketches  # needs Pillow, which a run on CIFAR-10 does without
+    from utils.data import sketches  # needs Pillow, which a run on CIFAR-10 does without
 
     return Dataset("sketches", *sketches.draw(*SKETCHES["train"]), *sketches.draw(*SKETCHES["test"]))
 

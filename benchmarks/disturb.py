@@ -2,7 +2,7 @@
 import numpy as np
 from PIL import Image
 
-from utils.picture import pixels_of
+from utils.image_file import pixels_of
 
 STRENGTHS = (1, 2, 3)  # weak, medium, strong
 

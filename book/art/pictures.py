@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 
-from image.brush import Canvas, curve, limb, oval, turned
+from book.art.brush import Canvas, curve, limb, oval, turned
 
 LAWN = ((96, 138, 58), (74, 118, 46), (120, 155, 72), (60, 98, 42), (140, 165, 90))
 
