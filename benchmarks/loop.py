@@ -1,31 +1,32 @@
 """What the loop and its checkpoints cost beside the training program: `python -m benchmarks.loop --data-file ARCHIVE`.
 
 Both sides train on the same batches, in turns: the bare side feeds arrays made in advance to `Executor.run`, the
-other side is train.py's own `train_one_epoch` (shuffle, batches from bytes, seeds, curves, log line, progress).
+other side is train.py's own `train_epoch` (shuffle, batches from bytes, seeds, curves, log line, progress).
 """
 import argparse
 import statistics
 import time
 
-import train  # prepares the engine, then imports Paddle
+import train  # sets Paddle's flags, then imports it
 from benchmarks import runs
 from utils.data import batches
-from utils.storage import checkpoint
+from utils.run import CHECKPOINT_SECONDS
+from utils.storage import checkpoint, program_state
 
 
 def bare(run, feeds):
     """Seconds that Executor.run alone takes for the batches."""
     begin = time.perf_counter()
     for feed in feeds:
-        run.executor.run(run.programs.main, feed=feed, fetch_list=run.programs.figures)
+        run.executor.run(run.programs.main, feed=feed, fetch_list=run.programs.metrics, scope=run.scope)
     return time.perf_counter() - begin
 
 
-def looped(run, interrupts):
+def looped(run):
     """Seconds that train.py's loop takes for the same batches."""
     run.progress["batch"] = 0
     begin = time.perf_counter()
-    train.train_one_epoch(run, 0, interrupts)
+    train.train_epoch(run, 0)
     return time.perf_counter() - begin
 
 
@@ -37,7 +38,8 @@ def checkpoint_seconds(run, times=9):
         run.save()
         written.append(time.perf_counter() - begin)
         begin = time.perf_counter()
-        checkpoint.put_state(run.programs.main, run.executor.place, checkpoint.read(run.checkpoint_path).arrays)
+        arrays = checkpoint.read(run.settings.checkpoint_path).arrays
+        program_state.put(run.programs.main, run.scope, run.executor.place, arrays)
         put_back.append(time.perf_counter() - begin)
     return statistics.median(written), statistics.median(put_back)
 
@@ -48,20 +50,20 @@ def main():
     parser.add_argument("--batches", type=int, default=12, help="a side and turn (default: 12)")
     parser.add_argument("--turns", type=int, default=7)
     arguments = parser.parse_args()
-    with runs.ready(arguments.data_file, max_batches=arguments.batches) as (run, interrupts):
+    with runs.ready(arguments.data_file, max_batches=arguments.batches) as run:
         labels = run.data.train_labels
-        plan = batches.batches_of(batches.epoch_order(len(labels), 1, 0), run.settings["batch_size"])
+        plan = batches.batches_of(batches.epoch_order(len(labels), 1, 0), run.settings.batch_size)
         plan = plan[:arguments.batches]
         feeds = [batches.feed_of(run.data.train_images, labels, part) for part in plan]
         bare(run, feeds)  # the first steps make buffers
-        pairs = [(bare(run, feeds), looped(run, interrupts)) for _ in range(arguments.turns)]
+        pairs = [(bare(run, feeds), looped(run)) for _ in range(arguments.turns)]
         written, put_back = checkpoint_seconds(run)
     pictures = sum(map(len, plan))
     alone, loop = (statistics.median(side) for side in zip(*pairs))
     added = [100 * (b / a - 1) for a, b in pairs]
     print(f"Executor.run alone {pictures / alone:.1f} pictures/s, train.py's loop {pictures / loop:.1f}: the loop adds "
           f"{statistics.median(added):.1f}% (from {min(added):.1f} to {max(added):.1f} in {len(pairs)} turns)")
-    between = min(train.CHECKPOINT_SECONDS, len(labels) * loop / pictures)
+    between = min(CHECKPOINT_SECONDS, len(labels) * loop / pictures)
     print(f"A checkpoint is written in {written:.3f} s, once in {between:.0f} s: {100 * written / between:.2f}% of the "
           f"time; reading it and putting it back takes {put_back:.3f} s")
 

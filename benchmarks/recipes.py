@@ -31,7 +31,7 @@ def smoothed(train, decay):
 
 def adamw(train, decay):
     """Adam with decoupled decay on the weights of convolutions and fully connected layers, and one cycle."""
-    def optimizer_program(_recipe, peak, steps):
+    def optimizer_program(_recipe, peak, steps, _parameters):
         schedule = train.paddle.optimizer.lr.OneCycleLR(max_learning_rate=peak, total_steps=steps)
         return train.paddle.optimizer.AdamW(schedule, weight_decay=decay,
                                             apply_decay_param_fun=train.is_decayed), schedule
@@ -62,12 +62,12 @@ def measure(given):
     change, peak, decay = RECIPES[given.recipe]
     change(train, decay)
     with runs.ready(given.data_file, lambda data: held_out(data, seed=0), recipe="strong", learning_rate=peak,
-                    seed=given.seed, epochs=given.epochs) as (run, interrupts):
+                    seed=given.seed, epochs=given.epochs) as run:
         for epoch in range(given.epochs):
-            train.train_one_epoch(run, epoch, interrupts)
+            train.train_epoch(run, epoch)
             run.progress.update(epoch=epoch + 1, batch=0)
-        cost, accuracy = train.test_pass(run)
-    if run.team.rank == 0:
+        cost, accuracy = train.test(run)
+    if run.workers.rank == 0:
         print(f"{given.recipe}: {given.epochs} passes, seed {given.seed}: cost {cost:.4f}, error {1 - accuracy:.2%} on "
               f"{HELD_OUT:,} held-out pictures", flush=True)
 

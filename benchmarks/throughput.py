@@ -6,6 +6,7 @@ last` are bare steps and bare forward passes of the same network with as many th
 Trust the ratios of one run, not the figures: machines differ, and shared ones differ from minute to minute.
 """
 import argparse
+import dataclasses
 import json
 import os
 import statistics
@@ -25,35 +26,39 @@ TORCH_SIDES = {"torch": [], "torch channels last": ["--channels-last"]}
 
 def measure(given):
     """Train and test as train.py does, in one of its workers; returns what to tell."""
-    import train
+    cpu.set_flags(given.plain)
+    import numpy as np
+    import paddle
 
-    np = train.np
+    import train
+    from utils.storage import program_state
+
     wanted = PLAIN_TEST if given.plain else given.test_pictures
 
     def repeated(data):
         some = np.arange(wanted) % len(data.test_labels)
         return data._replace(test_images=data.test_images[some], test_labels=data.test_labels[some])
 
-    with runs.ready(given.data_file, repeated, model=given.model, batch_size=BATCH) as (run, interrupts):
-        team = run.team
+    with runs.ready(given.data_file, repeated, model=given.model, batch_size=BATCH, plain=given.plain) as run:
+        team = run.workers
 
         def seconds(steps):
-            run.progress["batch"], run.steps_per_epoch = 0, steps
+            run.progress["batch"], run.settings = 0, dataclasses.replace(run.settings, max_batches=steps)
             team.add_up([0])  # start together
             begin = time.perf_counter()
-            train.train_one_epoch(run, 0, interrupts)
+            train.train_epoch(run, 0)
             return time.perf_counter() - begin
 
         first = seconds(1)
         seconds(WARM_UP)
         training = given.steps * BATCH / seconds(given.steps)
-        train.test_pass(run)  # the first one makes oneDNN's code; PyTorch's side warms up too
+        train.test(run)  # the first one makes oneDNN's code; PyTorch's side warms up too
         begin = time.perf_counter()
-        train.test_pass(run)
+        train.test(run)
         testing = wanted / (time.perf_counter() - begin)
-    parameters = sum(int(np.prod(p.shape)) for p in run.programs.main.all_parameters() if p.trainable)
-    return {"train": training, "test": testing, "version": train.paddle.__version__, "parameters": parameters,
-            "first_step_seconds": first, "chosen": train.cpu.describe(),
+    parameters = program_state.count_parameters(run.programs.main)
+    return {"train": training, "test": testing, "version": paddle.__version__, "parameters": parameters,
+            "first_step_seconds": first, "chosen": run.speed,
             "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
 
 

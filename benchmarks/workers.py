@@ -16,38 +16,41 @@ import time
 
 from benchmarks import runs
 from utils.parallel import launch
+from utils.speed import cpu
 
 BATCH = 128
 WARM_UP = 3  # steps
 NAMES = ("one", "two", "apart")
-SETTINGS = {"model": "resnet", "depth": 32, "recipe": "book", "learning_rate": None}
 
 
 def measure(name, steps):
-    """Train ResNet-32 on random pictures as one of the workers; returns the seconds of each step."""
-    import train  # prepares the engine, then imports Paddle
+    """Train ResNet-32 on random images as one of the workers; returns the seconds of each step."""
+    import numpy as np
+    import paddle
 
-    paddle, np = train.paddle, train.np
+    import train  # Paddle's flags were set in main
+    from utils.parallel.workers import Workers, from_environment
+    from utils.settings import Settings
+
     paddle.enable_static()
-    everybody = train.workers.from_environment()
-    team = train.workers.Workers() if name == "apart" else everybody
+    everybody = from_environment()
+    team = Workers() if name == "apart" else everybody
     executor = paddle.static.Executor(paddle.CPUPlace())
-    everybody.connect(executor)
-    programs = train.build_programs(SETTINGS, WARM_UP + steps, team)
-    train.cpu.accelerate(programs.main)
+    everybody.meet()
+    everybody.join(executor)
+    programs = train.build_programs(Settings(), WARM_UP + steps, team)
+    cpu.accelerate(programs.main)
     executor.run(programs.startup)
-    mine, share = train.workers.share_of(np.arange(BATCH), everybody.rank, everybody.world)
+    mine, share = everybody.share_of(np.arange(BATCH))
     rng = np.random.default_rng(everybody.rank)
-    pictures, labels = rng.random((len(mine), 3, 32, 32), "float32"), rng.integers(0, 10, (len(mine), 1))
-    feed = {"pixel": pictures, "label": labels}
-    if team.world > 1:
-        feed.update(share=np.float32([share]), stop=np.float32([0]))
+    images, labels = rng.random((len(mine), 3, 32, 32), "float32"), rng.integers(0, 10, (len(mine), 1))
+    feed = team.feed({"pixel": images, "label": labels}, share, (None, False))
     seconds = []
     for step in range(WARM_UP + steps):
         if step == WARM_UP:
             everybody.add_up([0])  # start together
         began = time.perf_counter()
-        executor.run(programs.main, feed=feed, fetch_list=programs.figures)
+        executor.run(programs.main, feed=feed, fetch_list=programs.metrics)
         seconds.append(time.perf_counter() - began)
     return seconds[WARM_UP:]
 
@@ -82,6 +85,7 @@ def main():
     if given.measure is None:
         compare(given.rounds, given.steps)
     else:
+        cpu.set_flags()
         runs.in_workers(1 if given.measure == "one" else 2,
                         lambda: print(json.dumps(measure(given.measure, given.steps))))
 

@@ -1,9 +1,19 @@
-"""The chapter's networks by name: each builder takes the image variable and gives class probabilities."""
+"""The chapter's networks by name: each builder makes class probabilities of the image variable."""
 from models.googlenet import googlenet
-from models.resnet import resnet_cifar10
+from models.resnet import blocks_per_stage, resnet_cifar10
 from models.vgg import vgg_bn_drop
 
 MODELS = {"resnet": resnet_cifar10, "vgg": vgg_bn_drop, "googlenet": googlenet}
+
+
+def check(name, depth=None):
+    """ValueError for a network that does not exist, or that does not come in this depth."""
+    if name not in MODELS:
+        raise ValueError(f"no model is called {name}: choose one of {', '.join(MODELS)}")
+    if depth is not None and name != "resnet":
+        raise ValueError(f"only resnet comes in different depths: omit the depth for {name}")
+    if depth is not None:
+        blocks_per_stage(depth)
 
 
 def build(name, image, depth=None):
@@ -11,11 +21,8 @@ def build(name, image, depth=None):
 
     image: [N, 3, 32, 32] in [0, 1] -> probabilities [N, 10] and the list of the auxiliary classifiers'
     probabilities (each [N, 10]; empty for a network that has none).
-    depth: of a ResNet, 32 where not given. Raises ValueError for a depth or a name that does not exist.
+    depth: of a ResNet, 32 where not given. Errors: as `check`.
     """
-    if name not in MODELS:
-        raise ValueError(f"no model is called {name}: choose one of {', '.join(MODELS)}")
-    if depth is not None and name != "resnet":
-        raise ValueError(f"only resnet comes in different depths: leave the depth away for {name}")
+    check(name, depth)
     outputs = MODELS[name](image) if depth is None else MODELS[name](image, depth=depth)
     return outputs if isinstance(outputs, tuple) else (outputs, [])

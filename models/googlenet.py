@@ -1,9 +1,9 @@
-"""GoogLeNet for CIFAR-10: inception blocks that look at several scales at once (Szegedy et al. 2014).
+"""GoogLeNet for CIFAR-10: blocks that look at several scales at once (Szegedy et al. 2014).
 
-The nine blocks of the paper's table 1 with half of its channels, for pictures of 32x32 instead of 224x224:
-the first layers keep the full size, and three poolings lead from there to 4x4. As in the batch-normalised
-Inception (Ioffe and Szegedy 2015), each convolution has batch normalisation, and there is no dropout and
-no local response normalisation.
+The nine blocks of the paper's table 1 with half of its channels, for images of 32x32 instead of
+224x224: the first layers keep the full size, and three poolings lead from there to 4x4. As in the
+batch-normalized Inception (Ioffe and Szegedy 2015), each convolution has batch normalization, and
+there is no dropout and no local response normalization.
 """
 import paddle
 import paddle.nn.functional as F
@@ -13,10 +13,10 @@ from models.resnet import conv_bn_layer
 
 
 def inception(x, ch_1x1, ch_3x3, ch_5x5, ch_pool):
-    """Four paths side by side: 1x1, 3x3 and 5x5 convolutions and a pooling, joined along the channels.
+    """1x1, 3x3 and 5x5 convolutions and a pooling side by side, joined along the channels.
 
     x: [N, C, H, W] -> [N, ch_1x1 + ch_3x3[1] + ch_5x5[1] + ch_pool, H, W]
-    ch_3x3, ch_5x5: channels after the 1x1 convolution that makes the large one cheap, and after that one.
+    ch_3x3, ch_5x5: channels after the 1x1 convolution that makes the large one cheap, and after it.
     """
     path_1x1 = conv_bn_layer(x, ch_1x1, filter_size=1, stride=1, padding=0)
     path_3x3 = conv_bn_layer(x, ch_3x3[0], filter_size=1, stride=1, padding=0)
@@ -29,14 +29,14 @@ def inception(x, ch_1x1, ch_3x3, ch_5x5, ch_pool):
 
 
 def auxiliary_classifier(x):
-    """Class probabilities from the middle of the network, which bring its early layers a nearer gradient.
+    """Class probabilities from the middle of the network, for training alone.
 
     x: [N, C, 8, 8] -> [N, 10]
     """
-    x = F.avg_pool2d(x, kernel_size=5, stride=3)                        # [N, C, 2, 2]
-    x = conv_bn_layer(x, 64, filter_size=1, stride=1, padding=0)        # [N, 64, 2, 2]
-    x = nn.fc(x, size=256, activation="relu")                           # [N, 256]
-    return nn.fc(x, size=10, activation="softmax")                      # [N, 10]
+    x = F.avg_pool2d(x, kernel_size=5, stride=3)                # [N, C, 2, 2]
+    x = conv_bn_layer(x, 64, filter_size=1, stride=1, padding=0)# [N, 64, 2, 2]
+    x = nn.fc(x, size=256, activation="relu")                   # [N, 256]
+    return nn.fc(x, size=10, activation="softmax")              # [N, 10]
 
 
 def halve(x):
@@ -49,22 +49,22 @@ def googlenet(image):
 
     image: [N, 3, 32, 32] in [0, 1] -> [N, 10] and a list of two [N, 10]
     """
-    x = conv_bn_layer(image, 32, filter_size=3, stride=1, padding=1)                    # [N, 32, 32, 32]
-    x = conv_bn_layer(x, 32, filter_size=1, stride=1, padding=0)                        # [N, 32, 32, 32]
-    x = conv_bn_layer(x, 96, filter_size=3, stride=1, padding=1)                        # [N, 96, 32, 32]
-    x = halve(x)                                                                        # [N, 96, 16, 16]
-    x = inception(x, ch_1x1=32, ch_3x3=(48, 64), ch_5x5=(8, 16), ch_pool=16)            # [N, 128, 16, 16]
-    x = inception(x, ch_1x1=64, ch_3x3=(64, 96), ch_5x5=(16, 48), ch_pool=32)           # [N, 240, 16, 16]
-    x = halve(x)                                                                        # [N, 240, 8, 8]
-    x = inception(x, ch_1x1=96, ch_3x3=(48, 104), ch_5x5=(8, 24), ch_pool=32)           # [N, 256, 8, 8]
+    x = conv_bn_layer(image, 32, filter_size=3, stride=1, padding=1)              # [N, 32, 32, 32]
+    x = conv_bn_layer(x, 32, filter_size=1, stride=1, padding=0)                  # [N, 32, 32, 32]
+    x = conv_bn_layer(x, 96, filter_size=3, stride=1, padding=1)                  # [N, 96, 32, 32]
+    x = halve(x)                                                                  # [N, 96, 16, 16]
+    x = inception(x, ch_1x1=32, ch_3x3=(48, 64), ch_5x5=(8, 16), ch_pool=16)      # [N, 128, 16, 16]
+    x = inception(x, ch_1x1=64, ch_3x3=(64, 96), ch_5x5=(16, 48), ch_pool=32)     # [N, 240, 16, 16]
+    x = halve(x)                                                                  # [N, 240, 8, 8]
+    x = inception(x, ch_1x1=96, ch_3x3=(48, 104), ch_5x5=(8, 24), ch_pool=32)     # [N, 256, 8, 8]
     first = auxiliary_classifier(x)
-    x = inception(x, ch_1x1=80, ch_3x3=(56, 112), ch_5x5=(12, 32), ch_pool=32)          # [N, 256, 8, 8]
-    x = inception(x, ch_1x1=64, ch_3x3=(64, 128), ch_5x5=(12, 32), ch_pool=32)          # [N, 256, 8, 8]
-    x = inception(x, ch_1x1=56, ch_3x3=(72, 144), ch_5x5=(16, 32), ch_pool=32)          # [N, 264, 8, 8]
+    x = inception(x, ch_1x1=80, ch_3x3=(56, 112), ch_5x5=(12, 32), ch_pool=32)    # [N, 256, 8, 8]
+    x = inception(x, ch_1x1=64, ch_3x3=(64, 128), ch_5x5=(12, 32), ch_pool=32)    # [N, 256, 8, 8]
+    x = inception(x, ch_1x1=56, ch_3x3=(72, 144), ch_5x5=(16, 32), ch_pool=32)    # [N, 264, 8, 8]
     second = auxiliary_classifier(x)
-    x = inception(x, ch_1x1=128, ch_3x3=(80, 160), ch_5x5=(16, 64), ch_pool=64)         # [N, 416, 8, 8]
-    x = halve(x)                                                                        # [N, 416, 4, 4]
-    x = inception(x, ch_1x1=128, ch_3x3=(80, 160), ch_5x5=(16, 64), ch_pool=64)         # [N, 416, 4, 4]
-    x = inception(x, ch_1x1=192, ch_3x3=(96, 192), ch_5x5=(24, 64), ch_pool=64)         # [N, 512, 4, 4]
-    x = F.avg_pool2d(x, kernel_size=4)                                                  # [N, 512, 1, 1]
-    return nn.fc(x, size=10, activation="softmax"), [first, second]                     # [N, 10]
+    x = inception(x, ch_1x1=128, ch_3x3=(80, 160), ch_5x5=(16, 64), ch_pool=64)   # [N, 416, 8, 8]
+    x = halve(x)                                                                  # [N, 416, 4, 4]
+    x = inception(x, ch_1x1=128, ch_3x3=(80, 160), ch_5x5=(16, 64), ch_pool=64)   # [N, 416, 4, 4]
+    x = inception(x, ch_1x1=192, ch_3x3=(96, 192), ch_5x5=(24, 64), ch_pool=64)   # [N, 512, 4, 4]
+    x = F.avg_pool2d(x, kernel_size=4)                                            # [N, 512, 1, 1]
+    return nn.fc(x, size=10, activation="softmax"), [first, second]               # [N, 10]

@@ -5,7 +5,7 @@ from paddle.static import nn
 
 
 def conv_bn_layer(x, ch_out, filter_size, stride, padding, act="relu", bias_attr=False):
-    """A convolution, then batch normalisation, then the activation.
+    """A convolution, then batch normalization, then the activation.
 
     x: [N, C, H, W] -> [N, ch_out, H', W'] with H' = (H + 2 * padding - filter_size) // stride + 1
     act: "relu", or None for none. Weights start as Normal(0, sqrt(2 / (filter_size^2 * C))).
@@ -26,13 +26,14 @@ def shortcut(x, ch_in, ch_out, stride):
 
 
 def basicblock(x, ch_in, ch_out, stride):
-    """Two 3x3 convolutions, plus the shortcut.
+    """Two 3x3 convolutions, plus the shortcut (left half of Figure 9).
 
     x: [N, ch_in, H, W] -> [N, ch_out, H/stride, W/stride]
-    Source: He et al. 2015, section 4.2; the projection shortcut is the book's, the paper pads with zeros.
+    Source: He et al. 2015, section 4.2. The projection shortcut is the book's; the paper pads with
+    zeros.
     """
     y = conv_bn_layer(x, ch_out, filter_size=3, stride=stride, padding=1)
-    # The bias changes nothing under batch normalisation; the book has it, so the parameter counts agree.
+    # Batch normalization cancels the bias; the book has it, so the parameter counts agree.
     y = conv_bn_layer(y, ch_out, filter_size=3, stride=1, padding=1, act=None, bias_attr=True)
     return F.relu(paddle.add(y, shortcut(x, ch_in, ch_out, stride)))
 
@@ -49,7 +50,7 @@ def layer_warp(block_func, x, ch_in, ch_out, count, stride):
 
 
 def blocks_per_stage(depth):
-    """The n of depth = 6n + 2: three stages of n blocks with two layers each, the first layer and the last.
+    """The n of depth = 6n + 2: three stages of n two-layer blocks, the first and the last layer.
 
     Raises ValueError for any other depth.
     """
@@ -66,9 +67,9 @@ def resnet_cifar10(image, depth=32):
     Raises ValueError where depth is not 6n+2.
     """
     n = blocks_per_stage(depth)
-    x = conv_bn_layer(image, ch_out=16, filter_size=3, stride=1, padding=1)         # [N, 16, 32, 32]
-    x = layer_warp(basicblock, x, ch_in=16, ch_out=16, count=n, stride=1)           # [N, 16, 32, 32]
-    x = layer_warp(basicblock, x, ch_in=16, ch_out=32, count=n, stride=2)           # [N, 32, 16, 16]
-    x = layer_warp(basicblock, x, ch_in=32, ch_out=64, count=n, stride=2)           # [N, 64, 8, 8]
-    x = F.avg_pool2d(x, kernel_size=8, stride=1)                                    # [N, 64, 1, 1]
-    return nn.fc(x, size=10, activation="softmax")                                  # [N, 10]
+    x = conv_bn_layer(image, ch_out=16, filter_size=3, stride=1, padding=1)      # [N, 16, 32, 32]
+    x = layer_warp(basicblock, x, ch_in=16, ch_out=16, count=n, stride=1)        # [N, 16, 32, 32]
+    x = layer_warp(basicblock, x, ch_in=16, ch_out=32, count=n, stride=2)        # [N, 32, 16, 16]
+    x = layer_warp(basicblock, x, ch_in=32, ch_out=64, count=n, stride=2)        # [N, 64, 8, 8]
+    x = F.avg_pool2d(x, kernel_size=8, stride=1)                                 # [N, 64, 1, 1]
+    return nn.fc(x, size=10, activation="softmax")                               # [N, 10]

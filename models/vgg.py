@@ -1,21 +1,24 @@
-"""VGG with batch normalisation and dropout for CIFAR-10 (after Simonyan and Zisserman 2014)."""
+"""VGG with batch normalization and dropout for CIFAR-10 (after Simonyan and Zisserman 2014)."""
 import paddle.nn.functional as F
 from paddle.static import nn
 
 
 def dropout(x, probability):
-    """Zeros out elements while training; at inference scales all by 1 - probability, as the book's did."""
+    """Zero elements at random while training; at inference scale all by 1 - probability.
+
+    Scaling at inference is the book's way; most do it while training, which comes to the same.
+    """
     return F.dropout(x, p=probability, mode="downscale_in_infer")
 
 
 def conv_block(x, ch_out, dropouts):
-    """As many 3x3 convolutions as `dropouts` has entries, then a pooling that halves height and width.
+    """A 3x3 convolution for each entry of `dropouts`, then a pooling that halves height and width.
 
     x: [N, C, H, W] -> [N, ch_out, H/2, W/2]
-    dropouts: after each convolution, the probability with which an element is dropped; 0 for no dropout.
+    dropouts: the probability with which an element is dropped after each convolution; 0 for none.
     """
     for probability in dropouts:
-        x = nn.conv2d(x, num_filters=ch_out, filter_size=3, stride=1, padding=1)    # [N, ch_out, H, W]
+        x = nn.conv2d(x, ch_out, filter_size=3, stride=1, padding=1)  # [N, ch_out, H, W]
         x = nn.batch_norm(x, act="relu", momentum=0.9, epsilon=1e-5)
         if probability:
             x = dropout(x, probability)

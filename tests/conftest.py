@@ -24,24 +24,36 @@ def cifar10_archive():
 
 @pytest.fixture(scope="session")
 def small_archive(tmp_path_factory):
-    """Path of an archive in CIFAR-10's layout with 5 x 100 + 100 drawn pictures: enough for a loop, quick to read."""
-    import io
-    import pickle
-    import tarfile
-
+    """Path of an archive in CIFAR-10's layout with 5 x 100 + 100 drawn images: enough for a loop, quick to read."""
+    import small_archives
     from utils.data import sketches
 
-    images, labels = sketches.draw(600, seed=5)
-    path = tmp_path_factory.mktemp("data") / "small.tar.gz"
-    with tarfile.open(path, "w:gz", compresslevel=1) as archive:
-        names = [f"data_batch_{number}" for number in range(1, 6)] + ["test_batch"]
-        for number, name in enumerate(names):
-            rows = slice(100 * number, 100 * number + 100)
-            blob = pickle.dumps({b"data": images[rows].reshape(100, 3072), b"labels": labels[rows].tolist()}, 2)
-            member = tarfile.TarInfo(f"cifar-10-batches-py/{name}")
-            member.size = len(blob)
-            archive.addfile(member, io.BytesIO(blob))
-    return path
+    members = small_archives.contents_of(*sketches.draw(600, seed=5))
+    return small_archives.write(tmp_path_factory.mktemp("data") / "small.tar.gz", members)
+
+
+@pytest.fixture
+def no_proxies(monkeypatch):
+    """An environment that names no proxy: a loopback server is asked directly."""
+    for name in list(os.environ):
+        if name.lower().endswith("_proxy"):
+            monkeypatch.delenv(name)
+
+
+@pytest.fixture
+def run(small_archive, tmp_path, capfd):
+    """Run train.py's main on the small archive; returns (status, printed, errors)."""
+    import small_runs
+    import train
+
+    def run_main(*extra, folder="model", quick=True):
+        arguments = small_runs.QUICK if quick else []
+        status = train.main([*arguments, "--data-file", str(small_archive), "--model-dir", str(tmp_path / folder),
+                             *extra])
+        out = capfd.readouterr()
+        return status, out.out, out.err
+
+    return run_main
 
 
 @pytest.fixture(scope="module")

@@ -11,8 +11,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from utils.parallel import launch
-from utils.speed import cpu
+from utils import errors
 from utils.errors import UserError
+from utils.speed import cpu
 
 OPTIONS = {
     "workers": 1, "count": 641, "batch": 128,
@@ -26,23 +27,19 @@ OPTIONS = {
 
 
 def build(paddle, workers, norm):
-    """Two layers on x [N, 12] and y [N, 1], Adam: (main, startup, variables of summed cost and stop flag)."""
+    """Two layers on x [N, 12] and y [N, 1], Adam: (main, startup, what a step fetches)."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(main, startup):
         x = paddle.static.data("x", [None, 12], "float32")
         y = paddle.static.data("y", [None, 1], "int64")
-        share = paddle.static.data("share", [1], "float32")
-        stop = paddle.static.data("stop", [1], "float32")
         hidden = paddle.static.nn.fc(x, 16, activation=None if norm else "tanh")
         if norm:
             hidden = paddle.static.nn.batch_norm(hidden, act="relu")
         probabilities = paddle.static.nn.fc(hidden, 4, activation="softmax")
         costs = paddle.nn.functional.cross_entropy(probabilities, y, reduction="none", use_softmax=False)
-        weighted = paddle.mean(costs) * share
-        optimizer = paddle.optimizer.Adam(0.01)
-        gradients, figures = workers.add_gradients(optimizer.backward(weighted), [weighted, stop])
-        optimizer.apply_gradients(gradients)
-    return main, startup, figures
+        metrics = workers.minimize(paddle.optimizer.Adam(0.01), paddle.mean(costs),
+                                   paddle.static.accuracy(probabilities, y))
+    return main, startup, metrics
 
 
 def hurt(rank, options):
@@ -53,11 +50,9 @@ def hurt(rank, options):
         raise UserError("this worker cannot go on")
 
 
-def train(workers, executor, program, figures, options):
+def train(workers, executor, program, metrics, options):
     """One epoch: returns (summed cost of each step, own indices, exit status)."""
     import numpy as np
-
-    from utils.parallel.workers import share_of
 
     made, count = np.random.default_rng(1), options["count"]
     x, y = made.normal(size=(count, 12)).astype("float32"), made.integers(0, 4, (count, 1))
@@ -67,17 +62,18 @@ def train(workers, executor, program, figures, options):
     for step, first in enumerate(range(0, count, options["batch"])):
         if step == 2:
             hurt(workers.rank, options)
-        mine, share = share_of(order[first:first + options["batch"]], workers.rank, workers.world)
-        feed = {"x": x[mine], "y": y[mine], "share": np.float32([share]), "stop": np.float32([len(asked)])}
+        mine, share = workers.share_of(order[first:first + options["batch"]])
+        asks = asked[0] if asked else None, False
+        feed = workers.feed({"x": x[mine], "y": y[mine]}, share, asks)
         with workers.together():
-            cost, stop = executor.run(program, feed=feed, fetch_list=figures)
-        costs.append(float(np.ravel(cost)[0]))
+            cost, _, (stop, _) = workers.read(executor.run(program, feed=feed, fetch_list=metrics), asks)
+        costs.append(cost)
         seen += list(mine) if share else []
         print(f"worker {workers.rank} step {step} cost {costs[-1]:.4f}", flush=True)
         time.sleep(options["slow"])
-        if np.ravel(stop)[0] > 0:
+        if stop is not None:
             Path(sys.argv[1], f"stopped-{workers.rank}-after-{step}").touch()
-            return costs, seen, 128 + (asked or [signal.SIGINT])[0]
+            return costs, seen, 128 + stop
     return costs, seen, 0
 
 
@@ -87,31 +83,30 @@ def main(folder, options):
     import paddle
 
     from utils.parallel.workers import from_environment
-
-    def state():
-        names = [v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch")]
-        return {name: np.array(paddle.static.global_scope().find_var(name).get_tensor()) for name in names}
+    from utils.storage import program_state
 
     paddle.enable_static()
     workers, executor = from_environment(), paddle.static.Executor(paddle.CPUPlace())
-    workers.connect(executor)
-    program, startup, figures = build(paddle, workers, options["norm"])
+    workers.meet()
+    workers.join(executor)
+    scope = paddle.static.global_scope()
+    program, startup, metrics = build(paddle, workers, options["norm"])
     paddle.seed(7 + (workers.rank if options["seeds"] else 0))
     executor.run(startup)
-    drawn = state()
+    drawn = program_state.take(program, scope)
     if options["seeds"]:
-        workers.copy_state(program)
-    costs, seen, status = train(workers, executor, program, figures, options)
+        workers.copy_state(program, scope)
+    costs, seen, status = train(workers, executor, program, metrics, options)
     if status:
         return status
-    before = state()
-    workers.average_statistics(program)
+    before = program_state.take(program, scope)
+    workers.average_statistics(program, scope)
     if workers.rank == 0:
         time.sleep(options["alone"])
     workers.wait_for_rank_0()
     told = workers.tell("a list", [3, "three"] if workers.rank == 0 else None)
     total = workers.add_up([[workers.rank + 0.1, 10.0 ** 9]])
-    shelves = {"drawn": drawn, "before": before, "after": state()}
+    shelves = {"drawn": drawn, "before": before, "after": program_state.take(program, scope)}
     arrays = {f"{shelf} {name}": array for shelf, kept in shelves.items() for name, array in kept.items()}
     np.savez(Path(folder) / f"{workers.rank}.npz", costs=costs, seen=seen, told=str(told), total=total,
              cores=sorted(os.sched_getaffinity(0)), **arrays)
@@ -122,11 +117,11 @@ if __name__ == "__main__":
     given = dict(argument.split("=") for argument in sys.argv[2:])
     chosen = {name: type(value)(given.get(name, value)) for name, value in OPTIONS.items()}
     if chosen["workers"] > 1 and not launch.is_worker():
-        sys.exit(launch.start(chosen["workers"]))
+        sys.exit(launch.start([sys.executable, *sys.argv], chosen["workers"]))
+    errors.end_at_once_on_signals()
     launch.take_cores()
     cpu.set_flags()
     try:
         sys.exit(main(sys.argv[1], chosen))
     except UserError as error:
-        print(f"rank_program.py: error: {error}", file=sys.stderr)
-        sys.exit(getattr(error, "status", 2))
+        sys.exit(errors.report("rank_program.py", error, ""))

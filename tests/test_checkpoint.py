@@ -4,18 +4,20 @@ import pickle
 import numpy as np
 import pytest
 
-from utils.storage import checkpoint
+from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
 from utils.errors import UserError
 
 SAVED = Checkpoint({"w/0.b@x": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array([7])},
-                   {"seed": 1, "model": "resnet", "data_file": None}, {"epoch": 2, "batch": 5, "window": [[0.1, 0.2]]})
+                   {"seed": 1, "model": "resnet", "data_file": None}, {**checkpoint.beginning(), "epoch": 2, "batch": 5, "window": [[0.1, 0.2]]}, np.array([[0.25], [0.5]]))
 
 
 def test_what_is_written_is_read(tmp_path):
     checkpoint.write(tmp_path / "checkpoint.npz", SAVED)
     read = checkpoint.read(tmp_path / "checkpoint.npz")
     assert read.settings == SAVED.settings and read.progress == SAVED.progress
+    assert (read.statistics == SAVED.statistics).all()
+    assert checkpoint.read_head(tmp_path / "checkpoint.npz") == (SAVED.settings, SAVED.progress)
     assert set(read.arrays) == set(SAVED.arrays)
     for name, array in SAVED.arrays.items():
         assert read.arrays[name].dtype == array.dtype and (read.arrays[name] == array).all()
@@ -78,18 +80,19 @@ def test_state_goes_out_and_in_and_fits_its_own_network_only(static_scope):
         paddle.optimizer.Adam(0.1).minimize(paddle.mean(paddle.static.nn.fc(x, 3)))
     executor = paddle.static.Executor(paddle.CPUPlace())
     executor.run(startup)
-    before = checkpoint.take_state(main)
+    scope = paddle.static.global_scope()
+    before = program_state.take(main, scope)
     # by hand: weight and bias, two moments and two powers of beta each, and the learning rate
     assert len(before) == 2 + 2 * 4 + 1
     executor.run(main, feed={"x": np.ones((2, 4), np.float32)})
-    assert any((before[name] != array).any() for name, array in checkpoint.take_state(main).items())
-    checkpoint.put_state(main, paddle.CPUPlace(), before)
-    for name, array in checkpoint.take_state(main).items():
+    assert any((before[name] != array).any() for name, array in program_state.take(main, scope).items())
+    program_state.put(main, scope, paddle.CPUPlace(), before)
+    for name, array in program_state.take(main, scope).items():
         assert (array == before[name]).all()
     for wrong in ({**before, "stranger": np.zeros(1)}, {k: v for k, v in before.items() if "moment" not in k},
                   {k: np.repeat(v, 2) for k, v in before.items()}):
         with pytest.raises(UserError, match="does not fit"):
-            checkpoint.put_state(main, paddle.CPUPlace(), wrong)
+            program_state.put(main, scope, paddle.CPUPlace(), wrong)
 
 
 def test_the_fingerprint_is_crc_32():

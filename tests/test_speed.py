@@ -78,7 +78,7 @@ class Trained:
                 self.losses.append(executor.run(main, feed=feed, fetch_list=[loss])[0].item())
             self.weights = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
             self.answers, = executor.run(self.test, feed=feed, fetch_list=[probabilities])
-            quick = cpu.forward(self.test, probabilities, executor.place)
+            quick = cpu.forward(self.test, probabilities, executor.place, scope)
             self.quick_answers = quick()(feed["pixel"])
 
     def distances(self, other):
@@ -265,7 +265,7 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from utils.speed import cpu
 cpu.set_flags(plain={plain})
 import numpy as np, paddle
-from test_engine import Trained
+from test_speed import Trained
 paddle.enable_static()
 rng = np.random.default_rng(0)
 pictures = rng.random((320, 3, 32, 32), np.float32), rng.integers(0, 10, (320, 1))
@@ -295,8 +295,8 @@ def test_settings_before_the_import_change_no_bit():
 
 def chosen(code="", **changes):
     """What a fresh process says after `prepare`, and its environment: (line, dictionary)."""
-    script = (f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils import engine\n{code}\n"
-              "print(cpu.describe())\nprint(dict(os.environ))")
+    script = (f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils.speed import cpu\n{code}\n"
+              "print(cpu.describe(FLAGS))\nprint(dict(os.environ))")
     done = subprocess.run([sys.executable, "-c", script], env=clean_environment(**changes), capture_output=True,
                           text=True, check=True)
     line, environment = done.stdout.strip().splitlines()
@@ -304,7 +304,7 @@ def chosen(code="", **changes):
 
 
 def test_the_environment_wins():
-    line, environment = chosen("cpu.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
+    line, environment = chosen("FLAGS = cpu.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
                                MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1", FLAGS_eager_delete_tensor_gb="1")
     assert not any(what in line for what in ("memory kept", "ops in order", "freed together"))
     assert environment["FLAGS_new_executor_serial_run"] == "0" and environment["GLOG_minloglevel"] == "0"
@@ -312,34 +312,21 @@ def test_the_environment_wins():
 
 
 def test_plain_chooses_nothing_for_speed():
-    line, environment = chosen("cpu.set_flags(plain=True)")
+    line, environment = chosen("FLAGS = cpu.set_flags(plain=True)")
     assert line.startswith("plain (") and environment["FLAGS_enable_pir_api"] == "0"
     for_speed = {"FLAGS_new_executor_serial_run", "FLAGS_eager_delete_tensor_gb", "MKL_DEBUG_CPU_TYPE"}
     assert not for_speed & set(environment)
 
 
-def test_plain_leaves_programs_alone(monkeypatch):
-    import paddle
-
-    monkeypatch.setattr(engine, "_chosen", ["plain"])
-    program = paddle.static.Program()
-    with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
-        paddle.static.nn.conv2d(paddle.static.data("pixel", [None, 3, 32, 32], "float32"), 4, 3)
-    before = program.desc.serialize_to_string()
-    cpu.accelerate(program)
-    assert program.desc.serialize_to_string() == before
-    assert cpu.forward(program, None, None) is None
-
-
 @pytest.mark.parametrize("amd", [True, False])
 def test_mkl_is_asked_for_avx2_on_amd_alone(amd):
-    line, environment = chosen(f"cpu._is_amd = lambda: {amd}\ncpu.set_flags()")
+    line, environment = chosen(f"cpu._is_amd = lambda: {amd}\nFLAGS = cpu.set_flags()")
     assert environment.get("MKL_DEBUG_CPU_TYPE") == ("5" if amd else None)
     assert ("MKL on AVX2" in line) == amd
 
 
 def test_without_glibc_memory_is_left_alone():
-    line, _ = chosen("cpu.platform.libc_ver = lambda: ('', '')\ncpu.set_flags()")
+    line, _ = chosen("cpu.platform.libc_ver = lambda: ('', '')\nFLAGS = cpu.set_flags()")
     assert "memory kept" not in line and "ops in order" in line
 
 
@@ -353,6 +340,6 @@ def test_freed_memory_is_kept():
              "def work():\n    p = libc.malloc(64 << 20)\n    ctypes.memset(p, 1, 16 << 20)\n    libc.free(p)\n"
              "work()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\nfor _ in range(50):\n    work()\n"
              "os.environ['FAULTS'] = str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n")
-    _, kept = chosen("cpu.set_flags()\n" + count)
-    _, plain = chosen("cpu.set_flags(plain=True)\n" + count)
+    _, kept = chosen("FLAGS = cpu.set_flags()\n" + count)
+    _, plain = chosen("FLAGS = cpu.set_flags(plain=True)\n" + count)
     assert int(kept["FAULTS"]) < 100 < int(plain["FAULTS"])

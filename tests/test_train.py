@@ -9,46 +9,11 @@ import sys
 
 import numpy as np
 import pytest
-
+import small_runs
 import train
 from conftest import ROOT
-from utils.storage import checkpoint
-
-QUICK = ["--depth", "8", "--epochs", "2", "--batch-size", "64", "--max-batches", "3", "--workers", "1",
-         "--device", "cpu"]
-
-
-@pytest.fixture
-def run(static_scope, small_archive, tmp_path, capsys):
-    """Run train.py's main on the small archive; returns (status, printed, errors)."""
-    import paddle
-
-    def run_main(*extra, folder="model"):
-        with paddle.static.scope_guard(paddle.static.Scope()):
-            status = train.main([*QUICK, "--data-file", str(small_archive), "--model-dir", str(tmp_path / folder),
-                                 *extra])
-        out = capsys.readouterr()
-        return status, out.out, out.err
-
-    return run_main
-
-
-def state(folder):
-    return checkpoint.read(folder / "checkpoint.npz")
-
-
-def contents(folder):
-    """Every file in a folder but the lock."""
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
-
-
-def assert_same_run(one, other):
-    """Bit for bit: weights, optimizer state, curves."""
-    assert set(one.arrays) == set(other.arrays)
-    for name, array in one.arrays.items():
-        assert np.array_equal(array, other.arrays[name]), name
-    assert one.progress["history"] == other.progress["history"]
-
+from small_runs import assert_same_run, before_each_step, contents, state
+from utils.parallel.workers import Workers
 
 def test_the_log_and_the_files(run, tmp_path):
     status, out, _ = run("--seed", "1")
@@ -79,22 +44,20 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tmp_path, monkeypatch, 
     """SIGINT after some batches, --resume, twice; dropout's masks (VGG) and Adam's state included."""
     extra = ["--seed", "1", "--recipe", "strong"]
     if model == "vgg":
-        monkeypatch.setattr("test_train.QUICK", ["--model", "vgg", "--epochs", "1", "--batch-size", "8",
-                                                 "--max-batches", "3", "--workers", "1", "--device", "cpu"])
+        monkeypatch.setattr(small_runs, "QUICK", ["--model", "vgg", "--epochs", "1", "--batch-size", "8",
+                                                "--max-batches", "3", "--workers", "1", "--device", "cpu"])
     assert run(*extra, folder="whole")[0] == 0
 
-    step = train.train_step
     cuts = [2, 1]
 
-    def step_with_ctrl_c(*arguments):
+    def ctrl_c():
         if cuts:
             cuts[0] -= 1
             if cuts[0] == 0:
                 cuts.pop(0)
                 os.kill(os.getpid(), signal.SIGINT)
-        return step(*arguments)
 
-    monkeypatch.setattr(train, "train_step", step_with_ctrl_c)
+    before_each_step(monkeypatch, ctrl_c)
     status, _, err = run(*extra, folder="cut")
     assert status == 130 and "--resume" in err
     status, out, _ = run("--resume", folder="cut")
@@ -104,11 +67,7 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tmp_path, monkeypatch, 
 
 
 def test_an_unfinished_run_is_not_started_over(run, tmp_path, monkeypatch):
-    def stop(*_):
-        os.kill(os.getpid(), signal.SIGTERM)
-        return 1.0, 0.1, True
-
-    monkeypatch.setattr(train, "train_step", stop)
+    before_each_step(monkeypatch, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert run("--seed", "1")[0] == 143
     before = (tmp_path / "model" / "checkpoint.npz").read_bytes()
     status, _, err = run("--seed", "1")
@@ -121,7 +80,7 @@ def test_an_unfinished_run_is_not_started_over(run, tmp_path, monkeypatch):
 def test_a_cost_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(run, tmp_path, monkeypatch):
     assert run("--seed", "1")[0] == 0
     good = contents(tmp_path / "model")
-    monkeypatch.setattr(train, "train_step", lambda *_: (float("nan"), 0.1, False))
+    monkeypatch.setattr(Workers, "read", lambda *_: (float("nan"), 0.1, (None, False)))
     status, _, err = run("--seed", "1")
     assert status == 2 and len(err.splitlines()) == 1
     assert "nan in pass 0, batch 0, at learning rate 0.001" in err and "checkpoint.npz" in err
@@ -144,27 +103,21 @@ def test_a_full_disk_ends_the_run_and_keeps_what_was_there(run, tmp_path):
 
 
 def test_a_folder_that_becomes_something_else_ends_the_run_in_one_line(run, tmp_path, monkeypatch):
-    folder, step = tmp_path / "model", train.train_step
+    folder = tmp_path / "model"
 
-    def replace_folder(*arguments):
+    def replace_folder():
         if folder.is_dir():
             shutil.rmtree(folder)
             folder.touch()
-        return step(*arguments)
 
-    monkeypatch.setattr(train, "train_step", replace_folder)
+    before_each_step(monkeypatch, replace_folder)
     status, _, err = run("--seed", "1")
     assert status == 2 and len(err.splitlines()) == 1 and "cannot write" in err, err
 
 
 def test_a_folder_that_vanishes_is_made_again(run, tmp_path, monkeypatch):
-    folder, step = tmp_path / "model", train.train_step
-
-    def remove_folder(*arguments):
-        shutil.rmtree(folder, ignore_errors=True)
-        return step(*arguments)
-
-    monkeypatch.setattr(train, "train_step", remove_folder)
+    folder = tmp_path / "model"
+    before_each_step(monkeypatch, lambda: shutil.rmtree(folder, ignore_errors=True))
     assert run("--seed", "1")[0] == 0
     assert state(folder).progress["finished"] and (folder / "description.json").exists()
 
@@ -198,10 +151,10 @@ def test_a_mistake_is_one_line_and_status_2(run, arguments, said):
 
 @pytest.mark.parametrize("arguments", [["--epochs", "0"], ["--batch-size", "-1"], ["--learning-rate", "nan"],
                                        ["--model", "lenet"], ["--dataset", "mnist"]])
-def test_values_that_cannot_be_are_refused_by_name(run, arguments, capsys):
+def test_values_that_cannot_be_are_refused_by_name(run, arguments, capfd):
     with pytest.raises(SystemExit) as stop:
         run(*arguments)
-    assert stop.value.code == 2 and arguments[0] in capsys.readouterr().err
+    assert stop.value.code == 2 and arguments[0] in capfd.readouterr().err
 
 
 def test_the_strong_recipe_by_hand():
@@ -216,7 +169,7 @@ def test_the_strong_recipe_by_hand():
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
         x = paddle.static.data("x", [1, 2], "float32")
         loss = paddle.mean(paddle.static.nn.fc(x, 1))
-        optimizer, schedule = train.optimizer_program("strong", None, 10)
+        optimizer, schedule = train.optimizer_program("strong", None, 10, program.all_parameters())
         optimizer.minimize(loss)
     with paddle.static.scope_guard(scope):
         executor = paddle.static.Executor(paddle.CPUPlace())
@@ -253,7 +206,7 @@ def test_every_test_picture_weighs_the_same(monkeypatch):
     assert loss == pytest.approx(5 * np.log(2) + 5 * np.log(4), rel=1e-6)
 
 
-def test_real_pictures_are_learnt_from_the_command_line_to_a_name(static_scope, cifar10_archive, tmp_path, capsys):
+def test_real_pictures_are_learnt_from_the_command_line_to_a_name(cifar10_archive, tmp_path, capsys):
     """One end-to-end run on real CIFAR-10: the cost falls well below its start, and the model reads back."""
     import infer
 

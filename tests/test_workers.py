@@ -280,7 +280,8 @@ def test_weighted_means_of_shares_are_the_mean():
 
 def test_alone_without_a_launcher():
     team = workers.from_environment({})
-    team.connect(None)
+    team.meet()
+    team.join(None)
     assert (team.rank, team.world) == (0, 1)
     assert team.tell("x", 5) == 5 and list(team.add_up([1, 2])) == [1, 2]
 

@@ -37,34 +37,34 @@ def record(progress, passes, cost, accuracy):
 
 
 class Progress:
-    """A bar with pictures a second and time left on a terminal; log lines alone where there is none."""
+    """A bar with images per second and time left on a terminal; nothing where there is none."""
 
-    def __init__(self, total, done, title, say, shown=True):
-        self.bar, self.say = None, say
+    def __init__(self, total, done, title, shown=True):
+        self.bar = None
         if shown and sys.stderr.isatty():
             with contextlib.suppress(ImportError):
                 from tqdm import tqdm
-                self.bar = tqdm(total=total, initial=done, desc=title, unit=" pictures", leave=False,
+                self.bar = tqdm(total=total, initial=done, desc=title, unit=" images", leave=False,
                                 dynamic_ncols=True)
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
+    def advance(self, images):
+        """Count images that were trained on."""
         if self.bar:
-            self.bar.close()
+            self.bar.update(images)
 
-    def advance(self, pictures):
-        if self.bar:
-            self.bar.update(pictures)
-
-    def line(self, text):
-        """Print a log line above the bar."""
+    @contextlib.contextmanager
+    def paused(self):
+        """Meanwhile, a line may be printed above the bar."""
         if self.bar:
             self.bar.clear()
-        self.say(text)
+        yield
         if self.bar:
             self.bar.refresh()
+
+    def close(self):
+        """Take the bar off the terminal."""
+        if self.bar:
+            self.bar.close()
 
 
 def draw(path, history, title):

@@ -1,4 +1,4 @@
-"""How a script ends: with one line for its reader and an exit status, never with a traceback for a foreseen error."""
+"""How a script ends: with one line for its reader and an exit status; a traceback is for unforeseen errors alone."""
 import contextlib
 import errno
 import functools
@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 from pathlib import Path
+
+STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class UserError(Exception):
@@ -33,7 +35,7 @@ class OutputLost(Exception):
 def say(text):
     """Print a line at once. Errors: OutputLost, after which standard output is a place that takes anything."""
     try:
-        print(text, flush=True)
+        print(f"{text}\n", end="", flush=True)  # at once: a reader may leave after any piece
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
         raise OutputLost(error) from error
@@ -41,14 +43,55 @@ def say(text):
 
 def complain(program, error):
     """Print the one line about an error; where even that cannot be written, the exit status has to do."""
+    _tell(f"{program}: error: {error}")
+
+
+def report(program, error, out_of_memory):
+    """Say in one line why a script ends -> its exit status; an unforeseen error is raised again.
+
+    out_of_memory: what the user can do when memory runs out.
+    """
+    if isinstance(error, Stopped):
+        if str(error):
+            _tell(error)
+        return error.status
+    if isinstance(error, OutputLost):
+        if not error.is_closed:
+            complain(program, error)
+        return error.status
+    if isinstance(error, KeyboardInterrupt):
+        return 128 + signal.SIGINT
+    if isinstance(error, MemoryError):
+        error = UserError(f"not enough memory: {out_of_memory}")
+    elif isinstance(error, (RuntimeError, SystemError)) and "ResourceExhausted" in str(error):  # Paddle's word for it
+        error = UserError(f"not enough memory on the device: {out_of_memory}")
+    if not isinstance(error, UserError):
+        raise error
+    complain(program, error)
+    return error.status
+
+
+def _tell(text):
+    """Print a line on standard error, if it takes any."""
     with contextlib.suppress(OSError):
-        print(f"{program}: error: {error}", file=sys.stderr, flush=True)
+        print(text, file=sys.stderr, flush=True)
+
+
+def end_at_once_on_signals():
+    """Until a script has something to save: a signal that asks it to stop ends it, without a word.
+
+    Not by an exception, which Paddle, while it is imported, takes for a failed import.
+    """
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: os._exit(128 + number))
+    if hasattr(signal, "pthread_sigmask"):  # the process that started this one may have had them wait
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 
 def exit_status(out_of_memory):
     """A decorator for a script's `main(arguments)`: it returns the exit status, however `main` ends.
 
-    out_of_memory: what the user can do when memory runs out.
     Statuses: what `main` returns; 2 for a mistake to mend; 128 + n where signal n ended the work.
     """
     def decorate(main):
@@ -58,25 +101,7 @@ def exit_status(out_of_memory):
         def run(arguments=None):
             try:
                 return main(arguments)
-            except UserError as error:
-                complain(program, error)
-                return error.status
-            except MemoryError:
-                complain(program, f"not enough memory: {out_of_memory}")
-            except (RuntimeError, SystemError) as error:  # what Paddle makes of a failed allocation
-                if "ResourceExhausted" not in str(error):
-                    raise
-                complain(program, f"not enough memory on the device: {out_of_memory}")
-            except OutputLost as error:
-                if not error.is_closed:
-                    complain(program, error)
-                return error.status
-            except Stopped as stop:
-                with contextlib.suppress(OSError):
-                    print(stop, end="\n" if str(stop) else "", file=sys.stderr, flush=True)
-                return stop.status
-            except KeyboardInterrupt:
-                return 128 + signal.SIGINT
-            return UserError.status
+            except (Exception, KeyboardInterrupt) as error:
+                return report(program, error, out_of_memory)
         return run
     return decorate

@@ -1,4 +1,7 @@
 """Where the program runs: a CUDA device that this Paddle build can drive, or the CPU."""
+import ctypes
+import os
+
 from utils.errors import UserError
 
 # What the paddlepaddle-gpu 2.6.2 wheels hold machine code for (no PTX, so nothing newer can be made from it).
@@ -8,7 +11,7 @@ CAPABILITIES_2_6 = ((6, 1), (7, 0), (7, 5), (8, 0), (8, 6))
 def choose_place(device="auto"):
     """Return (place, sentence): the Paddle place for `device` (auto, cpu or gpu), and which and why in one line.
 
-    Errors: UserError where `gpu` was asked for and cannot be had, with the reason.
+    Errors: UserError where `gpu` was asked for and is unavailable, with the reason.
     """
     import paddle
 
@@ -22,6 +25,15 @@ def choose_place(device="auto"):
     if device == "gpu":
         raise UserError(f"--device gpu: {problem}; --device cpu runs here")
     return paddle.CPUPlace(), f"CPU ({problem})"
+
+
+def has_driver():
+    """Whether NVIDIA's driver is installed here; needs no Paddle."""
+    try:
+        ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True
 
 
 def cuda_problem(paddle):
@@ -64,8 +76,6 @@ def capability_problem(capability, version):
 
 def current_device():
     """Number of the CUDA device of this process: the launcher's choice for this rank, else 0."""
-    import os
-
     return int(os.environ.get("FLAGS_selected_gpus", "0").split(",")[0] or 0)
 
 

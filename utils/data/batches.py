@@ -1,7 +1,7 @@
-"""How pictures become batches: shuffled, shared out, augmented, scaled; each from numbers alone, with no hidden state.
+"""How images become batches: shuffled, augmented, scaled; each from numbers alone, with no hidden state.
 
-Every random choice comes from (seed, epoch, batch), so that a run that is resumed in the middle of an epoch goes on
-with the very batches it would have had.
+Every random choice comes from (seed, epoch, batch), so that a run that is resumed in the middle of an epoch has the
+very batches that it would have had.
 """
 import numpy as np
 
@@ -9,12 +9,12 @@ PADDING = 4  # pixels, as in He et al. 2015, section 4.2
 
 
 def epoch_order(count, seed, epoch):
-    """The order in which one epoch visits `count` pictures: a shuffle of the whole set, int64 [count]."""
+    """The order in which an epoch visits `count` images: a shuffle of all, int64 [count]."""
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
 def batches_of(order, batch_size):
-    """Cut an epoch's order into batches; the last may be smaller, and no picture is left out."""
+    """Cut an epoch's order into batches; the last may be smaller, and no image is left out."""
     return [order[first:first + batch_size] for first in range(0, len(order), batch_size)]
 
 
@@ -24,7 +24,7 @@ def to_float(images):
 
 
 def augment(images, rng):
-    """Random crop out of a frame padded with `PADDING` zeros, and a flip left to right of every other picture.
+    """Random crop out of a frame padded with `PADDING` zeros, and a flip left to right of every other image.
 
     images: uint8 [N, C, H, W] -> uint8 [N, C, H, W]. Source: He et al. 2015, section 4.2.
     """
@@ -39,7 +39,10 @@ def augment(images, rng):
 
 
 def feed_of(images, labels, indices, rng=None):
-    """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1]; augmented where `rng` is given."""
+    """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1].
+
+    rng: for random crops and flips; None for the images as they are.
+    """
     chosen = images[indices]
     if rng is not None:
         chosen = augment(chosen, rng)

@@ -7,19 +7,27 @@ in one line. Nothing here imports Paddle: the watching process stays small.
 """
 import contextlib
 import ctypes
+import functools
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
-SMALLEST_SHARE = 32  # pictures a worker, below which starting another gains nothing
+from utils import errors
+from utils.errors import STOP_SIGNALS, UserError
+
+SMALLEST_SHARE = 32  # images per worker, below which starting another gains nothing
+MOST_PER_CORE = 8  # workers; each takes a few hundred MB
 GRACE = 2  # seconds after a failure until the others are asked to end, and again until they are made to
+STOPPING = 10  # seconds for the last workers to end after the first one that was asked to
+CONNECTING = 5  # seconds for this machine to reach itself
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 LOST = 3  # status of a worker that ended because another had gone
-STOPPED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # statuses of a worker that was asked to stop
+STOPPED = tuple(128 + number for number in (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13)))  # of workers asked to stop
 
 
 def is_worker():
@@ -35,10 +43,18 @@ def usable_cores():
 
 
 def default_count(batch_size):
-    """How many workers use this CPU well: one a core, as long as each has a fair share of the batch."""
+    """How many workers use this CPU well: one per core, as long as each has a fair share of the batch."""
     if not hasattr(os, "sched_setaffinity"):
         return 1  # not Linux: not tried
     return max(1, min(len(usable_cores()), batch_size // SMALLEST_SHARE))
+
+
+def check_count(count, batch_size):
+    """UserError where so many workers would take the memory, or be without an image."""
+    most = min(MOST_PER_CORE * len(usable_cores()), batch_size)
+    if count > most:
+        raise UserError(f"--workers {count}: at most {most} here ({MOST_PER_CORE} per core, and an image of each batch "
+                        f"of {batch_size} for each)")
 
 
 def cores_of(place, places, cores):
@@ -54,56 +70,85 @@ def take_cores():
         os.sched_setaffinity(0, cores_of(place, places, usable_cores()))
 
 
-def start(count):
-    """Run this program's own command line again as `count` workers; returns the run's exit status.
+def start(command, count, without=()):
+    """Run a command as `count` workers; returns the run's exit status.
 
-    Signals go on to the workers. When one fails the others are ended within seconds. Rank 0 has the terminal;
-    what another worker says is kept, and shown if that worker is the first to fail.
+    command: a program and its arguments; without: environment variables that the workers do not get. Signals go on
+    to the workers. When one fails the others are ended within seconds. Rank 0 has the terminal; what another worker
+    prints is kept, and shown if it is the first to fail.
     """
-    command = [sys.executable, *getattr(sys, "orig_argv", [sys.executable, *sys.argv])[1:]]
-    address = f"127.0.0.1:{free_port()}"
-    workers, notes = [], [None] + [tempfile.TemporaryFile() for _ in range(count - 1)]
+    address, workers = f"127.0.0.1:{free_port()}", []
+    with contextlib.ExitStack() as held:
+        notes = [None] + [held.enter_context(temporary_file()) for _ in range(count - 1)]
+        asked = held.enter_context(signals_passed_on(workers))
+        held.callback(lambda: [worker.kill() for worker in workers])  # of no effect on those that have ended
+        prepare = functools.partial(end_with_parent, os.getpid()) if sys.platform == "linux" else None
+        for rank, note in enumerate(notes):
+            workers.append(subprocess.Popen(
+                command, env=environment_of(rank, count, address, without), stdin=subprocess.DEVNULL if rank else None,
+                stdout=note, stderr=note, preexec_fn=prepare))
+            for number in asked:  # before this one was there
+                workers[-1].send_signal(number)
+        program = next(os.path.basename(word) for word in command[1:] if not word.startswith("-"))
+        return watch(workers, notes, program)
+
+
+def temporary_file():
+    """A file without a name. Errors: UserError where no folder takes one."""
+    try:
+        return tempfile.TemporaryFile()
+    except OSError as error:
+        raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that can "
+                        "be written, or use --workers 1") from error
+
+
+@contextlib.contextmanager
+def signals_passed_on(workers):
+    """Meanwhile, pass the signals that ask a run to stop on to the workers; gives the list of those that came."""
+    asked = []
 
     def pass_on(number, _frame):
+        asked.append(number)
         for worker in workers:
             worker.send_signal(number)
 
-    before = {number: signal.signal(number, pass_on) for number in (signal.SIGINT, signal.SIGTERM)}
+    if threading.current_thread() is not threading.main_thread():  # Python hears signals there alone
+        yield asked
+        return
+    before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS
+              if signal.getsignal(number) is not signal.SIG_IGN}
     try:
-        for rank, note in enumerate(notes):
-            workers.append(subprocess.Popen(
-                command, env=environment_of(rank, count, address), stdin=subprocess.DEVNULL if rank else None,
-                stdout=note, stderr=note, preexec_fn=end_with_parent if sys.platform == "linux" else None))
-        return watch(workers, notes)
+        yield asked
     finally:
-        for worker in workers:
-            worker.kill()  # of no effect on those that have ended
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def environment_of(rank, count, address):
+def environment_of(rank, count, address, without=()):
     """The environment of one worker: the variables that `paddle.distributed.launch` sets."""
     ours = {"PADDLE_MASTER": address, "PADDLE_TRAINER_ID": rank, "PADDLE_TRAINERS_NUM": count,
             "PADDLE_LOCAL_RANK": rank, "PADDLE_LOCAL_SIZE": count}
     cores = len(cores_of(rank, count, usable_cores()))
-    return {"OMP_NUM_THREADS": str(cores), **os.environ, **{name: str(value) for name, value in ours.items()}}
+    kept = {name: value for name, value in os.environ.items() if name not in without}
+    return {"OMP_NUM_THREADS": str(cores), **kept, **{name: str(value) for name, value in ours.items()}}
 
 
-def watch(workers, notes):
+def watch(workers, notes, program):
     """Wait for all workers to end; returns 0, or the status of the one that failed, having said which."""
-    while any(worker.poll() is None for worker in workers) and not failed(workers):
+    while any(worker.poll() is None for worker in workers) and not failed(workers) and not stopped(workers):
         time.sleep(0.05)
-    if failed(workers):
-        return end(workers, notes)
-    return next((status for status in map(status_of, workers) if status), 0)
+    if stopped(workers):  # rank 0, which may save for long, is not the first to end
+        wait(workers, STOPPING)
+        if all(status_of(workers[rank]) == LOST for rank in failed(workers)):  # they lost those that stopped
+            return status_of(workers[stopped(workers)[0]])
+    return end(workers, notes, program) if failed(workers) else 0
 
 
-def end(workers, notes):
+def end(workers, notes, program):
     """After a failure: say which worker was the cause, and end those that do not end of themselves."""
     wait(workers, 1)  # seconds, in which the others notice, or fail of the same cause
     cause = max(failed(workers), key=lambda rank: guilt(status_of(workers[rank]), rank))
-    report(cause, workers[cause], notes[cause])
+    report(program, cause, workers[cause], notes[cause])
     for make_end in (subprocess.Popen.terminate, subprocess.Popen.kill):
         wait(workers, GRACE)
         for worker in workers:
@@ -121,6 +166,11 @@ def failed(workers):
     return [rank for rank, worker in enumerate(workers) if status_of(worker) not in (None, 0, *STOPPED)]
 
 
+def stopped(workers):
+    """Ranks of the workers that ended because they were asked to."""
+    return [rank for rank, worker in enumerate(workers) if status_of(worker) in STOPPED]
+
+
 def wait(workers, seconds):
     """Wait until all workers have ended, or until the time is over."""
     over = time.monotonic() + seconds
@@ -134,7 +184,7 @@ def status_of(worker):
     return status if status is None or status >= 0 else 128 - status
 
 
-def report(rank, worker, note):
+def report(program, rank, worker, note):
     """Say on the terminal which worker failed and how."""
     how = f"exit status {worker.returncode}"
     if worker.returncode < 0:
@@ -145,17 +195,30 @@ def report(rank, worker, note):
         note.seek(0)
         sys.stderr.write("\n".join(note.read().decode(errors="replace").splitlines()[-20:]) + "\n")
     if rank or worker.returncode < 0:  # rank 0 has said itself what went wrong, unless it was killed
-        print(f"{os.path.basename(sys.argv[0])}: error: worker {rank} failed ({how}), so the run ends",
-              file=sys.stderr, flush=True)
+        errors.complain(program, f"worker {rank} failed ({how}), so the run ends")
 
 
-def end_with_parent():
-    """In a worker, before it becomes Python: have the kernel end it (SIGTERM) when the watcher is killed."""
+def end_with_parent(parent):
+    """In a worker, before it becomes Python: have the kernel end it (SIGTERM) when the watcher is killed.
+
+    Signals wait until the worker can answer them (errors.end_at_once_on_signals).
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     LIBC.prctl(1, int(signal.SIGTERM))  # 1: PR_SET_PDEATHSIG
+    if os.getppid() != parent:  # killed before this was asked for
+        os._exit(128 + signal.SIGTERM)
 
 
 def free_port():
-    """A port on this machine that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A port on this machine that nobody listens on now.
+
+    Errors: UserError where this machine does not reach itself, so that the workers would wait for ever.
+    """
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as probe:
+            port = probe.getsockname()[1]
+            socket.create_connection(("127.0.0.1", port), timeout=CONNECTING).close()
+            return port
+    except OSError as error:
+        raise UserError(f"the workers cannot reach each other at 127.0.0.1 ({error.strerror or error}): is the "
+                        "loopback interface down, or a firewall on it? --workers 1 runs without") from error

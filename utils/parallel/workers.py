@@ -1,25 +1,29 @@
-"""Several processes that train one network: who each one is, and the sums over all of them.
+"""Several processes that train one network: who each one is, what each step exchanges, and the sums over all of them.
 
 Paddle does the work: its store brings the processes together, its operator `all_reduce` sums inside the
 static program, over gloo between CPUs and NCCL between GPUs. `python -m paddle.distributed.launch` starts the
-processes, on one machine or several; utils/launch.py does on one.
+processes, on one machine or several; launch.py does on one.
 """
 import contextlib
 import json
 import os
 import signal
 import socket
-import struct
 import time
 
 import numpy as np
 import paddle
+import psutil
 from paddle.base import core
 
-from utils.errors import UserError
+from utils.errors import STOP_SIGNALS, UserError, say
 from utils.parallel.launch import LOST
+from utils.storage import program_state
 
-PATIENCE = 3600  # seconds to wait for workers that read, fetch or save; in a sum gloo's own limit holds, 30 s
+PATIENCE = 3600  # seconds to wait for workers on other machines, and for those that read, fetch or save
+LOCAL_PATIENCE = 60  # seconds until all workers on one machine have met
+SILENCE = 5  # seconds of waiting for the others until that is said
+SIGNALS = (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13))  # any one worker that has had one stops all
 
 
 class LostWorkers(UserError):
@@ -61,23 +65,30 @@ class Workers:
         self.executor = self.store = self.sum = None
         self.meetings = 0
 
-    def connect(self, executor):
-        """Wait for all workers and join them; call it before any program with sums runs.
+    def meet(self):
+        """Wait for all workers; from then on they can `tell` and wait for each other.
 
         Errors: UserError where the port of the meeting point is taken, or workers stay away.
         """
+        if self.world == 1:
+            return
+        host, port = self.meeting_point
+        patience = LOCAL_PATIENCE if is_loopback(host) else PATIENCE
+        if self.rank == 0:
+            check_free(port)
+        else:
+            wait_for_listener(host, port, patience)
+        with self.together(), undisturbed():  # the threads that are made here never hear signals
+            self.store = core.TCPStore(host, port, self.rank == 0, 1, 60)
+        self.count("arrived", 1)
+        self.wait_until("arrived", self.world, patience)
+
+    def join(self, executor):
+        """Join the workers that have met, for sums: call it before any program with sums runs."""
         self.executor = executor
         if self.world == 1:
             return
         host, port = self.meeting_point
-        if self.rank == 0:
-            check_free(port)
-        else:
-            wait_for_listener(host, port, PATIENCE)
-        with self.together(), undisturbed():  # the threads that are made here never hear signals
-            self.store = core.TCPStore(host, port, self.rank == 0, 1, 60)
-        self.count("arrived", 1)
-        self.wait_until("arrived", self.world)
         with self.together(), undisturbed():
             if isinstance(executor.place, paddle.CUDAPlace):
                 core.CommContextManager.set_device_id(executor.place.get_device_id())
@@ -90,15 +101,54 @@ class Workers:
             total = all_reduce(paddle.static.data("numbers", [None], "float64"))
             self.sum = paddle.static.default_main_program(), total
 
-    def add_gradients(self, params_grads, figures):
-        """Sum gradients and figures over all workers: between `backward(loss * share)` and `apply_gradients`.
+    def minimize(self, optimizer, loss, accuracy):
+        """`optimizer.minimize(loss)`, with gradients summed over the workers' shares of the batch.
 
-        figures: float32 variables of one element each. One all-reduce for everything, since sixty small ones
-        would each wait for the slowest worker. Returns (params_grads, figures), the same on every worker.
+        Returns what a step fetches: [loss, accuracy], of the whole batch; with several workers also what they ask for
+        (see `feed`), summed.
         """
         if self.world == 1:
-            return params_grads, figures
-        parts = [gradient for _, gradient in params_grads] + list(figures)
+            optimizer.minimize(loss)
+            return [loss, accuracy]
+        share = paddle.static.data("share", [1], "float32")
+        asks = paddle.static.data("asks", [len(SIGNALS) + 1], "float32")
+        gradients = optimizer.backward(loss * share)
+        gradients, metrics = self.add_gradients(gradients, [loss * share, accuracy * share, asks])
+        optimizer.apply_gradients(gradients)
+        return metrics
+
+    def feed(self, feed, share, asks):
+        """A step's feed, completed with this worker's share of the batch, from 0 to 1, and what it asks all to do.
+
+        asks: (the signal after which to stop or None, whether to save), once the step is done.
+        """
+        number, save = asks
+        flags = [number == each for each in SIGNALS] + [save]
+        return feed if self.world == 1 else {**feed, "share": np.float32([share]), "asks": np.float32(flags)}
+
+    def read(self, metrics, asks):
+        """What a step gave, the same on all workers -> (loss, accuracy, what any worker asked for, as for `feed`)."""
+        loss, accuracy, *flags = metrics
+        if flags:
+            *stops, save = flags[0] > 0
+            asks = next((number for number, is_asked in zip(SIGNALS, stops) if is_asked), None), bool(save)
+        return loss.item(), accuracy.item(), asks
+
+    def share_of(self, batch):
+        """The part of a batch that this worker trains on, and its weight; see `share_of` below."""
+        return share_of(batch, self.rank, self.world)
+
+    def share_of_test(self, count):
+        """Which of `count` test images are this worker's to judge."""
+        return np.arange(count)[self.rank::self.world]
+
+    def add_gradients(self, params_grads, metrics):
+        """Sum gradients and metrics over all workers: between `backward(loss * share)` and `apply_gradients`.
+
+        metrics: float32 variables of a few elements. One all-reduce for everything, since sixty small ones
+        would each wait for the slowest worker. Returns (params_grads, metrics), the same on every worker.
+        """
+        parts = [gradient for _, gradient in params_grads] + list(metrics)
         sizes = [int(np.prod(part.shape)) for part in parts]
         joined = paddle.concat([paddle.reshape(part, [-1]) for part in parts])  # [sum of sizes]
         pieces = paddle.split(all_reduce(joined), sizes)
@@ -116,34 +166,42 @@ class Workers:
             sums, = self.executor.run(program, feed={"numbers": numbers.reshape(-1)}, fetch_list=[total])
         return sums.reshape(numbers.shape)
 
-    def copy_state(self, program, scope=None):
+    def copy_state(self, program, scope):
         """Give every worker rank 0's weights and optimizer state: the program's persistable variables."""
-        scope = scope or paddle.static.global_scope()
-        names = [v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch")]
-        for name in sorted(names):
-            variable = scope.find_var(name)
-            if self.world > 1 and variable is not None and variable.get_tensor()._is_initialized():
-                array = np.array(variable.get_tensor())
-                total = self.add_up(array if self.rank == 0 else np.zeros_like(array))  # float64 loses no bit
-                variable.get_tensor().set(total.astype(array.dtype), self.executor.place)
+        if self.world == 1:
+            return
+        for name, array in program_state.take(program, scope).items():
+            total = self.add_up(array if self.rank == 0 else np.zeros_like(array))  # float64 loses no bit
+            scope.find_var(name).get_tensor().set(total.astype(array.dtype), self.executor.place)
 
-    def average_statistics(self, program, scope=None):
-        """Average batch normalization's running means and variances over the workers, before tests and saves.
+    def gather_statistics(self, program, scope):
+        """Batch normalization's running means and variances of all workers: float64 [world, n].
 
         Within a step each worker normalizes with its own share's statistics, as is usual, so the running ones
         differ between workers, and nothing else does.
         """
-        scope = scope or paddle.static.global_scope()
-        names = [name for op in program.global_block().ops if op.type == "batch_norm"
-                 for slot in ("Mean", "Variance") for name in op.input(slot)]
-        if self.world == 1 or not names:
-            return
-        tensors = [scope.find_var(name).get_tensor() for name in names]
-        arrays = [np.array(tensor) for tensor in tensors]
-        joined = self.add_up(np.concatenate([array.ravel() for array in arrays])) / self.world
-        means = np.split(joined, np.cumsum([array.size for array in arrays])[:-1])
-        for tensor, array, mean in zip(tensors, arrays, means):
-            tensor.set(mean.reshape(array.shape).astype(array.dtype), self.executor.place)
+        own = program_state.running_statistics(program, scope)
+        rows = np.zeros((self.world, own.size))
+        rows[self.rank] = own
+        return self.add_up(rows) if own.size else rows
+
+    def put_statistics(self, program, scope, rows):
+        """Give each worker its own of what `gather_statistics` returned; `rows` is read on rank 0, the others' is None.
+
+        Errors: UserError where they are another network's.
+        """
+        size = program_state.running_statistics(program, scope).size
+        if self.rank == 0 and rows.shape != (self.world, size):
+            raise UserError("the checkpoint does not fit this network: its running statistics are another's")
+        rows = self.add_up(rows if self.rank == 0 else np.zeros((self.world, size)))
+        program_state.put_running_statistics(program, scope, self.executor.place, rows[self.rank])
+
+    def average_statistics(self, program, scope):
+        """Average the running means and variances over the workers, before a test."""
+        own = program_state.running_statistics(program, scope)
+        if self.world > 1 and own.size:
+            mean = self.add_up(own) / self.world
+            program_state.put_running_statistics(program, scope, self.executor.place, mean)
 
     def tell(self, name, value=None):
         """Give every worker what rank 0 says, under a name that is used once: anything that JSON can hold."""
@@ -173,12 +231,16 @@ class Workers:
         with self.together(), undisturbed():
             return self.store.add(name, more)
 
-    def wait_until(self, name, count):
+    def wait_until(self, name, count, patience=PATIENCE):
         """Wait until a number in the store has grown to `count`; Ctrl-C and signals are heard meanwhile."""
-        end = time.monotonic() + PATIENCE
+        begin, is_said = time.monotonic(), name != "arrived" or self.rank > 0
         while self.count(name, 0) < count:
-            if time.monotonic() > end:
-                raise UserError(f"worker {self.rank} of {self.world} waited {PATIENCE} s for others: ending")
+            waited = time.monotonic() - begin
+            if waited > patience:
+                raise UserError(f"worker {self.rank} of {self.world} waited {patience} s for the others: ending")
+            if waited > SILENCE and not is_said:
+                is_said = True
+                say(f"Waiting for the other workers: {self.count(name, 0)} of {count} are here")
             time.sleep(0.02)
 
     @contextlib.contextmanager
@@ -203,7 +265,7 @@ def undisturbed():
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     try:
         yield
     finally:
@@ -235,7 +297,7 @@ def check_free(port):
         try:
             probe.bind(("", port))
         except OSError as error:
-            raise UserError(f"port {port}, where the workers were to meet, cannot be had ({error.strerror}): "
+            raise UserError(f"port {port}, where the workers were to meet, is not free ({error.strerror}): "
                             "start again, or end the program that holds it") from error
 
 
@@ -249,23 +311,22 @@ def wait_for_listener(host, port, patience):
         except OSError as error:
             if time.monotonic() > end:
                 raise UserError(f"rank 0 does not answer at {host}:{port} ({error.strerror or error}): is it "
-                                "started, and does a firewall stand between?") from error
+                                "started, and does a firewall stand in between?") from error
             time.sleep(0.1)
 
 
 def interface_towards(host, port):
-    """Name of the network interface that leads to a host, such as "eth0"; "" where it cannot be told.
+    """Name of the network interface that leads to a host, such as "eth0"; "" where none is known.
 
     Left alone gloo takes the address of this machine's own name, often 127.0.1.1, which nobody else reaches.
     """
-    import fcntl
-
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.connect((host, port))  # sends nothing: it asks for the route
         address = probe.getsockname()[0]
-        for _, name in socket.if_nameindex():
-            with contextlib.suppress(OSError):  # an interface without an IPv4 address
-                reply = fcntl.ioctl(probe, 0x8915, struct.pack("256s", name.encode()))  # SIOCGIFADDR of Linux
-                if socket.inet_ntoa(reply[20:24]) == address:
-                    return name
-    return ""
+    return next((name for name, entries in psutil.net_if_addrs().items()
+                 if any(entry.address == address for entry in entries)), "")
+
+
+def is_loopback(host):
+    """Whether a host is this machine itself, by an address of its loopback interface."""
+    return host == "localhost" or host.startswith("127.")

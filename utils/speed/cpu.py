@@ -7,9 +7,11 @@ rows, and what was tried and dropped.
 import ctypes
 import os
 import platform
+import sys
 import warnings
 
-from utils.speed import channels_last
+from utils.speed import channels_last, fold_batch_norm
+from utils.storage import program_state
 
 # Op kinds that are both faster on oneDNN and right there: 60 -> 122 pictures a second with the convolutions, 148 with
 # relu. Others are left out for a reason: sum and reduce_mean gave wrong numbers or errors, elementwise_add no gain.
@@ -18,7 +20,8 @@ ONEDNN_OPS = ("conv2d", "conv2d_grad", "relu")
 # reads statistics that oneDNN's forward half keeps in a form of its own; and of pooling (VGG: 1.03 times), likewise.
 CHANNELS_LAST_OPS = ("batch_norm", "batch_norm_grad", "pool2d", "pool2d_grad")
 PADDLE_2_OPS = ("relu_grad",)  # with the channels last: 1.05 times as fast in 2.6, 4 times slower in 3.3
-SERIAL_RUN = "FLAGS_new_executor_serial_run"
+SERIAL_RUN, FREE_AFTER, MKL_PATH = "FLAGS_new_executor_serial_run", "FLAGS_eager_delete_tensor_gb", "MKL_DEBUG_CPU_TYPE"
+FOR_SPEED = {SERIAL_RUN: "1", FREE_AFTER: "0.01", MKL_PATH: "5"}  # what `set_flags` sets them to
 ONEDNN_ATTRIBUTE = "use_mkldnn"  # oneDNN's old name; Paddle 3 still answers to it
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
@@ -27,8 +30,11 @@ HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches a
 def set_flags(plain=False):
     """Set the flags that Paddle reads while it is imported -> what was chosen, in words.
 
-    plain: only what correctness needs, nothing for speed. What the environment already sets stays.
+    plain: only what correctness needs, nothing for speed. What the environment already sets stays; once Paddle is
+    imported nothing is set any more.
     """
+    if "paddle" in sys.modules:
+        return ()
     import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
 
     os.environ.setdefault("FLAGS_enable_pir_api", "0")  # Paddle 3: build programs of ops, as Paddle 2 does
@@ -44,13 +50,13 @@ def _set_flags_for_speed():
     chosen = []
     # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
     # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
-    chosen += _set(SERIAL_RUN, "1", "ops in order")
+    chosen += _set(SERIAL_RUN, "ops in order")
     # Tensors that are no longer needed are freed by another thread, which spins while it waits for the next ones and
     # so takes the core from the ops. Freeing them 10 MB at a time instead of one by one: 1.07 times as fast.
-    chosen += _set("FLAGS_eager_delete_tensor_gb", "0.01", "freed together")
+    chosen += _set(FREE_AFTER, "freed together")
     # Paddle's MKL takes its slowest (SSE2) path on AMD processors; 5 asks for AVX2. 1.6 to 2 times as fast there.
     if _is_amd():
-        chosen += _set("MKL_DEBUG_CPU_TYPE", "5", "MKL on AVX2")
+        chosen += _set(MKL_PATH, "MKL on AVX2")
     if not any(os.environ.get(name) for name in MALLOC_VARIABLES) and _keep_memory():
         chosen.append("memory kept")
     return tuple(chosen)
@@ -59,6 +65,11 @@ def _set_flags_for_speed():
 def is_plain_process():
     """Whether this process runs Paddle as it comes: its flags were never set for speed."""
     return os.environ.get(SERIAL_RUN) != "1"
+
+
+def flags_set_for_speed():
+    """Names of the environment variables that are as `set_flags` sets them for speed: a plain process omits them."""
+    return tuple(name for name, value in FOR_SPEED.items() if os.environ.get(name) == value)
 
 
 def accelerate(program):
@@ -79,33 +90,40 @@ def accelerate(program):
 def forward(program, probabilities, place, scope):
     """A quicker way than `executor.run` through a test program on a CPU; None where Paddle has no oneDNN.
 
-    Batch norms are folded into the convolutions (fold_batch_norm.py), which oneDNN does: 3.6 times as many images a
-    second. Returns a function to call when the weights in `scope` have changed, which takes them as they are then and
-    returns a function, pixels [N, 3, 32, 32] -> probabilities [N, 10].
+    Call what it returns when the weights in `scope` have changed: see FoldedForward.
     """
-    if not _has_onednn():
-        return None
-    import paddle
+    return FoldedForward(program, probabilities, place, scope) if _has_onednn() else None
 
-    from utils.speed import fold_batch_norm
-    from utils.storage import program_state
 
-    quick, folds = fold_batch_norm.fold(program, probabilities)
-    channels_last.turn(quick)  # as the training program, or not, as that
-    put_on_onednn(quick, ("conv2d", "fused_conv2d"))
-    own_scope = paddle.static.Scope()  # one for all passes: Paddle never frees a scope
+class FoldedForward:
+    """A test program with its batch norms folded into the convolutions, which oneDNN does: 3.6 times as quick.
 
-    def take_weights():
-        for name, array in fold_batch_norm.values(folds, program_state.take(program, scope)).items():
-            own_scope.var(name).get_tensor().set(array, place)
-        executor = paddle.static.Executor(place)  # a new one, since oneDNN keeps the weights that one has worked with
+    A call takes the weights in `scope` as they are then (source: fold_batch_norm.py) and returns a function,
+    pixels [N, 3, 32, 32] -> probabilities [N, 10].
+    """
 
-        def run(pixels):
-            return executor.run(quick, feed={"pixel": pixels}, fetch_list=[probabilities.name], scope=own_scope)[0]
+    def __init__(self, program, probabilities, place, scope):
+        import paddle
 
-        return run
+        self.program, self.probabilities, self.place, self.scope = program, probabilities, place, scope
+        self.folded, self.folds = fold_batch_norm.fold(program, probabilities)
+        channels_last.turn(self.folded)  # as the training program, or not, as that
+        put_on_onednn(self.folded, ("conv2d", "fused_conv2d"))
+        self.own_scope = paddle.static.Scope()
 
-    return take_weights
+    def __call__(self):
+        import paddle
+
+        state = program_state.take(self.program, self.scope)
+        for name, array in fold_batch_norm.values(self.folds, state).items():
+            self.own_scope.var(name).get_tensor().set(array, self.place)
+        executor = paddle.static.Executor(self.place)  # a new one: oneDNN keeps the weights that one has worked with
+        return lambda pixels: executor.run(self.folded, feed={"pixel": pixels}, scope=self.own_scope,
+                                           fetch_list=[self.probabilities.name])[0]
+
+    def close(self):
+        """Give its memory back; it cannot be called any more."""
+        program_state.free(self.own_scope)
 
 
 def put_on_onednn(program, kinds):
@@ -130,9 +148,9 @@ def describe(chosen):
     return f"{', '.join(chosen) or 'nothing chosen'} ({platform.machine()}, {threads} thread{several} a process)"
 
 
-def _set(name, value, what):
-    """Set an environment variable unless the user has -> [what], or [] where the user's value is another."""
-    return [what] if os.environ.setdefault(name, value) == value else []
+def _set(name, what):
+    """Set a variable of `FOR_SPEED` unless the user has -> [what], or [] where the user's value is another."""
+    return [what] if os.environ.setdefault(name, FOR_SPEED[name]) == FOR_SPEED[name] else []
 
 
 def _is_amd():

@@ -42,12 +42,18 @@ def fold(program, probabilities):
 def values(folds, state):
     """What the folded program works with, {name: array}, from what the program works with that it was made of."""
     new = dict(state)
-    for one in folds:
-        factor = state[one.gamma] / np.sqrt(state[one.variance] + np.float32(one.epsilon))
-        bias = state[one.bias] if one.bias else 0
-        new[one.weights + SUFFIX] = state[one.weights] * factor[:, None, None, None]
-        new[one.beta + SUFFIX] = state[one.beta] + (bias - state[one.mean]) * factor
+    with np.errstate(all="ignore"):  # of weights that have diverged; the loss will tell
+        for one in folds:
+            new.update(folded_values(one, state))
     return new
+
+
+def folded_values(one, state):
+    """What `values` adds for one convolution."""
+    factor = state[one.gamma] / np.sqrt(state[one.variance] + np.float32(one.epsilon))
+    bias = state[one.bias] if one.bias else 0
+    return {one.weights + SUFFIX: state[one.weights] * factor[:, None, None, None],
+            one.beta + SUFFIX: state[one.beta] + (bias - state[one.mean]) * factor}
 
 
 def fold_norm(block, convolution):

@@ -1,58 +1,48 @@
-"""A run on disk: everything that training needs to go on as if it had never been cut."""
+"""A run on disk: everything that training needs to resume as if it had never been interrupted. Needs no Paddle."""
+import io
 import json
 import time
 import zipfile
 import zlib
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Optional
 
 import numpy as np
-import paddle
 
 from utils.errors import UserError
 from utils.storage.files import whole_file
 
-VERSION = 1
+VERSION = 2
+READS = (1, 2)  # version 1 has one worker's running statistics for all
+
+
+class Head(NamedTuple):
+    """What a checkpoint says about its run; see Checkpoint."""
+    settings: dict
+    progress: dict
 
 
 class Checkpoint(NamedTuple):
     """State of a run between two batches.
 
     arrays: the program's persistable variables by name (weights, batch-norm statistics, Adam's moments and powers).
-    settings: what the run was started with; progress: epoch, next batch, curves so far, seconds spent.
+    settings: what the run was started with.
+    progress: {"epoch", "batch": the next one to train, "history": points and tests for the curves, "window": costs
+    and accuracies since the last point, "seconds": spent so far, "finished"}.
+    statistics: float64 [workers, n], batch normalization's running statistics of each worker inside a pass; None
+    where all workers have the same.
     The state of shuffle, augmentation and dropout needs no place of its own: it follows from seed, epoch and batch.
     """
     arrays: dict
     settings: dict
     progress: dict
+    statistics: Optional[np.ndarray] = None
 
 
-def state_names(program):
-    """Names of the variables that a step reads and writes anew: all persistable ones that hold numbers."""
-    return sorted(v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch"))
-
-
-def take_state(program):
-    """Copy a program's state out of Paddle's current scope: {name: array}."""
-    scope, state = paddle.static.global_scope(), {}
-    for name in state_names(program):
-        variable = scope.find_var(name)
-        if variable is not None and variable.get_tensor()._is_initialized():
-            state[name] = np.array(variable.get_tensor())
-    return state
-
-
-def put_state(program, place, arrays):
-    """Copy {name: array} into Paddle's current scope; the program has been initialised before.
-
-    Errors: UserError when names or shapes are not this program's.
-    """
-    now = take_state(program)
-    for name in sorted(set(now) | set(arrays)):
-        if name not in arrays or name not in now or now[name].shape != arrays[name].shape:
-            raise UserError(f"the checkpoint does not fit this network: variable {name} is missing or differs")
-    for name, array in arrays.items():
-        paddle.static.global_scope().find_var(name).get_tensor().set(array, place)
+def beginning():
+    """The progress of a run that has not begun."""
+    return {"epoch": 0, "batch": 0, "history": {"points": [], "tests": []}, "window": [], "seconds": 0.0,
+            "finished": False}
 
 
 def write(path, checkpoint):
@@ -60,30 +50,65 @@ def write(path, checkpoint):
     head = {"version": VERSION, "settings": checkpoint.settings, "progress": checkpoint.progress,
             "written": time.strftime("%Y-%m-%d %H:%M:%S")}
     members = {f"v:{name}": array for name, array in checkpoint.arrays.items()}
+    if checkpoint.statistics is not None:
+        members["statistics"] = checkpoint.statistics
+    content = io.BytesIO()  # not the file itself: a full disk would leave a half-made archive behind that complains
+    np.savez(content, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **members)
     with whole_file(path) as temporary:
-        with open(temporary, "wb") as file:
-            np.savez(file, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **members)
+        temporary.write_bytes(content.getbuffer())
 
 
 def read(path):
     """Read a checkpoint; UserError where there is none or it is damaged (no code of a stranger's file runs)."""
-    path = Path(path)
-    if not path.exists():
-        raise UserError(f"no checkpoint at {path}: nothing to resume; start without --resume")
+    return _read(path, whole=True)
+
+
+def read_head(path, missing_is_error=True):
+    """What a checkpoint says about its run, without the arrays -> Head, or None where none need be there."""
     try:
+        if not missing_is_error and not Path(path).exists():
+            return None
+    except OSError as error:
+        raise UserError(f"cannot use the folder {Path(path).parent}: {error.strerror}") from error
+    saved = _read(path, whole=False)
+    return Head(saved.settings, saved.progress)
+
+
+def _read(path, whole):
+    """Read a checkpoint, without its arrays where not `whole`."""
+    path = Path(path)
+    try:
+        if not path.exists():
+            raise UserError(f"no checkpoint at {path}: nothing to resume; start without --resume")
         with np.load(path, allow_pickle=False) as members:
+            if any(entry.file_size > entry.compress_size for entry in members.zip.infolist()):
+                raise ValueError("it is compressed")  # training never does; a small file could fill the memory
             head = json.loads(members["head"].tobytes())
-            arrays = {name[2:]: members[name] for name in members.files if name.startswith("v:")}
-        if head["version"] != VERSION:
-            raise UserError(f"{path} has format {head['version']}, this program reads {VERSION}")
-        return Checkpoint(arrays, head["settings"], head["progress"])
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            if head["version"] not in READS:
+                raise UserError(f"{path} has format {head['version']}, this program reads "
+                                f"{' and '.join(map(str, READS))}")
+            _check_progress(head["progress"])
+            arrays = {name[2:]: members[name] for name in members.files if name.startswith("v:")} if whole else {}
+            statistics = members["statistics"] if whole and "statistics" in members.files else None
+        return Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics)
+    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RecursionError, MemoryError,
+            zipfile.BadZipFile) as error:
         raise UserError(f"the checkpoint {path} is damaged ({error}); remove it and start anew") from error
 
 
-def differences(saved, asked):
-    """Say how the settings asked for differ from a checkpoint's, as 'name saved -> asked' texts."""
-    return [f"{name} {saved.get(name)} -> {value}" for name, value in asked.items() if saved.get(name) != value]
+def _check_progress(progress):
+    """ValueError where a run cannot have come so far."""
+    def is_number(value):
+        return type(value) in (int, float)
+
+    def are_rows(rows, length):
+        return isinstance(rows, list) and all(len(row) == length and all(map(is_number, row)) for row in rows)
+
+    history = progress["history"]
+    if not (type(progress["epoch"]) is type(progress["batch"]) is int and type(progress["finished"]) is bool
+            and progress["epoch"] >= 0 and progress["batch"] >= 0 and is_number(progress["seconds"])
+            and are_rows(progress["window"], 2) and are_rows(history["points"], 3) and are_rows(history["tests"], 3)):
+        raise ValueError("its progress is not what training writes")
 
 
 def fingerprint(*arrays):

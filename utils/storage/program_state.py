@@ -34,6 +34,32 @@ def put(program, scope, place, arrays):
         scope.find_var(name).get_tensor().set(array, place)
 
 
+def running_statistics(program, scope):
+    """Batch normalization's running means and variances, one after another: float64 [n]."""
+    arrays = [np.array(tensor, np.float64).ravel() for tensor in _statistics_tensors(program, scope)]
+    return np.concatenate(arrays) if arrays else np.zeros(0)
+
+
+def put_running_statistics(program, scope, place, numbers):
+    """Put what `running_statistics` returned back."""
+    tensors = _statistics_tensors(program, scope)
+    arrays = [np.array(tensor) for tensor in tensors]
+    ends = np.cumsum([array.size for array in arrays], dtype=int)
+    for tensor, array, part in zip(tensors, arrays, np.split(numbers, ends[:-1]) if arrays else []):
+        tensor.set(part.reshape(array.shape).astype(array.dtype), place)
+
+
+def _statistics_tensors(program, scope):
+    """The tensors of the running means and variances, in the program's order."""
+    return [scope.find_var(name).get_tensor() for op in program.global_block().ops if op.type == "batch_norm"
+            for slot in ("Mean", "Variance") for name in op.input(slot)]
+
+
+def free(scope):
+    """Give back what a scope holds; Paddle would keep it until the process ends."""
+    scope._remove_from_pool()
+
+
 def count_parameters(program):
     """How many numbers a program learns."""
     return sum(math.prod(p.shape) for p in program.all_parameters() if p.trainable)

@@ -1,0 +1,93 @@
+"""Small runs of train.py for the tests: their command line, what they leave, and interruptions at a chosen moment.
+
+`python small_runs.py ARGUMENT...` is train.py with these arguments, except for what the environment asks for:
+CHECKPOINT_SECONDS between checkpoints; DISTURB="rank step signal", which that worker sends itself before that step,
+counted from 0; WRITE_SECONDS, which a checkpoint takes at least.
+"""
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+QUICK = ["--depth", "8", "--epochs", "2", "--batch-size", "64", "--max-batches", "3", "--workers", "1",
+         "--device", "cpu"]
+
+
+def command(*arguments):
+    """The command line that runs this file."""
+    return [sys.executable, str(Path(__file__).resolve()), *map(str, arguments)]
+
+
+def state(folder):
+    """The checkpoint in a run's folder."""
+    from utils.storage import checkpoint
+
+    return checkpoint.read(folder / "checkpoint.npz")
+
+
+def contents(folder):
+    """Every file in a folder but the lock."""
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
+def assert_same_run(one, other):
+    """Bit for bit: weights, optimizer state, curves."""
+    assert set(one.arrays) == set(other.arrays)
+    for name, array in one.arrays.items():
+        assert (array == other.arrays[name]).all(), name
+    assert one.progress["history"] == other.progress["history"]
+
+
+def before_each_step(monkeypatch, do):
+    """Have something done before each training step of a run in this process."""
+    from utils.run import Run
+
+    feed = Run.feed
+
+    def do_and_feed(*arguments):
+        do()
+        return feed(*arguments)
+
+    monkeypatch.setattr(Run, "feed", do_and_feed)
+
+
+def disturb(run):
+    """Change utils.run as the environment asks."""
+    rank, step, number = map(int, os.environ.get("DISTURB", "-1 -1 0").split())
+    feed, write, steps = run.Run.feed, run.checkpoint.write, []
+
+    def feed_or_end(self, *arguments):
+        steps.append(0)
+        if (self.workers.rank, len(steps) - 1) == (rank, step):
+            os.kill(os.getpid(), signal.Signals(number))
+        return feed(self, *arguments)
+
+    def write_slowly(*arguments):
+        write(*arguments)
+        time.sleep(float(os.environ.get("WRITE_SECONDS", 0)))
+
+    run.Run.feed, run.checkpoint.write = feed_or_end, write_slowly
+    run.CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS", run.CHECKPOINT_SECONDS))
+
+
+def main(arguments):
+    """Train, in as many workers as `--workers` says."""
+    sys.path.insert(0, str(ROOT))
+    from utils import errors
+    from utils.parallel import launch
+
+    count = int(arguments[arguments.index("--workers") + 1])
+    if count > 1 and not launch.is_worker():
+        return launch.start(command(*arguments), count)
+    errors.end_at_once_on_signals()
+    import train
+    from utils import run
+
+    disturb(run)
+    return train.main(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,148 @@
+"""How train.py starts: workers from a watching process without Paddle, the fast path or Paddle as it comes, signals."""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+from small_runs import QUICK, assert_same_run, state
+
+import train
+from utils import errors, start
+from utils.errors import UserError
+from utils.parallel import launch
+
+TWO = ["--depth", "8", "--epochs", "1", "--batch-size", "64", "--seed", "1", "--device", "cpu", "--workers", "2"]
+
+
+def begin(*arguments, **more):
+    """Start train.py from a shell."""
+    return subprocess.Popen([sys.executable, str(ROOT / "train.py"), *map(str, arguments)], stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, **more)
+
+
+def wait_for(process, words):
+    """Read what a process prints until it has said something."""
+    for line in process.stdout:
+        if words in line:
+            return
+    raise AssertionError(f"{words!r} was never said: {process.stderr.read()}")
+
+
+@pytest.mark.parametrize("abbreviation", ["--pla", "--plai", "--res", "--epoch=3"])
+def test_there_are_no_abbreviations(abbreviation, capsys):
+    with pytest.raises(SystemExit) as stop:
+        train.main([abbreviation])
+    assert stop.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err
+
+
+def test_plain_is_plain_from_a_shell_and_from_a_script(run, small_archive, tmp_path):
+    """The same weights both ways, with Paddle's own kernels; the fast path's differ in the last digits."""
+    status, out, _ = run("--seed", "1", "--plain", folder="script")
+    assert status == 0 and "Speed: plain (" in out and "oneDNN" not in out
+    shell = begin(*QUICK, "--seed", "1", "--plain", "--data-file", small_archive, "--model-dir", tmp_path / "shell")
+    out, err = shell.communicate()
+    assert shell.returncode == 0 and "Speed: plain (" in out, err
+    assert_same_run(state(tmp_path / "script"), state(tmp_path / "shell"))
+    status, out, _ = run("--seed", "1", folder="fast")
+    assert "Speed: plain" not in out
+    fast, plain = (state(tmp_path / name).arrays["conv2d_0.w_0"] for name in ("fast", "script"))
+    assert (fast != plain).any() and abs(fast - plain).max() < 0.02
+
+
+def test_a_plain_run_is_resumed_plain(run, tmp_path, monkeypatch):
+    assert run("--seed", "1", "--plain")[0] == 0
+    status, out, err = run("--resume", "--epochs", "3")
+    assert status == 0 and "Speed: plain (" in out, err
+
+
+def test_a_script_that_trains_with_several_workers_is_not_run_again(small_archive, tmp_path):
+    """It says "once" a single time, and the run ends as the command line's does."""
+    script = tmp_path / "script.py"
+    script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport train\nprint('once', flush=True)\n"
+                      "sys.exit(train.main(sys.argv[1:]))\n", encoding="utf-8")
+    arguments = [*TWO, "--max-batches", "3", "--data-file", str(small_archive), "--model-dir"]
+    done = subprocess.run([sys.executable, str(script), *arguments, str(tmp_path / "script")], capture_output=True,
+                          text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("once") == 1 and "workers: 2" in done.stdout
+    shell = begin(*arguments, tmp_path / "shell")
+    assert shell.communicate() and shell.returncode == 0
+    assert_same_run(state(tmp_path / "script"), state(tmp_path / "shell"))
+
+
+def test_networks_of_other_shapes_after_each_other(run):
+    for extra in (["--depth", "8"], ["--depth", "14"], ["--depth", "8", "--recipe", "strong"]):
+        status, _, err = run(*extra, "--seed", "1", "--epochs", "1", folder="-".join(extra).replace("--", ""))
+        assert status == 0, err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_watching_process_is_small_and_has_no_paddle(small_archive, tmp_path):
+    process = begin(*TWO, "--data-file", small_archive, "--model-dir", tmp_path)
+    wait_for(process, "Pass 0, Batch 0")
+    with open(f"/proc/{process.pid}/status") as status, open(f"/proc/{process.pid}/maps") as maps:
+        peak = int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1])
+        assert peak < 60_000 and "paddle" not in maps.read()
+    process.communicate()
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize("number, workers", [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
+def test_a_signal_before_the_first_batch_ends_in_one_line(number, workers, small_archive, tmp_path):
+    """Import of Paddle, building, connecting, loading: a moment of each, for each a status and no traceback."""
+    for moment in (0.15, 0.5, 1, 1.6, 2.2, 3):
+        process = begin(*TWO[:-1], workers, "--data-file", small_archive, "--model-dir", tmp_path / str(moment),
+                        start_new_session=True)
+        time.sleep(moment)
+        os.killpg(process.pid, number)
+        out, err = process.communicate(timeout=60)
+        assert process.returncode in (128 + number, 0), (moment, err)
+        assert "Traceback" not in err and err.count("\n") <= 1, (moment, err)
+
+
+def test_too_many_workers_are_refused_in_one_line(run):
+    status, _, err = run("--workers", "500")
+    cores = len(launch.usable_cores())
+    assert status == 2 and len(err.splitlines()) == 1
+    assert f"--workers 500: at most {min(8 * cores, 64)} here" in err
+
+
+def test_a_worker_does_not_outlive_a_watcher_that_was_killed_before_it_asked(monkeypatch):
+    ended = []
+    monkeypatch.setattr(launch.os, "_exit", ended.append)
+    monkeypatch.setattr(launch, "LIBC", type("Libc", (), {"prctl": staticmethod(lambda *_: 0)}))
+    try:
+        launch.end_with_parent(os.getppid())
+        assert ended == []
+        launch.end_with_parent(os.getppid() + 1)
+        assert ended == [128 + signal.SIGTERM]
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, errors.STOP_SIGNALS)
+
+
+def test_no_folder_for_temporary_files_is_said(monkeypatch):
+    def no_folder():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    monkeypatch.setattr(launch.tempfile, "TemporaryFile", no_folder)
+    with pytest.raises(UserError, match="set TMPDIR"):
+        launch.start([sys.executable, "-c", ""], 2)
+
+
+def test_a_machine_that_does_not_reach_itself_is_said(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError(101, "Network is unreachable")
+
+    monkeypatch.setattr(launch.socket, "create_connection", unreachable)
+    with pytest.raises(UserError, match="loopback.*--workers 1"):
+        launch.start([sys.executable, "-c", ""], 2)
+
+
+def test_without_a_driver_nobody_asks_paddle(monkeypatch):
+    monkeypatch.setattr(start.place, "has_driver", lambda: False)
+    monkeypatch.setattr(start.subprocess, "run", None)  # asking would fail
+    assert start.cuda_works() is False
