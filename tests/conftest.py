@@ -59,15 +59,10 @@ def run(small_archive, tmp_path, capfd):
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
     """A folder with small_models.colour_model, saved as train.py saves."""
-    import paddle
-
     import small_models
-    from utils.storage import saved_model
 
-    paddle.enable_static()
     folder = tmp_path_factory.mktemp("model") / "colours"
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        saved_model.save(folder, *small_models.colour_model(), small_models.describe())
+    small_models.save_colours(folder)
     return folder
 
 

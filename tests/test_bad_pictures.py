@@ -58,7 +58,7 @@ def good_files():
     for mode, kind in (("CMYK", "TIFF"), ("YCbCr", "JPEG"), ("RGBX", "TIFF"), ("RGBA", "TIFF"),
                        ("CMYK", "JPEG"), ("RGBA", "PNG"), ("RGBA", "WEBP"), ("P", "PNG"), ("P", "GIF")):
         files[f"mode-{mode}.{kind.lower()}"] = (encoded(RED.convert(mode), kind), "red")
-    lab = Image.new("LAB", RED.size, (138, 209, 198))  # red: see test_picture.py
+    lab = Image.new("LAB", RED.size, (138, 209, 198))  # red: see test_image_file.py
     files["mode-LAB.tiff"] = (encoded(lab, "TIFF"), "red")
     for mode, kind in (("1", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("I;16", "PNG"), ("I;16", "TIFF"),
                        ("I", "TIFF"), ("F", "TIFF"), ("1", "TIFF"), ("L", "JPEG")):
@@ -70,9 +70,9 @@ def good_files():
         files[f"turned-{orientation}.jpg"] = (encoded(RED, "JPEG", exif=exif), "red")
     files["broken-exif.jpg"] = (encoded(RED, "JPEG", exif=b"Exif\0\0MM\0*\xff\xff\xff\xff"), "red")
     for kind in ("GIF", "WEBP", "PNG", "TIFF"):
-        files[f"film.{kind.lower()}"] = (encoded(RED, kind, save_all=True, append_images=[BLUE, BLUE]), "red")
+        files[f"animation.{kind.lower()}"] = (encoded(RED, kind, save_all=True, append_images=[BLUE, BLUE]), "red")
     cut = encoded(RED, "GIF", save_all=True, append_images=[noise()])
-    files["film-cut-in-its-second-frame.gif"] = (cut[:-400], "red")
+    files["animation-cut-in-its-second-frame.gif"] = (cut[:-400], "red")
     for size in ((1, 1), (1, 10000), (10000, 1)):
         files["{}x{}.png".format(*size)] = (encoded(RED.resize(size), "PNG"), "red")
     files["90-million-pixels.jpg"] = (encoded(RED.resize((10000, 9000)), "JPEG"), "red")

@@ -13,10 +13,8 @@ NOWHERE = ("http://127.0.0.1:9/cifar-10-python.tar.gz",)
 
 
 @pytest.fixture(autouse=True)
-def cache(tmp_path, monkeypatch):
+def cache(tmp_path, monkeypatch, no_proxies):
     """An empty cache, and no proxy."""
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("IMAGE_CLASSIFICATION_DATA", str(tmp_path / "cache"))
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -45,7 +43,7 @@ def test_named_archive_and_its_note(archive, choice):
     data = dataset.load(choice, archive, sources=NOWHERE)
     assert data.name == "CIFAR-10"
     assert md5_of(archive) in data.note and "not the official one" in data.note
-    assert "100 + 20 pictures instead of 50,000 + 10,000" in data.note
+    assert "100 + 20 images instead of 50,000 + 10,000" in data.note
     assert data.train_images.shape == (100, 3, 32, 32) and data.test_labels.shape == (20,)
     assert data.classes[3:6] == ("cat", "deer", "dog")
 

@@ -2,6 +2,7 @@
 import gzip
 import hashlib
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,8 @@ import loopback
 import numpy as np
 import pytest
 
-from utils import download as module
+from conftest import ROOT
+from utils.data import download as module
 from utils.data.download import DownloadFailed, Patience, download
 
 CONTENT = gzip.compress(np.random.default_rng(0).bytes(50_000), mtime=0)
@@ -21,17 +23,15 @@ QUICK = Patience(answer=2, stall=0.4, pauses=(0.01, 0.02))
 
 
 @pytest.fixture
-def server(monkeypatch):
+def server(no_proxies):
     """A loopback server, asked without a proxy."""
-    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
     with loopback.running() as running:
         yield running
 
 
 @pytest.fixture
-def target(tmp_path):
-    """Where the file is to be, in a folder of its own."""
+def target(tmp_path, no_proxies):
+    """Where the file is to be, in a folder of its own; no proxy is asked for it."""
     (tmp_path / "cache").mkdir()
     return tmp_path / "cache" / "file.gz"
 
@@ -48,6 +48,26 @@ def failure(target, *sources, patience=QUICK):
     assert not target.exists()
     assert all("\n" not in reason for reason in caught.value.reasons)
     return caught.value.reasons
+
+
+PROGRAM = """
+import signal, sys
+sys.path.insert(0, sys.argv[1])
+from pathlib import Path
+from utils.data.download import download
+from utils.errors import Stopped
+def stop(number, frame):
+    raise Stopped(number)
+signal.signal(signal.SIGTERM, stop)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+download(sys.argv[2:3], Path(sys.argv[3]), sys.argv[4])
+"""
+
+
+def start(source, target):
+    """Download in a process of its own, in which SIGTERM raises Stopped, as it does in train.py."""
+    return subprocess.Popen([sys.executable, "-c", PROGRAM, str(ROOT), source, str(target), MD5],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def assert_whole(target):
@@ -128,13 +148,55 @@ def test_wrong_remains_of_another_run_do_no_harm(server, target, left, ranges):
     assert_whole(target)
 
 
-def test_remains_of_killed_runs_are_cleared_away(server, target):
-    old, new = (target.with_name(f"file.gz.{name}.part") for name in ("1-old", "2-new"))
-    for path in (old, new):
-        path.write_bytes(b"x")
-    os.utime(old, (1, 1))
+def test_remains_of_killed_runs_are_used_or_cleared_away(server, target):
+    for number, size in ((1, 20_000), (2, 10_000)):
+        target.with_name(f"file.gz.{number}.part").write_bytes(CONTENT[:size])
     fetch(target, server.serve("/a", loopback.whole(CONTENT)))
-    assert not old.exists() and new.exists()  # the new one may belong to a run that goes on
+    assert server.asked == [("/a", "bytes=20000-")]
+    assert_whole(target)
+
+
+def test_partial_file_of_a_run_that_goes_on_is_left_alone(server, target):
+    other = target.with_name("file.gz.part")
+    with module.claim(other) as held:
+        held.write(CONTENT[:20_000])
+        held.flush()
+        fetch(target, server.serve("/a", loopback.whole(CONTENT)))
+        assert other.read_bytes() == CONTENT[:20_000]
+    assert server.asked == [("/a", None)]
+    assert target.read_bytes() == CONTENT
+
+
+def test_partial_file_that_became_the_target_is_not_claimed(target, monkeypatch):
+    partial = target.with_name("file.gz.part")
+    partial.write_bytes(CONTENT)
+
+    def lock(file):
+        """The other run ends between opening and locking."""
+        os.replace(partial, target)
+        return True
+
+    monkeypatch.setattr(module, "lock", lock)
+    assert module.claim(partial) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_run_that_a_signal_ends_is_resumed(server, target, number):
+    source = server.serve("/a", loopback.stalled(CONTENT, 20_000), loopback.whole(CONTENT))
+    run = start(source, target)
+    partial, until = target.with_name("file.gz.part"), time.monotonic() + 20
+    while not (partial.exists() and partial.stat().st_size > 10_000) and time.monotonic() < until:
+        time.sleep(0.01)
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=20)
+    assert {signal.SIGINT: "KeyboardInterrupt", signal.SIGTERM: "Stopped"}.get(number, "") in errors
+    assert os.listdir(target.parent) == ["file.gz.part"]
+    received = partial.stat().st_size
+    assert received == 20_000 if number != signal.SIGKILL else 10_000 < received <= 20_000
+    fetch(target, source)
+    assert server.asked[1:] == [("/a", f"bytes={received}-")]
+    assert_whole(target)
 
 
 @pytest.mark.parametrize("behaviour, word", [
@@ -157,7 +219,7 @@ def test_server_that_trickles_is_cut(server, target):
 
 
 def test_server_that_never_ends_is_cut(server, target, monkeypatch):
-    monkeypatch.setattr(module, "MOST_BYTES", 10_000)
+    monkeypatch.setattr(module, "MAX_BYTES", 10_000)
     (reason,) = failure(target, server.serve("/a", loopback.whole(CONTENT)))
     assert "sends more than" in reason
 
@@ -183,7 +245,6 @@ def test_slow_name_lookup_is_cut(target, monkeypatch):
 def test_proxy_of_the_environment_is_asked(server, target, monkeypatch):
     proxy = server.serve("http://far-away.invalid/file.gz", loopback.whole(CONTENT))
     monkeypatch.setenv("http_proxy", proxy.split("http://far")[0])
-    monkeypatch.delenv("no_proxy", raising=False)
     fetch(target, "http://far-away.invalid/file.gz")
     assert_whole(target)
 
@@ -207,12 +268,8 @@ def test_disk_that_is_full(server, target):
 
 def test_three_processes_at_once(server, target):
     source = server.serve("/a", loopback.whole(CONTENT, pause=0.01))
-    program = ("import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path\n"
-               "from utils.data.download import download; download(sys.argv[2:3], Path(sys.argv[3]), sys.argv[4])")
-    root = Path(module.__file__).parent.parent
-    command = [sys.executable, "-c", program, str(root), source, str(target), MD5]
-    runs = [subprocess.Popen(command, stdout=subprocess.DEVNULL) for _ in range(3)]
-    assert [run.wait(30) for run in runs] == [0, 0, 0]
+    runs = [start(source, target) for _ in range(3)]
+    assert [run.communicate(timeout=30) and run.returncode for run in runs] == [0, 0, 0]
     assert len(server.asked) == 3
     assert_whole(target)
 
@@ -236,7 +293,7 @@ def test_interrupted_run_keeps_what_it_has(server, target, monkeypatch):
 
 
 def test_progress_speaks_now_and_then(server, target, monkeypatch):
-    monkeypatch.setattr(module, "SPARSE", 0.05)
+    monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.05)
     monkeypatch.setattr(module.sys.stderr, "isatty", lambda: False, raising=False)
     lines = []
     download([server.serve("/a", loopback.whole(CONTENT, pause=0.005))], target, MD5, lines.append, QUICK)

@@ -1,4 +1,5 @@
 """Files are written whole or not at all; a folder is held by one run at a time."""
+import errno
 import os
 import signal
 import subprocess
@@ -70,3 +71,45 @@ def test_the_second_run_says_who_holds_the_folder_and_a_killed_one_lets_go(tmp_p
     time.sleep(0.1)
     with FolderLock(tmp_path):
         pass
+
+
+def test_a_folder_that_cannot_be_held_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot use the folder .*Not a directory; choose another with --model-dir"):
+        FolderLock(tmp_path / "file" / "below").__enter__()
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_may_not_be_written_is_one_line(tmp_path):
+    tmp_path.chmod(0o555)
+    with pytest.raises(UserError, match=r"cannot use the folder .*Permission denied; choose another with --model-dir"):
+        FolderLock(tmp_path).__enter__()
+
+
+def test_a_full_disk_under_the_lock_is_one_line(tmp_path):
+    """A limit on the size of files stands for it."""
+    resource = pytest.importorskip("resource")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
+    try:
+        with pytest.raises(UserError, match="cannot use the folder"):
+            FolderLock(tmp_path).__enter__()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+def test_a_system_without_locks_is_not_taken_for_another_process(tmp_path, monkeypatch):
+    fcntl = pytest.importorskip("fcntl")
+
+    def flock(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.raises(UserError, match="No locks available; choose another"):
+        FolderLock(tmp_path).__enter__()
+
+
+def test_the_lock_file_stays_and_names_nobody(tmp_path):
+    with FolderLock(tmp_path):
+        assert (tmp_path / ".run.lock").read_text() == f"process {os.getpid()}\n"
+    assert (tmp_path / ".run.lock").read_bytes() == b""

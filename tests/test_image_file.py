@@ -1,21 +1,26 @@
-"""Pictures of every kind against colours and places that are known because the test put them there."""
+"""Pictures of every kind against colors and places that are known because the test put them there."""
 import io
+import os
 import struct
+import subprocess
+import sys
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image, features
 
+from conftest import ROOT
 from utils import image_file
 from utils.errors import UserError
 from utils.image_file import read_picture
 
-RED, GREEN, BLUE, GREY = (255, 0, 0), (0, 255, 0), (0, 0, 255), (128, 128, 128)
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
-def colour_of(path):
-    """Mean colour of what read_picture gives, in 0 to 255."""
+def color_of(path):
+    """Mean color of what read_picture gives, in 0 to 255."""
     pixels = read_picture(path)
     assert pixels.shape == (1, 3, 32, 32) and pixels.dtype == np.float32
     assert pixels.min() >= 0 and pixels.max() <= 1
@@ -26,16 +31,16 @@ def quarters(side=64):
     """Red, green; blue, white: a picture whose turn can be seen."""
     image = Image.new("RGB", (side, side), "white")
     half = side // 2
-    for colour, place in ((RED, (0, 0)), (GREEN, (half, 0)), (BLUE, (0, half))):
-        image.paste(colour, (*place, place[0] + half, place[1] + half))
+    for color, place in ((RED, (0, 0)), (GREEN, (half, 0)), (BLUE, (0, half))):
+        image.paste(color, (*place, place[0] + half, place[1] + half))
     return image
 
 
 def corners(pixels):
-    """The letters of the colours in the corners, row by row."""
+    """The letters of the colors in the corners, row by row."""
     letters = {(1, 0, 0): "r", (0, 1, 0): "g", (0, 0, 1): "b", (1, 1, 1): "w"}
     seen = [np.round(pixels[0, :, y, x]).astype(int) for y in (4, 27) for x in (4, 27)]
-    return "".join(letters[tuple(colour)] for colour in seen)
+    return "".join(letters[tuple(color)] for color in seen)
 
 
 def test_a_32x32_picture_comes_through_pixel_by_pixel(tmp_path):
@@ -63,7 +68,7 @@ def test_broken_exif_does_not_cost_the_picture(tmp_path):
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr",
                                   "LAB", "HSV", "I", "F", "I;16", "I;16B", "I;16L"])
-def test_every_mode_of_pillow_gives_its_colour(mode):
+def test_every_mode_of_pillow_gives_its_color(mode):
     white = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 255, "F": 1.0}
     if mode in white:
         image, expected = Image.new(mode, (40, 30), white[mode]), (255, 255, 255)
@@ -78,7 +83,7 @@ def test_every_mode_of_pillow_gives_its_colour(mode):
     else:
         image, expected = Image.new("RGB", (40, 30), RED).convert(mode), RED
     assert image.mode == mode
-    small = picture._shrink(image)
+    small = image_file._shrink(image)
     assert small.shape == (32, 32, 3)
     np.testing.assert_allclose(small.mean(axis=(0, 1)) * 255, expected, atol=6 if mode == "LAB" else 2)
 
@@ -101,7 +106,7 @@ def test_floating_point_grey_is_scaled_by_its_range(tmp_path, white):
     np.testing.assert_allclose([pixels[0, 0, 8, 8], pixels[0, 2, 24, 8]], [1, 0.25], atol=0.005)
 
 
-def test_what_is_transparent_is_white_and_colours_hidden_there_do_not_leak(tmp_path):
+def test_what_is_transparent_is_white_and_colors_hidden_there_do_not_leak(tmp_path):
     image = Image.new("RGBA", (320, 320), (*RED, 0))
     image.paste((*BLUE, 255), (0, 0, 160, 320))
     image.save(tmp_path / "a.png")
@@ -111,30 +116,30 @@ def test_what_is_transparent_is_white_and_colours_hidden_there_do_not_leak(tmp_p
 
 
 @pytest.mark.parametrize("mode, hidden", [("P", 0), ("L", 76), ("RGB", RED)])
-def test_a_colour_declared_transparent_is_white(tmp_path, mode, hidden):
+def test_a_color_declared_transparent_is_white(tmp_path, mode, hidden):
     image = Image.new("RGB", (64, 64), RED)
     image = image.quantize(4) if mode == "P" else image.convert(mode)
     image.save(tmp_path / "a.png", transparency=image.getpixel((0, 0)) if mode == "P" else hidden)
-    np.testing.assert_allclose(colour_of(tmp_path / "a.png"), (255, 255, 255), atol=1)
+    np.testing.assert_allclose(color_of(tmp_path / "a.png"), (255, 255, 255), atol=1)
 
 
 @pytest.mark.parametrize("ending", ["gif", "webp", "png", "tif"])
-def test_a_film_gives_its_first_frame(tmp_path, ending):
-    frames = [Image.new("RGB", (48, 48), colour) for colour in (GREEN, RED, BLUE)]
+def test_an_animation_gives_its_first_frame(tmp_path, ending):
+    frames = [Image.new("RGB", (48, 48), color) for color in (GREEN, RED, BLUE)]
     frames[0].save(tmp_path / f"a.{ending}", save_all=True, append_images=frames[1:])
-    np.testing.assert_allclose(colour_of(tmp_path / f"a.{ending}"), GREEN, atol=4)
+    np.testing.assert_allclose(color_of(tmp_path / f"a.{ending}"), GREEN, atol=4)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 10000), (10000, 1), (31, 33)])
 def test_odd_sizes(tmp_path, size):
     Image.new("RGB", size, GREEN).save(tmp_path / "a.png")
-    np.testing.assert_allclose(colour_of(tmp_path / "a.png"), GREEN, atol=1)
+    np.testing.assert_allclose(color_of(tmp_path / "a.png"), GREEN, atol=1)
 
 
 def test_a_large_jpeg_is_read_at_an_eighth(tmp_path):
     quarters(4096).save(tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as opened:
-        assert picture._decode(opened, "a.jpg").size == (512, 512)
+        assert image_file._decode(opened, "a.jpg").size == (512, 512)
     assert corners(read_picture(tmp_path / "a.jpg")) == "rgbw"
 
 
@@ -152,8 +157,60 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch, kind
         read_picture(tmp_path / "a")
 
 
+READ = """
+import re, resource, sys, time
+sys.path.insert(0, sys.argv[1])
+resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000,) * 2)
+from utils.errors import UserError
+from utils.image_file import read_picture
+try:
+    print(read_picture(sys.argv[2]).shape)
+except UserError as error:
+    print(error)
+print(time.process_time(), 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
+@pytest.mark.parametrize("size, word", [
+    ((1, 39_000_000), "on a side"), ((39_000_000, 1), "on a side"), ((3, 8_000_000), "on a side"),
+    ((image_file.MAX_SIDE + 1, 1), "on a side"), ((199, image_file.MAX_SIDE), "(1, 3, 32, 32)"),
+    ((image_file.MAX_SIDE, 199), "(1, 3, 32, 32)"),
+], ids=lambda value: "x".join(map(str, value)) if isinstance(value, tuple) else None)
+def test_no_shape_takes_ten_seconds_or_a_gigabyte(tmp_path, size, word):
+    Image.new("RGBA" if word.startswith("(") else "L", size).save(tmp_path / "a.png", compress_level=1)
+    command = [sys.executable, "-c", READ, str(ROOT), str(tmp_path / "a.png")]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OPENBLAS_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    line, usage = done.stdout.splitlines()
+    seconds, peak = map(float, usage.split())
+    assert word in line
+    assert seconds < 10 and peak < 700e6
+
+
+def test_pillow_is_left_as_it_was(tmp_path):
+    program = "from PIL import Image; before = Image.MAX_IMAGE_PIXELS; import utils.image_file; " \
+        "assert Image.MAX_IMAGE_PIXELS == before"
+    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
+    before = Image.MAX_IMAGE_PIXELS
+    quarters().save(tmp_path / "a.png")
+    read_picture(tmp_path / "a.png")
+    assert Image.MAX_IMAGE_PIXELS == before
+    (tmp_path / "a.png").write_bytes(b"no picture")
+    with pytest.raises(UserError):
+        read_picture(tmp_path / "a.png")
+    assert Image.MAX_IMAGE_PIXELS == before
+
+
+@pytest.mark.parametrize("address", ["http://example.org/dog.png", "HTTPS://example.org/dog.png",
+                                     Path("https://example.org/dog.png")], ids=str)
+def test_an_address_is_told_from_a_file_that_is_missing(address):
+    with pytest.raises(UserError, match="is an address: download the picture"):
+        read_picture(address)
+
+
 def test_an_icon_does_not_smuggle_a_large_picture_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(picture, "MAX_PIXELS_ELSE", 10_000)
+    monkeypatch.setattr(image_file, "MAX_PIXELS_ELSE", 10_000)
     inner = io.BytesIO()
     Image.new("RGB", (200, 100)).save(inner, "PNG")
     entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, inner.tell(), 22)
@@ -163,12 +220,12 @@ def test_an_icon_does_not_smuggle_a_large_picture_in(tmp_path, monkeypatch):
 
 
 def test_names_are_shown_on_one_line():
-    assert picture.shown("Hündchen 犬.png") == "Hündchen 犬.png"
-    assert picture.shown("a\nb\x1b[2J\udcff.png") == "a\\nb\\x1b[2J\\udcff.png"
+    assert image_file.shown("Hündchen 犬.png") == "Hündchen 犬.png"
+    assert image_file.shown("a\nb\x1b[2J\udcff.png") == "a\\nb\\x1b[2J\\udcff.png"
 
 
 def test_avif_where_this_pillow_has_it(tmp_path):
     if not features.check("avif"):
         pytest.skip("this Pillow reads no AVIF")
     Image.new("RGB", (64, 64), BLUE).save(tmp_path / "a.avif")
-    np.testing.assert_allclose(colour_of(tmp_path / "a.avif"), BLUE, atol=6)
+    np.testing.assert_allclose(color_of(tmp_path / "a.avif"), BLUE, atol=6)

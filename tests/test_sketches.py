@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from book.figures import pictures
+from book.art import pictures
 from utils.data import sketches
 
 IMAGES = Path(__file__).resolve().parent.parent / "image"
@@ -44,7 +44,7 @@ def test_same_seed_same_pixels_other_seed_other_pictures():
     assert far.min() > 4  # no picture of one seed returns in the other
 
 
-def test_mean_colours_alone_do_not_tell_the_classes(drawn):
+def test_mean_colors_alone_do_not_tell_the_classes(drawn):
     """A classifier by the nearest mean picture stays far from what a network has to reach (0.90)."""
     images, labels = drawn
     unseen, truth = sketches.draw(500, seed=2)

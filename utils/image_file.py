@@ -1,12 +1,14 @@
 """Any picture file that Pillow reads, as the networks' input."""
+import contextlib
 import os
+import re
 import stat
 import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from utils.errors import UserError
+from utils.errors import Stopped, UserError
 
 SIDE = 32
 MAX_BYTES = 200_000_000
@@ -14,23 +16,22 @@ MAX_BYTES = 200_000_000
 # read, except that a progressive one is held whole, with 6 to 8 bytes for a pixel.
 MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000}
 MAX_PIXELS_ELSE = 40_000_000
-Image.MAX_IMAGE_PIXELS = 55_000_000  # Pillow refuses twice as many, also of pictures inside others (icons)
+MAX_SIDE = 200_000  # Pillow's resize holds 50 bytes for a pixel of a side, and is slow where lines are short and many
+PILLOW_MAX_PIXELS = 55_000_000  # Pillow refuses twice as many, also of pictures inside others (icons)
 
 
 def read_picture(path):
     """Read the picture at `path` -> [1, 3, 32, 32] float32 in [0, 1], channels in the order red, green, blue.
 
-    Transparent parts turn white, a film gives its first frame, and the camera's turn (EXIF) is undone.
-    Errors: UserError where there is no file, no picture in it, or one that would take more than 10 s or 1 GB.
+    Transparent parts turn white, an animation gives its first frame, and the camera's rotation (EXIF) is undone.
+    Errors: UserError where there is no file, no picture in it, or one of a size that takes more than 10 s or 1 GB.
     """
     name = shown(path)
     _check_file(path, name)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of huge or odd files; they are judged here
-            with Image.open(path) as picture:
-                return pixels_of(_decode(picture, name))
-    except UserError:
+        with _pillow_for_any_file(), Image.open(path) as picture:
+            return pixels_of(_decode(picture, name))
+    except (UserError, Stopped):
         raise
     except UnidentifiedImageError:
         raise UserError(f"{name} is not a picture that Pillow can read") from None
@@ -47,18 +48,33 @@ def pixels_of(picture):
 
 
 def shown(text):
-    """`text` on one line of the terminal: line ends and bytes that are no letters are written out."""
+    """`text` on one line of the terminal: line ends and bytes that are not text are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
+@contextlib.contextmanager
+def _pillow_for_any_file():
+    """Pillow with this module's limit of pixels and without its warnings of huge or odd files; both are restored."""
+    before = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = PILLOW_MAX_PIXELS
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
 def _check_file(path, name):
-    """Refuse what is no file of reasonable size, before opening it: opening a FIFO would wait for ever."""
+    """Refuse what is no file of reasonable size, before opening it: opening a FIFO would wait forever."""
     try:
         state = os.stat(path)
     except OSError as error:
+        if re.match("https?:/", str(path), re.IGNORECASE):
+            raise UserError(f"{name} is an address: download the picture and name its file") from error
         raise UserError(f"{name}: {error.strerror or error}") from error
     if stat.S_ISDIR(state.st_mode):
-        raise UserError(f"{name} is a folder: give the pictures in it by name")
+        raise UserError(f"{name} is a folder: name the pictures in it")
     if not stat.S_ISREG(state.st_mode):
         raise UserError(f"{name} is no ordinary file")
     if state.st_size == 0:
@@ -82,12 +98,15 @@ def _decode(picture, name):
 
 
 def _check_size(picture, name):
-    """Refuse a picture with more pixels than its format can be decoded with in 10 s and 1 GB."""
+    """Refuse a picture with more pixels than its format can be decoded with, and resized, in 10 s and 1 GB."""
     kind = "progressive" if picture.info.get("progressive") else picture.format
     most = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE)
     if picture.width * picture.height > most:
         raise UserError(f"{name} has {picture.width} x {picture.height} pixels, more than "
                         f"{most // 1_000_000} million: make it smaller")
+    if max(picture.size) > MAX_SIDE:
+        raise UserError(f"{name} has {picture.width} x {picture.height} pixels, more than {MAX_SIDE:,} on a side: "
+                        "crop it")
 
 
 def _shrink(picture):
@@ -97,26 +116,26 @@ def _shrink(picture):
     transparent = "transparency" in picture.info or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA")
     small = picture.convert("RGBA" if transparent else "RGB").resize((SIDE, SIDE), Image.LANCZOS)
     small = _upright(small)
-    if transparent:  # shrunk first: Pillow weights colours by opacity there
+    if transparent:  # shrunk first: Pillow weights colors by opacity there
         small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
     return np.asarray(small, np.float32) / 255
 
 
 def _shrink_deep(picture):
-    """`_shrink` for grey of more than 8 bits, which Pillow's own conversion would cut off at 255.
+    """`_shrink` for gray of more than 8 bits, which Pillow's own conversion would cut off at 255.
 
     White is 65535 for 16 bits; where the format does not say, the first of 1, 255 and 65535 that no pixel
     exceeds, else the brightest pixel.
     """
-    grey = np.asarray(picture.convert("F"))
-    grey = np.where(np.isfinite(grey), grey, np.float32(0))
-    brightest = grey.max()
+    gray = np.asarray(picture.convert("F"))
+    gray = np.where(np.isfinite(gray), gray, np.float32(0))
+    brightest = gray.max()
     scales = (65535,) if picture.mode.startswith("I;16") else (1, 255, 65535)
     white = next((scale for scale in scales if scale >= brightest), brightest)
-    small = Image.fromarray(grey / np.float32(white)).resize((SIDE, SIDE), Image.LANCZOS)
+    small = Image.fromarray(gray / np.float32(white)).resize((SIDE, SIDE), Image.LANCZOS)
     small.info = picture.info
-    grey = np.clip(np.asarray(_upright(small)), 0, 1)  # LANCZOS swings beyond sharp edges
-    return np.repeat(grey[:, :, np.newaxis], 3, axis=2)
+    gray = np.clip(np.asarray(_upright(small)), 0, 1)  # LANCZOS swings beyond sharp edges
+    return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
 
 
 def _upright(picture):

@@ -1,9 +1,9 @@
-"""Which pictures a run trains on: CIFAR-10 where it can be had, drawn sketches where it cannot."""
+"""Which images a run trains on: CIFAR-10, or drawn sketches where CIFAR-10 is unavailable."""
 from typing import NamedTuple, Tuple
 
 import numpy as np
 
-from utils.data import cifar10
+from utils.data import cifar10, cifar10_archive
 from utils.data.download import Patience
 from utils.errors import UserError
 
@@ -13,7 +13,7 @@ HURRY = Patience(answer=4, pauses=(1, 2))  # where sketches are waiting, an abse
 
 
 class Dataset(NamedTuple):
-    """Pictures to train and to test on: images uint8 [N, 3, 32, 32] (RGB), labels int64 [N], 0 to 9."""
+    """Images to train and to test on: uint8 [N, 3, 32, 32] (RGB), labels int64 [N], 0 to 9."""
 
     name: str
     train_images: np.ndarray
@@ -23,18 +23,22 @@ class Dataset(NamedTuple):
     note: str = ""
     classes: Tuple[str, ...] = cifar10.CLASSES
 
+    def description(self):
+        """What a reader of a model trained on this is told."""
+        return {"classes": list(self.classes), "dataset": self.name, "dataset_note": self.note}
+
 
 def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5):
     """The data set of the user's choice ("auto", "cifar10" or "sketches").
 
     say: takes each line meant for the user.
-    Errors: UserError where "cifar10" is nowhere to be had, and for a named file that is not CIFAR-10.
+    Errors: UserError where "cifar10" is unavailable, and for a named file that is not CIFAR-10.
     """
     if choice not in CHOICES:
         raise ValueError(f"choice is {choice!r}, not one of {', '.join(CHOICES)}")
     if choice == "sketches":
         if data_file is not None:
-            raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: leave one out")
+            raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
         return draw_sketches()
     patience = Patience() if choice == "cifar10" else HURRY
     try:
@@ -49,18 +53,18 @@ def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
 
 def read_cifar10(archive):
     """CIFAR-10 from an archive that was found, with a note where it is not the official one."""
-    pictures = cifar10.read(archive.path)
+    images = cifar10_archive.read(archive.path)
     notes = []
     if archive.md5 != cifar10.MD5:
         notes.append(f"archive MD5 {archive.md5} is not the official one")
-    train, test = len(pictures.train_labels), len(pictures.test_labels)
+    train, test = len(images.train_labels), len(images.test_labels)
     if (train, test) != (50_000, 10_000):
-        notes.append(f"{train:,} + {test:,} pictures instead of 50,000 + 10,000")
-    return Dataset("CIFAR-10", *pictures, note="; ".join(notes))
+        notes.append(f"{train:,} + {test:,} images instead of 50,000 + 10,000")
+    return Dataset("CIFAR-10", *images, note="; ".join(notes))
 
 
 def draw_sketches():
-    """The drawn stand-in pictures; training and test pictures come from different seeds."""
+    """The drawn stand-in images; training and test images come from different seeds."""
     from utils.data import sketches  # needs Pillow, which a run on CIFAR-10 does without
 
     return Dataset("sketches", *sketches.draw(*SKETCHES["train"]), *sketches.draw(*SKETCHES["test"]))

@@ -2,9 +2,9 @@
 import contextlib
 import hashlib
 import http.client
+import itertools
 import os
 import queue
-import secrets
 import socket
 import sys
 import threading
@@ -14,11 +14,12 @@ import urllib.request
 from typing import NamedTuple, Tuple
 from urllib.parse import urlsplit
 
+from utils.storage.files import lock
+
 GZIP = b"\x1f\x8b"
-MOST_BYTES = 2**30  # a server that sends more than this sends something else
-SLOWEST = 512  # bytes a second; a server that trickles slower than this has stalled
-ABANDONED = 24 * 3600  # seconds after which a partial file belongs to a run that was killed
-SPARSE = 10  # seconds between two lines of progress where no terminal shows a bar
+MAX_BYTES = 2**30  # a server that sends more than this sends something else
+MIN_SPEED = 512  # bytes a second; a server that trickles slower than this has stalled
+PROGRESS_SECONDS = 10  # between two lines of progress where no terminal shows a bar
 
 
 class Patience(NamedTuple):
@@ -48,13 +49,12 @@ class SourceFailed(Exception):
 def download(sources, target, md5, say=print, patience=Patience()):
     """Fetch the file with this MD5 from the first source that gives it; it gets its name once it is whole.
 
-    What was received stays beside the target as *.part; the next attempt, or run, goes on from there.
+    What was received stays beside the target as *.part, however the run ends; the next attempt, or run, resumes it.
     Errors: DownloadFailed, also where the target's folder cannot be written.
     """
     reasons = []
     try:
-        partial = claim_partial(target)
-        try:
+        with partial_file(target) as partial:
             for source in sources:
                 say(f"fetching {source}")
                 try:
@@ -63,42 +63,67 @@ def download(sources, target, md5, say=print, patience=Patience()):
                     reasons.append(f"{urlsplit(source).hostname}: {failure}")
                     say(f"  {failure}")
                 else:
-                    os.replace(partial, target)
+                    publish(partial, target)
                     return
-        finally:
-            leave_partial(partial, target)
     except OSError as error:
         reasons.append(f"cannot write {target.parent}: {error.strerror or error}")
         raise DownloadFailed(reasons) from error
     raise DownloadFailed(reasons)
 
 
-def claim_partial(target):
-    """A partial file of this process's own, with what an earlier run left; two runs never share one."""
-    for path in target.parent.glob(f"{target.name}.*.part"):
-        with contextlib.suppress(FileNotFoundError):  # another run cleared it away
-            if time.time() - path.stat().st_mtime > ABANDONED:
-                path.unlink()
-    own = target.with_name(f"{target.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
-    with contextlib.suppress(FileNotFoundError):  # nothing was left
-        os.rename(f"{target}.part", own)  # atomic: one of two runs gets it
-    own.touch()
-    return own
+@contextlib.contextmanager
+def partial_file(target):
+    """An open partial file that no other run holds: one that an earlier run left, or a new one.
+
+    The system's lock on it ends with the process, so what a killed run received is there for the next one.
+    """
+    new = (target.with_name(f"{target.name}.{number}.part") for number in itertools.count(1))
+    for path in itertools.chain(partials(target), [f"{target}.part"], new):
+        file = claim(path)
+        if file is None:
+            continue
+        with file:
+            try:
+                yield file
+            finally:
+                if not file.closed and file.seek(0, os.SEEK_END) == 0:
+                    with contextlib.suppress(PermissionError):  # Windows removes no open file
+                        os.unlink(path)
+        return
 
 
-def leave_partial(partial, target):
-    """Leave a partial file that holds something to the next run."""
-    with contextlib.suppress(FileNotFoundError):  # it became the target
-        if partial.stat().st_size:
-            os.replace(partial, f"{target}.part")
-        else:
-            partial.unlink()
+def partials(target):
+    """Partial files beside the target, whoever they belong to."""
+    return sorted(target.parent.glob(f"{target.name}.*part"))
+
+
+def claim(path):
+    """Open a partial file and lock it; None where another run holds it, or has just made it the target."""
+    file = open(path, "a+b")
+    with contextlib.suppress(FileNotFoundError):
+        if lock(file) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+            return file
+    file.close()
+    return None
+
+
+def publish(partial, target):
+    """Give the whole file its name, and remove what killed runs left of it."""
+    if os.name == "nt":
+        partial.close()  # Windows renames no open file
+    os.replace(partial.name, target)
+    for path in partials(target):
+        with contextlib.suppress(OSError):
+            file = claim(path)
+            if file is not None:
+                os.unlink(path)
+                file.close()
 
 
 def fetch_patiently(source, partial, md5, say, patience):
     """Bring the partial file to the right MD5 from one source, in several attempts, or raise SourceFailed."""
     for number, pause in enumerate((*patience.pauses, None)):
-        resumed = partial.stat().st_size > 0
+        resumed = partial.seek(0, os.SEEK_END) > 0
         try:
             fetch(source, partial, say, patience, reached=number > 0)
             verify(partial, md5, again=resumed)
@@ -113,13 +138,13 @@ def fetch_patiently(source, partial, md5, say, patience):
 def verify(partial, md5, again):
     """SourceFailed, and an empty file, where the file's MD5 is another."""
     digest = hashlib.md5(usedforsecurity=False)
-    with open(partial, "rb+") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-        if digest.hexdigest() != md5:
-            file.truncate(0)
-            raise SourceFailed(f"sent a file with MD5 {digest.hexdigest()}, not {md5}", again)
-        os.fsync(file.fileno())
+    partial.seek(0)
+    for block in iter(lambda: partial.read(2**20), b""):
+        digest.update(block)
+    if digest.hexdigest() != md5:
+        partial.truncate(0)
+        raise SourceFailed(f"sent a file with MD5 {digest.hexdigest()}, not {md5}", again)
+    os.fsync(partial.fileno())
 
 
 def fetch(source, partial, say, patience, reached):
@@ -127,35 +152,29 @@ def fetch(source, partial, say, patience, reached):
 
     reached: the source has answered before, so silence may be a passing trouble.
     """
-    start = partial.stat().st_size
+    start = partial.seek(0, os.SEEK_END)
     headers = {"User-Agent": "image-classification"}
     if start:
         headers["Range"] = f"bytes={start}-"
     with open_within(urllib.request.Request(source, headers=headers), partial, patience, reached) as response:
         if response.status != 206:
+            partial.truncate(0)
             start = 0
         elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            empty(partial)
+            partial.truncate(0)
             raise SourceFailed("sent another part of the file than it was asked for", again=True)
         length = response.headers.get("Content-Length", "")
-        total = start + int(length) if length.isdecimal() else None
-        with open(partial, "rb+") as file, Progress(start, total, say) as progress:
-            file.seek(start)
-            file.truncate()
+        received, total = start, start + int(length) if length.isdecimal() else None
+        with Progress(start, total, say) as progress:
             for block in blocks(response, patience.stall):
-                if file.tell() == 0 and not block.startswith(GZIP[:len(block)]):
+                if received == 0 and not block.startswith(GZIP[:len(block)]):
                     kind = response.headers.get("Content-Type", "something else")
                     raise SourceFailed(f"sends {kind}, not the archive", again=False)
-                file.write(block)
+                partial.write(block)
+                received += len(block)
                 progress.advance(len(block))
-            received = file.tell()
     if total is not None and received < total:
         raise SourceFailed(f"broke off after {megabytes(received)} of {megabytes(total)} MB", again=True)
-
-
-def empty(partial):
-    """Forget what the partial file holds."""
-    os.truncate(partial, 0)
 
 
 def open_within(request, partial, patience, reached):
@@ -177,7 +196,7 @@ def open_within(request, partial, patience, reached):
         return answer
     if isinstance(answer, urllib.error.HTTPError):
         if answer.code == 416:  # the partial file is as long as the source's or longer, and not it
-            empty(partial)
+            partial.truncate(0)
         passing = answer.code in (408, 416, 429) or answer.code >= 500
         raise SourceFailed(f"answers {answer.code} {answer.reason}", again=passing) from answer
     if isinstance(answer, urllib.error.URLError):
@@ -201,10 +220,10 @@ def blocks(response, stall):
         if not block:
             return
         received += len(block)
-        if received > MOST_BYTES:
-            raise SourceFailed(f"sends more than {megabytes(MOST_BYTES)} MB, not the archive", again=False)
+        if received > MAX_BYTES:
+            raise SourceFailed(f"sends more than {megabytes(MAX_BYTES)} MB, not the archive", again=False)
         if time.monotonic() - since > stall:
-            if received - checked < SLOWEST * stall:
+            if received - checked < MIN_SPEED * stall:
                 raise SourceFailed(f"trickles: {received - checked} bytes in {stall:g} s", again=True)
             checked, since = received, time.monotonic()
         yield block
@@ -239,6 +258,6 @@ class Progress:
         self.done += count
         if self.bar is not None:
             self.bar.update(count)
-        elif time.monotonic() - self.spoken > SPARSE:
+        elif time.monotonic() - self.spoken > PROGRESS_SECONDS:
             self.spoken = time.monotonic()
             self.say(f"  {megabytes(self.done)} of {megabytes(self.total) if self.total else '?'} MB")

@@ -1,4 +1,4 @@
-"""Pictures of CIFAR-10's ten classes drawn by this program, for machines that have no data set."""
+"""Images of CIFAR-10's ten classes drawn by this program, for machines without the data set."""
 import math
 import random
 
@@ -9,7 +9,7 @@ SIZE = 32
 FINE = 3  # drawn this many times larger, then reduced: smooth edges
 CIRCLE = [(math.cos(k * math.pi / 9), math.sin(k * math.pi / 9)) for k in range(18)]
 
-BLACK, WHITE, RED, GREY = (22, 20, 22), (240, 240, 236), (190, 45, 40), (135, 138, 142)
+BLACK, WHITE, RED, GRAY = (22, 20, 22), (240, 240, 236), (190, 45, 40), (135, 138, 142)
 SKIES = ((120, 175, 230), (70, 120, 200), (205, 215, 225), (235, 175, 130), (60, 75, 110), (225, 232, 240))
 GRASSES = ((90, 140, 60), (130, 150, 70), (60, 100, 50), (165, 155, 90), (70, 120, 85))
 EARTHS = ((150, 120, 85), (200, 180, 140), (110, 90, 70), (232, 235, 240), (95, 80, 60))
@@ -41,26 +41,26 @@ class Pen:
         cos, sin, across = self.cos, self.sin, self.across
         return [(self.x + across * (cos * x - sin * y), self.y + sin * x + cos * y) for x, y in points]
 
-    def shape(self, colour, *points):
-        self.ink.polygon(self.place(points), fill=colour)
+    def shape(self, color, *points):
+        self.ink.polygon(self.place(points), fill=color)
 
-    def oval(self, colour, x, y, wide, high, tilt=0.0):
+    def oval(self, color, x, y, wide, high, tilt=0.0):
         c, s = math.cos(tilt), math.sin(tilt)
         rim = [(wide * u, high * v) for u, v in CIRCLE]
-        self.shape(colour, *[(x + c * u - s * v, y + s * u + c * v) for u, v in rim])
+        self.shape(color, *[(x + c * u - s * v, y + s * u + c * v) for u, v in rim])
 
-    def line(self, colour, width, *points):
+    def line(self, color, width, *points):
         thick = max(1, round(width * self.half))
-        self.ink.line(self.place(points), fill=colour, width=thick, joint="curve")
+        self.ink.line(self.place(points), fill=color, width=thick, joint="curve")
 
-    def tint(self, colours, spread=12):
-        """One of the colours, a little different each time."""
+    def tint(self, colors, spread=12):
+        """One of the colors, a little different each time."""
         light = self.chance.gauss(0, spread)
-        colour = self.chance.choice(colours)
-        return tuple(int(min(255, max(0, c + light + self.chance.gauss(0, 7)))) for c in colour)
+        color = self.chance.choice(colors)
+        return tuple(int(min(255, max(0, c + light + self.chance.gauss(0, 7)))) for c in color)
 
     def scene(self, *kinds):
-        """Backdrop: (far colours, near colours) with a horizon between them, and a few blots."""
+        """Backdrop: (far colors, near colors) with a horizon between them, and a few blots."""
         far, near = self.chance.choice(kinds)
         end, self.far, self.near = SIZE * FINE, self.tint(far), self.tint(near)
         horizon = self.half * self.chance.uniform(0.5, 1.6)
@@ -69,23 +69,23 @@ class Pen:
         for _ in range(self.chance.randrange(6)):
             x, y = self.chance.uniform(0, end), self.chance.uniform(0, end)
             wide, high = self.chance.uniform(2, 20), self.chance.uniform(2, 9)
-            colour = shade(self.near if y > horizon else self.far, self.chance.uniform(0.78, 1.2))
-            self.ink.ellipse((x - wide, y - high, x + wide, y + high), fill=colour)
+            color = shade(self.near if y > horizon else self.far, self.chance.uniform(0.78, 1.2))
+            self.ink.ellipse((x - wide, y - high, x + wide, y + high), fill=color)
 
 
-def shade(colour, factor):
-    return tuple(min(255, int(c * factor)) for c in colour)
+def shade(color, factor):
+    return tuple(min(255, int(c * factor)) for c in color)
 
 
 def wheel(pen, x, y, size):
     pen.oval(BLACK, x, y, size, size)
-    pen.oval(GREY, x, y, size * 0.5, size * 0.5)
+    pen.oval(GRAY, x, y, size * 0.5, size * 0.5)
 
 
 def airplane(pen):
     pen.scene((SKIES, SKIES), (SKIES, SKIES), (SKIES, SKIES), (SKIES, ROADS))
-    body = pen.tint((WHITE, WHITE, GREY, (200, 205, 215), (90, 95, 100)))
-    wing, mark = pen.tint(((170, 175, 182), GREY)), pen.tint(PAINTS)
+    body = pen.tint((WHITE, WHITE, GRAY, (200, 205, 215), (90, 95, 100)))
+    wing, mark = pen.tint(((170, 175, 182), GRAY)), pen.tint(PAINTS)
     if pen.chance.random() < 0.75:  # from the side
         sweep = pen.chance.uniform(0.1, 0.4)
         pen.shape(shade(wing, 0.8), (0.15, -0.05), (-0.1, -0.05), (-0.1 - sweep, -0.42),
@@ -136,7 +136,7 @@ def automobile(pen):
 def bird(pen):
     pen.scene((WOODS, WOODS), (WOODS, WOODS), (WOODS, GRASSES), (SKIES, WOODS))
     coat = pen.tint(COATS + ((60, 110, 180), RED, (225, 190, 60), (80, 130, 80)))
-    wing, belly = pen.tint((shade(coat, 0.6), BLACK, GREY)), pen.tint((shade(coat, 1.4), WHITE, coat))
+    wing, belly = pen.tint((shade(coat, 0.6), BLACK, GRAY)), pen.tint((shade(coat, 1.4), WHITE, coat))
     beak = pen.tint(((230, 160, 40), (60, 55, 50)))
     if pen.chance.random() < 0.8:  # sitting
         if pen.chance.random() < 0.5:
@@ -246,7 +246,7 @@ def dog(pen):
 
 
 def sitting_dog(pen):
-    """A dog from the front: long ears, a chest and paws of another colour, a haunch on either side."""
+    """A dog from the front: long ears, a chest and paws of another color, a haunch on either side."""
     pen.scene((WOODS, GRASSES), (WOODS, GRASSES), (SKIES, GRASSES), (GRASSES, GRASSES), (WALLS, EARTHS))
     vary = pen.chance.uniform
     coat = pen.tint(((190, 115, 50), (165, 95, 45), (205, 140, 80), (120, 80, 50), (95, 85, 80), (215, 185, 140)))
@@ -276,9 +276,9 @@ def sitting_dog(pen):
 def hoofed(pen, coat, width, neck, head):
     """Body, four legs and neck of a deer or a horse, up to the point `head` where the head begins."""
     dark = shade(coat, 0.75)
-    for x, colour in ((-0.5, dark), (0.24, dark), (-0.4, coat), (0.36, coat)):
+    for x, color in ((-0.5, dark), (0.24, dark), (-0.4, coat), (0.36, coat)):
         knee, foot = x + pen.chance.uniform(-0.1, 0.12), x + pen.chance.uniform(-0.14, 0.14)
-        pen.line(colour, width, (x, 0.1), (knee, 0.48), (foot, 0.9))
+        pen.line(color, width, (x, 0.1), (knee, 0.48), (foot, 0.9))
     pen.oval(coat, -0.08, 0.0, 0.58, 0.25)
     pen.oval(shade(coat, 1.15), -0.12, -0.08, 0.42, 0.1)
     pen.shape(coat, (0.2, -0.1), (head[0] - neck, head[1]), (head[0] + neck * 0.4, head[1] + 0.1), (0.5, 0.1))
@@ -319,13 +319,13 @@ def frog(pen):
     if front:
         pen.oval(skin, 0, 0.15, 0.52, 0.42)
         pen.oval(pale, 0, 0.32, 0.4, 0.26)
-        centre, eyes = 0, (-0.34, 0.34)
+        center, eyes = 0, (-0.34, 0.34)
     else:
         pen.oval(skin, -0.08, 0.16, 0.66, 0.34, -0.45)
         pen.oval(pale, 0.16, 0.3, 0.36, 0.2, -0.3)
-        centre, eyes = 0.36, (0.2, 0.5)
-    pen.oval(skin, centre, -0.14, 0.5 if front else 0.42, 0.27)
-    pen.line(dark, 0.045, (centre - 0.4, -0.06), (centre, 0.03), (centre + 0.4, -0.06))
+        center, eyes = 0.36, (0.2, 0.5)
+    pen.oval(skin, center, -0.14, 0.5 if front else 0.42, 0.27)
+    pen.line(dark, 0.045, (center - 0.4, -0.06), (center, 0.03), (center + 0.4, -0.06))
     for x in (-0.3, 0.32) if front else (0.2, 0.42):
         pen.line(skin, 0.12, (x, 0.3), (x + 0.05, 0.6), (x + 0.2, 0.62))
     for spot in range(pen.chance.randrange(6)):
@@ -356,10 +356,10 @@ def horse(pen):
 
 def ship(pen):
     pen.scene((SKIES, SEAS), (SKIES, SEAS), (SKIES, SEAS), (WOODS, SEAS))
-    hull, house = pen.tint(PAINTS + (BLACK, (60, 70, 90))), pen.tint((WHITE, WHITE, (220, 200, 160), GREY))
+    hull, house = pen.tint(PAINTS + (BLACK, (60, 70, 90))), pen.tint((WHITE, WHITE, (220, 200, 160), GRAY))
     kind = pen.chance.random()
     if kind < 0.35:  # under sail
-        pen.line(pen.tint(((110, 80, 55), GREY)), 0.05, (0, 0.35), (0, -0.95))
+        pen.line(pen.tint(((110, 80, 55), GRAY)), 0.05, (0, 0.35), (0, -0.95))
         cloth = pen.tint((WHITE, WHITE, (235, 220, 180), RED))
         pen.shape(cloth, (-0.05, -0.9), (-0.05, 0.22), (-0.62, 0.22))
         pen.shape(shade(cloth, 0.86), (0.06, -0.8), (0.06, 0.22), (0.6, 0.25))
@@ -377,7 +377,7 @@ def ship(pen):
             pen.shape(pen.tint(PAINTS), (x, 0.28), (x, top), (x + 0.22, -0.02), (x + 0.22, 0.28))
         pen.shape(house, (-0.78, 0.28), (-0.76, -0.4), (-0.42, -0.4), (-0.4, 0.28))
         pen.line((60, 75, 95), 0.06, (-0.74, -0.25), (-0.44, -0.25))
-        pen.line(GREY, 0.05, (0.6, 0.3), (0.6, -0.4))
+        pen.line(GRAY, 0.05, (0.6, 0.3), (0.6, -0.4))
     short = 0.75 if kind < 0.35 else 1
     pen.shape(hull, (-0.92 * short, 0.25), (0.98 * short, 0.2), (0.72 * short, 0.62), (-0.8 * short, 0.62))
     pen.line(shade(hull, 1.35), 0.05, (-0.9 * short, 0.28), (0.94 * short, 0.24))
@@ -387,7 +387,7 @@ def ship(pen):
 
 def truck(pen):
     pen.scene((SKIES, ROADS), (SKIES, ROADS), (WOODS, ROADS), (SKIES, EARTHS))
-    cab, load = pen.tint(PAINTS), pen.tint(PAINTS + (WHITE, GREY))
+    cab, load = pen.tint(PAINTS), pen.tint(PAINTS + (WHITE, GRAY))
     top, tail = pen.chance.uniform(-0.68, -0.4), pen.chance.uniform(0.2, 0.34)
     pen.oval(shade(pen.near, 0.45), 0, 0.6, 1.0, 0.1)
     pen.shape(BLACK, (-0.96, 0.36), (0.9, 0.36), (0.9, 0.5), (-0.96, 0.5))
@@ -416,7 +416,7 @@ ARTISTS = (airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck)
 
 
 def light_and_noise(images, noise):
-    """Light that falls from a chance side, contrast, and grain: uint8 [N, 3, 32, 32] -> the same."""
+    """Light that falls from a random side, contrast, and grain: uint8 [N, 3, 32, 32] -> the same."""
     count = len(images)
     ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
     slope = noise.normal(0, 0.07, (2, count, 1, 1, 1)).astype(np.float32)
@@ -427,7 +427,7 @@ def light_and_noise(images, noise):
 
 
 def draw(count, seed):
-    """`count` drawings, the classes equally often (to one) and shuffled; the same seed draws the same pixels.
+    """`count` drawings, the classes equally often (give or take one) and shuffled; the same seed draws the same pixels.
 
     Returns images uint8 [N, 3, 32, 32] (RGB) and labels int64 [N], classes in CIFAR-10's order.
     """

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from utils.errors import UserError
 
+LOCKED_BYTE = 2**31 - 2  # on Windows a locked byte cannot be read: one beyond the end of any file that is locked here
+
 
 @contextlib.contextmanager
 def whole_file(path):
@@ -53,9 +55,9 @@ def _umask():
 
 
 class FolderLock:
-    """Holds a folder for one run: `with FolderLock(folder): ...`; the system lets go of it when the process ends.
+    """Holds a folder for one run: `with FolderLock(folder): ...`; the system releases it when the process ends.
 
-    Errors: UserError that names the process which holds the folder, or says why the folder cannot be made.
+    Errors: UserError that names the process which holds the folder, or says why the folder cannot be used.
     """
 
     def __init__(self, folder):
@@ -63,25 +65,25 @@ class FolderLock:
         self.file = None
 
     def __enter__(self):
+        folder = self.path.parent
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.path, "a+")
-        except OSError as error:
-            raise UserError(f"cannot use the folder {self.path.parent}: {error.strerror or error}; "
-                            "choose another with --model-dir") from error
-        if not _lock(self.file):
+            folder.mkdir(parents=True, exist_ok=True)
+            self.file = open(self.path, "a+b", buffering=0)
+            if lock(self.file):
+                remove_partial(folder)
+                self.file.truncate(0)
+                self.file.write(f"process {os.getpid()}\n".encode())
+                return self
             self.file.seek(0)
-            holder = self.file.read().strip() or "another process"
-            self.file.close()
-            raise UserError(f"{self.path.parent} is in use by {holder}: wait for it, or choose another --model-dir")
-        remove_partial(self.path.parent)
-        self.file.truncate(0)
-        self.file.write(f"process {os.getpid()}\n")
-        self.file.flush()
-        return self
+            holder = self.file.read().decode(errors="replace").strip() or "another process"
+        except OSError as error:
+            raise UserError(f"cannot use the folder {folder}: {error.strerror or error}; "
+                            "choose another with --model-dir") from error
+        self.file.close()
+        raise UserError(f"{folder} is in use by {holder}: wait for it, or choose another --model-dir")
 
     def __exit__(self, *_):
-        self.file.truncate(0)  # the file stays: who removes it takes it from under the next one's lock
+        self.file.truncate(0)  # the file stays: a run that removed it would take it from under the next one's lock
         self.file.close()
 
 
@@ -91,16 +93,16 @@ def remove_partial(folder):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _lock(file):
-    """Take the system's lock on an open file; False where another process has it."""
+def lock(file):
+    """Take the system's lock on an open file, until the file is closed; False where another process has it."""
     try:
         if os.name == "nt":
             import msvcrt
-            file.seek(1024)  # beyond the text: on Windows what is locked cannot be read
+            file.seek(LOCKED_BYTE)
             msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         return False
     return True
