@@ -8,11 +8,13 @@ import sys
 import time
 
 import numpy as np
+import psutil
 import pytest
+import small_runs
+from conftest import ROOT
 
 import infer
 import train
-from conftest import ROOT
 from utils.storage import checkpoint
 
 # The program, but with a checkpoint after nearly every batch, so that kills fall into the writing too.
@@ -79,6 +81,53 @@ def test_fifty_killed_runs_go_on_to_the_same_end(number, whole, small_archive, t
     saved, _, seconds = whole
     moment = random.Random(100 + number).uniform(number / 50, (number + 1) / 50)
     kill_and_go_on(tmp_path, small_archive, moment * seconds, saved, capsys)
+
+
+@pytest.fixture(scope="module")
+def whole_of_two(small_archive, tmp_path_factory):
+    """As `whole`, shared by two workers."""
+    folder, begin = tmp_path_factory.mktemp("two"), time.monotonic()
+    assert subprocess.run(of_two(folder, small_archive), stdout=subprocess.DEVNULL).returncode == 0
+    return checkpoint.read(folder / "checkpoint.npz"), time.monotonic() - begin
+
+
+def of_two(folder, archive, *more):
+    """The command of the same run with two workers."""
+    return small_runs.command(*TRAINING, "--workers", "2", "--data-file", archive, "--model-dir", folder, *more)
+
+
+def kill_one_of_two(folder, archive, number, moment, whole):
+    """kill -9 the watcher, rank 0 or rank 1; all end, and a resumed run ends as `whole`."""
+    environment = {**os.environ, "CHECKPOINT_SECONDS": "0.02"}
+    run = subprocess.Popen(of_two(folder, archive), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                           env=environment)
+    time.sleep(moment)
+    processes = [psutil.Process(run.pid), *psutil.Process(run.pid).children()] if run.poll() is None else []
+    for process in processes[number % 3:number % 3 + 1]:
+        process.kill()
+    run.wait()
+    psutil.wait_procs(processes, timeout=15)
+    assert not any(process.is_running() for process in processes)
+    path = folder / "checkpoint.npz"
+    left = checkpoint.read(path).progress if path.exists() else None
+    if left is None or not left["finished"]:
+        resume = [] if left is None else ["--resume"]
+        assert subprocess.run(of_two(folder, archive, *resume), stdout=subprocess.DEVNULL).returncode == 0
+    small_runs.assert_same_run(whole, checkpoint.read(path))
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_a_killed_process_of_two_workers_costs_nothing(number, whole_of_two, small_archive, tmp_path):
+    saved, seconds = whole_of_two
+    kill_one_of_two(tmp_path, small_archive, number + 1, (0.6 + 0.2 * number) * seconds, saved)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(50))
+def test_fifty_killed_processes_of_two_workers_cost_nothing(number, whole_of_two, small_archive, tmp_path):
+    saved, seconds = whole_of_two
+    moment = random.Random(200 + number).uniform(number / 50, (number + 1) / 50)
+    kill_one_of_two(tmp_path, small_archive, number, moment * seconds, saved)
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs a POSIX system")

@@ -189,6 +189,24 @@ def two_machines():
             subprocess.run(["ip", "netns", "delete", name], capture_output=True)
 
 
+def test_a_machine_without_loopback_says_so_at_once(two_machines, tmp_path):
+    subprocess.run([*two_machines[0], "ip", "link", "set", "lo", "down"], check=True)
+    began = time.monotonic()
+    done = subprocess.run([*two_machines[0], sys.executable, str(ROOT / "train.py"), "--workers", "2", "--dataset",
+                           "sketches", "--model-dir", str(tmp_path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2 and time.monotonic() - began < 10
+    assert done.stderr.count("\n") == 1 and "loopback" in done.stderr and "--workers 1" in done.stderr
+
+
+def test_waiting_for_the_others_is_said_and_ends(monkeypatch, capsys):
+    alone = workers.Workers(0, 2, ("127.0.0.1", launch.free_port()))
+    monkeypatch.setattr(workers, "SILENCE", 0.1)
+    monkeypatch.setattr(workers, "LOCAL_PATIENCE", 0.5)
+    with pytest.raises(UserError, match="worker 0 of 2 waited 0.5 s for the others"):
+        alone.meet()
+    assert capsys.readouterr().out == "Waiting for the other workers: 1 of 2 are here\n"
+
+
 def begin_on(machine, number, folder, *options):
     """Start Paddle's launcher with one worker on machine 0 or 1."""
     folder.mkdir()

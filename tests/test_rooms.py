@@ -1,0 +1,110 @@
+"""The house: who may import whom, how long a function may be, and how long the two scripts."""
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = sorted(path.relative_to(ROOT) for folder in (".", "models", "utils", "benchmarks", "book")
+               for path in (ROOT / folder).glob("*.py" if folder == "." else "**/*.py"))
+DRAWINGS = ("book/figures/",)  # a figure is as long as what is on it
+LONGEST = 40  # lines of a function
+
+
+def module_of(path):
+    """A file's name as an import gives it."""
+    return ".".join(path.with_suffix("").parts).replace(".__init__", "")
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def imports_of(path):
+    """The project's modules that a file imports, anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module] + [f"{node.module}.{alias.name}" for alias in node.names]
+        found.update(name for name in names if name in MODULES and name != module_of(path))
+    return found
+
+
+GRAPH = {module: imports_of(path) for module, path in MODULES.items()}
+
+
+def floor(module):
+    """1 for what the scripts stand on, 2 for the scripts, 3 for what stands on them."""
+    room = module.split(".")[0]
+    return {"models": 1, "utils": 1, "train": 2, "infer": 2}.get(room, 3)
+
+
+def reachable(start, graph):
+    """All modules that a module needs, by way of others too."""
+    found, left = set(), [start]
+    while left:
+        for name in graph[left.pop()] - found:
+            found.add(name)
+            left.append(name)
+    return found
+
+
+def circles(graph):
+    """Modules that need themselves; a package's own file is no module of its own where it is empty."""
+    return {module for module in graph if module in reachable(module, graph)}
+
+
+def test_the_graph_is_of_this_project():
+    assert "utils.run" in GRAPH["train"] and "utils.storage.checkpoint" in reachable("train", GRAPH)
+    assert len(GRAPH) > 40
+
+
+def test_no_arrow_leads_upward():
+    upward = [(module, needed) for module, names in GRAPH.items() for needed in names if floor(needed) > floor(module)]
+    assert upward == []
+
+
+def test_there_is_no_circle():
+    assert circles(GRAPH) == set()
+    assert circles({"a": {"b"}, "b": {"a"}, "c": {"a"}}) == {"a", "b"}
+
+
+def test_models_and_utils_do_not_know_each_other():
+    assert not [m for m in GRAPH if m.split(".")[0] == "models" and
+                any(name.split(".")[0] != "models" for name in GRAPH[m])]
+    assert not [m for m in GRAPH if m.split(".")[0] == "utils" and
+                any(name.split(".")[0] == "models" for name in GRAPH[m])]
+
+
+def test_infer_stands_without_train():
+    assert "train" not in reachable("infer", GRAPH) and "utils.run" not in reachable("infer", GRAPH)
+
+
+def lengths(source):
+    """Functions of a file, nested ones included: (name, lines)."""
+    return [(node.name, node.end_lineno - node.lineno + 1) for node in ast.walk(ast.parse(source))
+            if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
+
+
+@pytest.mark.parametrize("path", [path for path in FILES if not path.as_posix().startswith(DRAWINGS)], ids=str)
+def test_no_function_is_longer_than_a_screen(path):
+    source = (ROOT / path).read_text(encoding="utf-8")
+    longest = 25 if path.name in ("train.py", "infer.py") else LONGEST
+    assert [(name, lines) for name, lines in lengths(source) if lines > longest] == []
+
+
+def test_lines_of_a_function_are_counted():
+    assert lengths("def f():\n    pass\n\n\nclass C:\n    def g(self):\n\n        return 1\n") == [("f", 2), ("g", 3)]
+
+
+@pytest.mark.parametrize("script, most", [("train.py", 200), ("infer.py", 100)])
+def test_the_scripts_tell_the_chapter_and_no_more(script, most):
+    assert len((ROOT / script).read_text(encoding="utf-8").splitlines()) <= most
+
+
+def test_each_file_says_what_it_is_for():
+    silent = [path for path in FILES if (ROOT / path).stat().st_size
+              and not ast.get_docstring(ast.parse((ROOT / path).read_text(encoding="utf-8")))]
+    assert silent == []
