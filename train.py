@@ -20,10 +20,10 @@ import paddle.nn.functional as F
 
 import models
 from utils.data.batches import batches_of, feed_of
-from utils.errors import UserError, exit_status
+from utils.errors import exit_status
 from utils.place import choose_place
 from utils.run import open_run
-from utils.settings import parse
+from utils.settings import RATES, parse
 from utils.speed import cpu
 from utils.storage import saved_model
 
@@ -68,18 +68,25 @@ def train_program(probabilities, auxiliaries):
     return loss, paddle.static.accuracy(probabilities, label)
 
 
-def optimizer_program(recipe, learning_rate, steps, parameters):
-    """The optimizer and its schedule (None for a constant rate).
+def one_cycle(step, steps):
+    """The learning rate as a share of its peak: up over a fifth of all steps, then down to 0."""
+    return min((step + 1) / (0.2 * steps), (steps - step) / (0.8 * steps))
 
-    book: Adam at a constant rate, 0.001 where none is given.
-    strong: Nesterov's momentum of 0.9 with weight decay on the weights of convolutions and fully
-    connected layers, the rate rising to `learning_rate` (0.2 where none is given) over the first
-    3 tenths of `steps` and falling to almost 0.
+
+def optimizer_program(recipe, learning_rate, steps, parameters):
+    """The optimizer, and the schedule of its learning rate (None for a constant one).
+
+    quick: Adam on one cycle. book: Adam at a constant rate. strong: Nesterov's momentum of 0.9 on
+    one cycle that rises for 3 tenths of the steps, with decay on the weights of layers.
     Source: Sutskever et al. 2013 (momentum); Smith and Topin 2017 (one cycle).
     """
+    rate = learning_rate or RATES[recipe]
     if recipe == "book":
-        return paddle.optimizer.Adam(learning_rate=learning_rate or 0.001), None
-    schedule = paddle.optimizer.lr.OneCycleLR(learning_rate or 0.2, total_steps=max(steps, 2))
+        return paddle.optimizer.Adam(rate), None
+    if recipe == "quick":
+        schedule = paddle.optimizer.lr.LambdaDecay(rate, lambda step: one_cycle(step, steps))
+        return paddle.optimizer.Adam(schedule), schedule
+    schedule = paddle.optimizer.lr.OneCycleLR(rate, total_steps=max(steps, 2))
     for parameter in parameters:
         if is_decayed(parameter.name):
             parameter.regularizer = paddle.regularizer.L2Decay(WEIGHT_DECAY)
@@ -157,17 +164,8 @@ def train(run):
             export(run, epoch, loss, accuracy)
 
 
-def check_depth(model, depth):
-    """Say at once, before any images are fetched, that the network does not come in this depth."""
-    try:
-        models.check(model, depth)
-    except ValueError as error:
-        raise UserError(f"--depth: {error}") from error
-
-
 def set_up(run):
     """Choose the place, build the programs for it, and initialize them."""
-    check_depth(run.settings.model, run.settings.depth)
     place, sentence = choose_place(run.settings.device)
     executor = paddle.static.Executor(place)
     run.workers.join(executor)
@@ -188,7 +186,7 @@ def main(arguments=None):
     if status is not None:
         return status
     paddle.enable_static()
-    with open_run(given) as run:  # its folder, its checkpoint, an ear for Ctrl-C
+    with open_run(given, models.check) as run:  # its folder, its checkpoint, an ear for Ctrl-C
         set_up(run)
         train(run)
     return 0

@@ -1,8 +1,9 @@
-"""What a network costs: its trainable parameters, and its multiply-adds for one picture."""
+"""What a network costs: its trainable parameters, and its multiply-adds for one image."""
+import math
 
 
 def multiply_adds(block, op):
-    """Multiplications, each with its addition, of one operator for one picture; only the large kinds count.
+    """Multiplications, each with its addition, of one operator for one image; only the large kinds count.
 
     A convolution makes one product per weight and output pixel, a fully connected layer one per weight.
     """
@@ -17,21 +18,15 @@ def multiply_adds(block, op):
 
 
 def cost(program, outputs):
-    """Trainable parameters and multiply-adds a picture of the operators that `outputs` depend on.
+    """Trainable parameters and multiply-adds per image of the operators that `outputs` depend on.
 
     outputs: variables of the program, so that GoogLeNet can be counted without its auxiliary classifiers.
     """
     block = program.global_block()
-    trainable = {parameter.name: parameter for parameter in program.all_parameters() if parameter.trainable}
-    needed, total = {output.name for output in outputs}, 0
+    needed, products = {output.name for output in outputs}, 0
     for op in reversed(block.ops):
         if needed.intersection(op.output_arg_names):
             needed.update(op.input_arg_names)
-            total += multiply_adds(block, op)
-    parameters = 0
-    for name in needed.intersection(trainable):
-        size = 1
-        for length in trainable[name].shape:
-            size *= length
-        parameters += size
-    return parameters, total
+            products += multiply_adds(block, op)
+    parameters = sum(math.prod(p.shape) for p in program.all_parameters() if p.trainable and p.name in needed)
+    return parameters, products

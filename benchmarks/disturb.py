@@ -8,19 +8,18 @@ STRENGTHS = (1, 2, 3)  # weak, medium, strong
 
 
 def warp(images, across, down):
-    """Pictures with every pixel taken from another place, in between pixels by their weighted mean.
+    """Images with every pixel taken from another place, between pixels by their weighted mean.
 
     images: float32 [N, C, H, W] -> the same
-    across, down: [H, W], the places in pixels; beyond the border the picture is mirrored.
+    across, down: [H, W], the places in pixels; beyond the border the image is mirrored.
     """
     height, width = images.shape[2:]
     top, left = np.floor(down).astype(int), np.floor(across).astype(int)
     part_down, part_across = (down - top).astype(np.float32), (across - left).astype(np.float32)
-    rows, columns = (mirrored(top, height), mirrored(top + 1, height)), (mirrored(left, width),
-                                                                         mirrored(left + 1, width))
-    weights = (1 - part_down, part_down), (1 - part_across, part_across)
-    return sum(images[:, :, rows[i], columns[j]] * (weights[0][i] * weights[1][j]) for i in (0, 1)
-               for j in (0, 1))
+    rows = (mirrored(top, height), 1 - part_down), (mirrored(top + 1, height), part_down)
+    columns = (mirrored(left, width), 1 - part_across), (mirrored(left + 1, width), part_across)
+    return sum(images[:, :, row, column] * (part_of_row * part_of_column)
+               for row, part_of_row in rows for column, part_of_column in columns)
 
 
 def mirrored(places, size):
@@ -32,8 +31,7 @@ def mirrored(places, size):
 def places_of(images):
     """Coordinates of the pixels from -1 to 1: (across [H, W], down [H, W])."""
     height, width = images.shape[2:]
-    down, across = np.meshgrid((np.arange(height) + 0.5) * 2 / height - 1,
-                               (np.arange(width) + 0.5) * 2 / width - 1,
+    down, across = np.meshgrid((np.arange(height) + 0.5) * 2 / height - 1, (np.arange(width) + 0.5) * 2 / width - 1,
                                indexing="ij")
     return across, down
 
@@ -69,7 +67,7 @@ def deformation(images, strength):
 
 
 def occlusion(images, strength):
-    """Partly hidden: a grey board over the lower 20%, 35% or 50% of the left four fifths."""
+    """Partly hidden: a gray board over the lower 20%, 35% or 50% of the left four fifths."""
     height, width = images.shape[2:]
     hidden = images.copy()
     hidden[:, :, height - round(height * (0.2, 0.35, 0.5)[strength - 1]):, :round(width * 0.8)] = 0.5
@@ -80,7 +78,7 @@ KINDS = {"viewpoint": viewpoint, "light": light, "deformation": deformation, "oc
 
 
 def disturb(images, kind, strength):
-    """Pictures disturbed in one of the four `KINDS`: float32 [N, 3, H, W] in [0, 1] -> the same."""
+    """Images disturbed in one of the four `KINDS`: float32 [N, 3, H, W] in [0, 1] -> the same."""
     return KINDS[kind](images, strength).astype(np.float32)
 
 

@@ -5,11 +5,13 @@ other side is train.py's own `train_epoch` (shuffle, batches from bytes, seeds, 
 """
 import argparse
 import statistics
+import sys
 import time
 
 import train  # sets Paddle's flags, then imports it
 from benchmarks import runs
 from utils.data import batches
+from utils.errors import exit_status
 from utils.run import CHECKPOINT_SECONDS
 from utils.storage import checkpoint, program_state
 
@@ -44,19 +46,21 @@ def checkpoint_seconds(run, times=9):
     return statistics.median(written), statistics.median(put_back)
 
 
-def main():
+@exit_status(out_of_memory="measure on a larger machine")
+def main(arguments=None):
+    """Read the command line and measure -> exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-file")
     parser.add_argument("--batches", type=int, default=12, help="a side and turn (default: 12)")
     parser.add_argument("--turns", type=int, default=7)
-    arguments = parser.parse_args()
-    with runs.ready(arguments.data_file, max_batches=arguments.batches) as run:
+    given = parser.parse_args(arguments)
+    with runs.ready(given.data_file, max_batches=given.batches) as run:
         labels = run.data.train_labels
         plan = batches.batches_of(batches.epoch_order(len(labels), 1, 0), run.settings.batch_size)
-        plan = plan[:arguments.batches]
+        plan = plan[:given.batches]
         feeds = [batches.feed_of(run.data.train_images, labels, part) for part in plan]
         bare(run, feeds)  # the first steps make buffers
-        pairs = [(bare(run, feeds), looped(run)) for _ in range(arguments.turns)]
+        pairs = [(bare(run, feeds), looped(run)) for _ in range(given.turns)]
         written, put_back = checkpoint_seconds(run)
     pictures = sum(map(len, plan))
     alone, loop = (statistics.median(side) for side in zip(*pairs))
@@ -66,7 +70,8 @@ def main():
     between = min(CHECKPOINT_SECONDS, len(labels) * loop / pictures)
     print(f"A checkpoint is written in {written:.3f} s, once in {between:.0f} s: {100 * written / between:.2f}% of the "
           f"time; reading it and putting it back takes {put_back:.3f} s")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

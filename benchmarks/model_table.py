@@ -2,14 +2,16 @@
 
     python -m benchmarks.model_table
 """
+import argparse
+
 from utils.speed import cpu
 
-cpu.set_flags()  # before anything imports paddle
+cpu.set_flags()  # before Paddle is imported, which reads them then
 
-import paddle  # noqa: E402
+import paddle
 
-import models  # noqa: E402
-from benchmarks.cost import cost  # noqa: E402
+import models
+from benchmarks.cost import cost
 
 ROWS = [("ResNet-20", "resnet", 20), ("ResNet-32", "resnet", 32), ("ResNet-44", "resnet", 44),
         ("ResNet-56", "resnet", 56), ("ResNet-110", "resnet", 110), ("VGG", "vgg", None),
@@ -30,6 +32,8 @@ def rows(title, name, depth):
 
 
 def main():
+    """Print the table."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
     paddle.enable_static()
     print("| Network | Trainable parameters | Multiply-adds a picture |")
     print("|---|---:|---:|")

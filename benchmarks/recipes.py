@@ -1,13 +1,15 @@
-"""Optimizers beside each other, on pictures held out of the training set: `python -m benchmarks.recipes --data-file A`.
+"""Recipes beside each other, on images held out of the training set: `python -m benchmarks.recipes --data-file A`.
 
-This is how the numbers of the strong recipe are chosen. 5,000 of the 50,000 training pictures are kept for judging;
-the test pictures take no part. Everything but what RECIPES names is train.py's own: network, crop and flip, batches, loop.
+This is how the recipes' numbers are chosen. 5,000 of the 50,000 training images are kept for judging; the test images
+take no part. Everything but what RECIPES names is train.py's own: network, augmentation, batches, loop.
 """
 import argparse
 import subprocess
 import sys
 
 from benchmarks import runs
+from utils.data.cifar10 import named_archive
+from utils.errors import exit_status
 from utils.parallel import launch
 
 HELD_OUT = 5000
@@ -38,15 +40,24 @@ def adamw(train, decay):
     train.optimizer_program = optimizer_program
 
 
-RECIPES = {  # name -> what it changes in train.py, its peak learning rate, its decay
-    "momentum 0.2, decay 5e-4": (momentum, 0.2, 5e-4), "the same, labels smoothed": (smoothed, 0.2, 5e-4),
-    "adamw 0.005, decay 0.05": (adamw, 0.005, 0.05), "adamw 0.005, decay 0.2": (adamw, 0.005, 0.2),
-    "adamw 0.01, decay 0.1": (adamw, 0.01, 0.1),
+def unchanged(_train, _decay):
+    """train.py's recipe, at another peak."""
+
+
+QUICK = (0.002, 0.003, 0.004, 0.005, 0.006, 0.008)  # peaks of the recipe for two passes
+RECIPES = {  # name -> train.py's recipe, what is changed in it, its peak learning rate, its decay
+    **{f"quick {peak:g}": ("quick", unchanged, peak, None) for peak in QUICK},
+    "book 0.001": ("book", unchanged, 0.001, None),
+    "momentum 0.2, decay 5e-4": ("strong", momentum, 0.2, 5e-4),
+    "the same, labels smoothed": ("strong", smoothed, 0.2, 5e-4),
+    "adamw 0.005, decay 0.05": ("strong", adamw, 0.005, 0.05),
+    "adamw 0.005, decay 0.2": ("strong", adamw, 0.005, 0.2),
+    "adamw 0.01, decay 0.1": ("strong", adamw, 0.01, 0.1),
 }
 
 
 def held_out(data, seed):
-    """The training pictures without HELD_OUT of them, which take the place of the test pictures."""
+    """The training images without HELD_OUT of them, which take the place of the test images."""
     import numpy as np
 
     order = np.random.default_rng(seed).permutation(len(data.train_labels))
@@ -56,12 +67,12 @@ def held_out(data, seed):
 
 
 def measure(given):
-    """Train with one recipe and print its cost and error on the held-out pictures."""
+    """Train with one recipe and print its cost and error on the held-out images."""
     import train
 
-    change, peak, decay = RECIPES[given.recipe]
+    recipe, change, peak, decay = RECIPES[given.recipe]
     change(train, decay)
-    with runs.ready(given.data_file, lambda data: held_out(data, seed=0), recipe="strong", learning_rate=peak,
+    with runs.ready(given.data_file, lambda data: held_out(data, seed=0), recipe=recipe, learning_rate=peak,
                     seed=given.seed, epochs=given.epochs) as run:
         for epoch in range(given.epochs):
             train.train_epoch(run, epoch)
@@ -69,21 +80,27 @@ def measure(given):
         cost, accuracy = train.test(run)
     if run.workers.rank == 0:
         print(f"{given.recipe}: {given.epochs} passes, seed {given.seed}: cost {cost:.4f}, error {1 - accuracy:.2%} on "
-              f"{HELD_OUT:,} held-out pictures", flush=True)
+              f"{HELD_OUT:,} held-out images", flush=True)
 
 
-def main():
+@exit_status(out_of_memory="measure on a larger machine")
+def main(arguments=None):
+    """Read the command line and measure -> exit status."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-file", required=True, help="a CIFAR-10 archive")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--recipe", choices=RECIPES, help="only this one")
-    given = parser.parse_args()
+    parser.add_argument("--only", default="", help="those whose names begin so, one after another")
+    given = parser.parse_args(arguments)
+    named_archive(given.data_file)  # a mistake is told before anything is started
     if given.recipe is None:
+        names = [name for name in RECIPES if name.startswith(given.only)]
         again = [sys.executable, "-m", "benchmarks.recipes", *sys.argv[1:], "--recipe"]
-        sys.exit(max(subprocess.run([*again, name]).returncode for name in RECIPES))
+        sys.exit(max(subprocess.run([*again, name]).returncode for name in names))
     runs.in_workers(launch.default_count(batch_size=128), lambda: measure(given))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

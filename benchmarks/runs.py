@@ -3,7 +3,7 @@ import contextlib
 import sys
 import tempfile
 
-from utils import errors, start
+from utils import errors
 from utils.parallel import launch
 
 
@@ -30,7 +30,7 @@ def ready(data_file, change=lambda data: data, **given):
     with tempfile.TemporaryDirectory() as folder:
         where = {"dataset": "cifar10", "data_file": data_file} if data_file else {"dataset": "sketches"}
         given = {"seed": 1, "model_dir": folder, "device": "cpu", **where, **given}
-        with train.open_run(given) as run:
+        with train.open_run(given, train.models.check) as run:
             load = run.load_data
 
             def load_and_change():

@@ -16,6 +16,8 @@ import time
 from pathlib import Path
 
 from benchmarks import runs
+from utils.data.cifar10 import named_archive
+from utils.errors import exit_status
 from utils.parallel import launch
 from utils.speed import cpu
 
@@ -56,10 +58,9 @@ def measure(given):
         begin = time.perf_counter()
         train.test(run)
         testing = wanted / (time.perf_counter() - begin)
-    parameters = program_state.count_parameters(run.programs.main)
-    return {"train": training, "test": testing, "version": paddle.__version__, "parameters": parameters,
-            "first_step_seconds": first, "chosen": run.speed,
-            "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
+        return {"train": training, "test": testing, "version": paddle.__version__, "first_step_seconds": first,
+                "parameters": program_state.count_parameters(run.programs.main), "chosen": run.speed,
+                "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
 
 
 def peak_memory():
@@ -153,7 +154,9 @@ def summary(rows, peaks):
     return "\n".join(lines), told
 
 
-def main():
+@exit_status(out_of_memory="measure on a larger machine")
+def main(arguments=None):
+    """Read the command line and measure -> exit status."""
     parser = argparse.ArgumentParser(description="Pictures a second of this program against PyTorch.")
     parser.add_argument("--model", choices=("resnet", "vgg"), default="resnet")
     parser.add_argument("--rounds", type=int, default=5)
@@ -164,16 +167,19 @@ def main():
     parser.add_argument("--json", help="also write every figure to this file")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # one Paddle side, for itself
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
+    if given.data_file:
+        named_archive(given.data_file)  # a mistake is told before anything is started
     if given.measure:
         runs.in_workers(launch.default_count(BATCH), lambda: print(json.dumps(measure(given))))
-        return
+        return 0
     rows, peaks = take_turns(given)
     table, told = summary(rows, peaks)
     print(f"{given.model}, batch {BATCH}, {len(launch.usable_cores())} cores; {rows['fast'][0]['chosen']}\n{table}")
     if given.json:
         Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

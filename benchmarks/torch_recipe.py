@@ -1,9 +1,10 @@
 """The strong recipe in PyTorch: `python -m benchmarks.torch_recipe --data-file ARCHIVE --epochs 10`.
 
-Trains ResNet-32 beside train.py's, for accuracy at equal passes: the same network, first weights of the same spread,
-pictures, order, crop and flip, batches, optimizer, schedule and decay. It runs in any Python with PyTorch and numpy.
+Trains ResNet-32 to compare with train.py's after as many passes: the same network, first weights of the same spread,
+images, order, crop and flip, batches, optimizer, schedule and decay. It needs PyTorch but not Paddle.
 """
 import argparse
+import sys
 import time
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from benchmarks.torch_side import resnet32
 from utils.data import batches, dataset
+from utils.errors import exit_status
 
 BATCH, TEST_BATCH = 128, 500
 
@@ -38,7 +40,7 @@ def tensors(images, labels, indices, rng=None):
 
 
 def train_one_epoch(network, optimizer, schedule, data, seed, epoch):
-    """Train on every picture once, in train.py's order."""
+    """Train on every image once, in train.py's order."""
     network.train()
     order = batches.epoch_order(len(data.train_labels), seed, epoch)
     for batch, indices in enumerate(batches.batches_of(order, BATCH)):
@@ -52,7 +54,7 @@ def train_one_epoch(network, optimizer, schedule, data, seed, epoch):
 
 @torch.inference_mode()
 def test_pass(network, data):
-    """Mean cost and error over the test pictures."""
+    """Mean cost and error over the test images."""
     network.eval()
     cost, right, count = 0.0, 0, len(data.test_labels)
     for indices in batches.batches_of(np.arange(count), TEST_BATCH):
@@ -63,12 +65,14 @@ def test_pass(network, data):
     return cost / count, 1 - right / count
 
 
-def main():
+@exit_status("end other programs")
+def main(arguments=None):
+    """Train as the command line asks, and print cost and error after each pass."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-file", required=True, help="a CIFAR-10 archive")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
-    given = parser.parse_args()
+    given = parser.parse_args(arguments)
     torch.manual_seed(given.seed)
     data = dataset.load("cifar10", given.data_file, say=lambda text: None)
     network, optimizer, schedule = build(given.epochs, steps=-(-len(data.train_labels) // BATCH))
@@ -76,8 +80,10 @@ def main():
     for epoch in range(given.epochs):
         train_one_epoch(network, optimizer, schedule, data, given.seed, epoch)
         cost, error = test_pass(network, data)
-        print(f"Pass {epoch}: cost {cost:.4f}, error {error:.2%}, {(time.monotonic() - begin) / 60:.1f} min", flush=True)
+        minutes = (time.monotonic() - begin) / 60
+        print(f"Pass {epoch}: cost {cost:.4f}, error {error:.2%}, {minutes:.1f} min", flush=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -1,6 +1,6 @@
 """PyTorch's side of benchmarks/throughput.py: the same networks, bare steps and bare forward passes, as JSON.
 
-Nothing of this project is imported here, so that any Python with PyTorch can run it.
+It imports nothing of this project, so that any Python with PyTorch can run it.
 """
 import argparse
 import json
@@ -17,17 +17,19 @@ class BasicBlock(nn.Module):
 
     def __init__(self, ch_in, ch_out, stride):
         super().__init__()
-        self.first = nn.Sequential(nn.Conv2d(ch_in, ch_out, 3, stride, 1, bias=False), nn.BatchNorm2d(ch_out), nn.ReLU())
+        self.first = nn.Sequential(nn.Conv2d(ch_in, ch_out, 3, stride, 1, bias=False), nn.BatchNorm2d(ch_out),
+                                   nn.ReLU())
         self.second = nn.Sequential(nn.Conv2d(ch_out, ch_out, 3, 1, 1), nn.BatchNorm2d(ch_out))
         self.shortcut = nn.Identity() if ch_in == ch_out else nn.Sequential(
             nn.Conv2d(ch_in, ch_out, 1, stride, bias=False), nn.BatchNorm2d(ch_out))
 
     def forward(self, x):
+        """x: [N, ch_in, H, W] -> [N, ch_out, H/stride, W/stride]."""
         return F.relu(self.second(self.first(x)) + self.shortcut(x))
 
 
 def resnet32():
-    """ResNet-32 for 32x32 pictures."""
+    """ResNet-32 for 32x32 images."""
     layers, width = [nn.Conv2d(3, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU()], 16
     for ch_out, stride in ((16, 1), (32, 2), (64, 2)):
         for number in range(5):
@@ -39,7 +41,8 @@ def resnet32():
 def vgg():
     """The chapter's VGG with batch norm and dropout."""
     layers, width = [], 3
-    for ch_out, drops in ((64, (0.3, 0)), (128, (0.4, 0)), (256, (0.4, 0.4, 0)), (512, (0.4, 0.4, 0)), (512, (0.4, 0.4, 0))):
+    groups = (64, (0.3, 0)), (128, (0.4, 0)), (256, (0.4, 0.4, 0)), (512, (0.4, 0.4, 0)), (512, (0.4, 0.4, 0))
+    for ch_out, drops in groups:
         for drop in drops:
             layers += [nn.Conv2d(width, ch_out, 3, 1, 1), nn.BatchNorm2d(ch_out), nn.ReLU()]
             layers += [nn.Dropout(drop)] if drop else []
@@ -60,12 +63,13 @@ def timed(work, warm_up, count):
 
 
 def main():
-    parser = argparse.ArgumentParser()
+    """Measure as the command line asks."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", choices=("resnet", "vgg"), required=True)
-    parser.add_argument("--threads", type=int, required=True)
-    parser.add_argument("--steps", type=int, required=True)
-    parser.add_argument("--batch", type=int, required=True)
-    parser.add_argument("--channels-last", action="store_true")
+    parser.add_argument("--threads", type=int, required=True, help="CPU threads to compute with")
+    parser.add_argument("--steps", type=int, required=True, help="steps to measure")
+    parser.add_argument("--batch", type=int, required=True, help="images per step")
+    parser.add_argument("--channels-last", action="store_true", help="lay images out as PyTorch prefers on a CPU")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
@@ -76,6 +80,7 @@ def main():
     optimizer = torch.optim.Adam(network.parameters(), 1e-3)
 
     def step():
+        """One step of training."""
         optimizer.zero_grad()
         loss = F.cross_entropy(network(pixels), labels)
         loss.backward()

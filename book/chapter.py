@@ -1,13 +1,23 @@
-"""README.md as a program reads it: its blocks, each with the mark above it, and the source they quote."""
+"""README.md as a program reads it: its blocks, each with the mark above it, and the source they quote.
+
+`<!-- code: FILE NAME -->` above a block means the top-level statement of FILE that gives NAME its meaning (the last, if
+several do): a function, a class, a constant, or an import. `<!-- code: FILE FIRST LAST -->` means all statements from
+the one to the other. `__main__` is the name of `if __name__ == "__main__":`. A comment directly above a statement
+belongs to it.
+"""
 import ast
 import re
 from pathlib import Path
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 from markdown_it import MarkdownIt
 
+from utils.errors import UserError
+from utils.storage.files import whole_file
+
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"<!-- (code|run|help|output): ?(.*?) ?-->")
+WHOLE = ("models/vgg.py", "models/resnet.py", "models/googlenet.py", "train.py", "infer.py")  # shown to the last line
 
 
 class Block(NamedTuple):
@@ -16,13 +26,44 @@ class Block(NamedTuple):
     language: str
     text: str
     kind: str
-    words: Tuple[str, ...]
-    lines: Tuple[int, int]  # first line of the text, and the one after its last; counted from 0
+    words: tuple
+    lines: tuple  # first line of the text, and the one after its last; counted from 0
+
+
+class Statement(NamedTuple):
+    """A top-level statement of a file: the names that it binds, and its first and last line, counted from 1."""
+
+    node: ast.stmt
+    names: list
+    first: int
+    last: int
+
+
+class Quote(NamedTuple):
+    """What a block marked `code` has to hold: a run of statements of a file."""
+
+    path: str
+    statements: list
+    text: str
 
 
 def read():
     """The whole page as text."""
-    return (ROOT / "README.md").read_text(encoding="utf-8")
+    return source_of("README.md")
+
+
+def source_of(path):
+    """A file of the project as text."""
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def write(target, text):
+    """Write what was made of the page. Errors: UserError where that is impossible."""
+    try:
+        with whole_file(target) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except UserError as error:
+        raise UserError(f"{error}; name another file on the command line") from error
 
 
 def tokens_of(text):
@@ -53,36 +94,78 @@ def headings_of(text):
             for place, token in enumerate(tokens) if token.type == "heading_open"]
 
 
-def definitions_of(path):
-    """The top-level definitions of a Python file: name -> (first line, source), in the file's order.
+def names_of(node):
+    """The names that a top-level statement binds; `__main__` for what runs in a script alone."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, (ast.Import, ast.ImportFrom)):
+        return [alias.asname or alias.name.split(".")[0] for alias in node.names]
+    if isinstance(node, (ast.Assign, ast.AnnAssign)):
+        targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+        return [part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)]
+    if isinstance(node, ast.If) and "__main__" in ast.unparse(node.test):
+        return ["__main__"]
+    return []
 
-    A constant belongs to the name it is given to; a decorator belongs to its function.
+
+def statements_of(source):
+    """The top-level statements of a file in order, its docstring aside, each with decorators and comments above it."""
+    tree, lines, found = ast.parse(source), source.splitlines(), []
+    before = 0  # the last line of what stands before
+    for node in tree.body:
+        first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
+        while first - 1 > before and lines[first - 2].startswith("#"):
+            first -= 1
+        before = node.end_lineno
+        found.append(Statement(node, names_of(node), first, before))
+    return found if ast.get_docstring(tree) is None else found[1:]
+
+
+def statements_from(source, first, last):
+    """A run of statements: from the one that binds the name `first` to the one that binds `last`.
+
+    Errors: ValueError where none does, or where they are in the other order.
     """
-    source = (ROOT / path).read_text(encoding="utf-8")
-    lines, found = source.splitlines(keepends=True), {}
-    for node in ast.parse(source).body:
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-            first, names = min([node.lineno] + [d.lineno for d in node.decorator_list]), [node.name]
-        elif isinstance(node, ast.Assign):
-            first, names = node.lineno, [target.id for target in node.targets if isinstance(target, ast.Name)]
-        else:
-            continue
-        for name in names:
-            found[name] = (first, "".join(lines[first - 1:node.end_lineno]))
-    return found
+    statements = statements_of(source)
+    places = {name: place for place, statement in enumerate(statements) for name in statement.names}
+    for name in (first, last):
+        if name not in places:
+            raise ValueError(f"defines no {name}")
+    if places[first] > places[last]:
+        raise ValueError(f"defines {last} before {first}")
+    return statements[places[first]:places[last] + 1]
 
 
-def quoted(block):
-    """What a block marked `code: FILE NAME` has to hold.
+def text_of(source, statements):
+    """A run of statements as it stands in its file, blank lines between them included."""
+    return "".join(source.splitlines(keepends=True)[statements[0].first - 1:statements[-1].last])
 
-    Errors: ValueError where there is no such definition.
-    """
-    if len(block.words) != 2:
-        raise ValueError(f"the mark in line {block.lines[0]} is not of the form: code: FILE NAME")
-    path, name = block.words
+
+def quote_of(block):
+    """What a block marked `code` has to hold. Errors: ValueError where the mark names no such thing."""
+    if len(block.words) not in (2, 3):
+        raise ValueError(f"the mark in line {block.lines[0] - 1} is not of the form: code: FILE NAME, or: "
+                         "code: FILE FIRST LAST")
+    path, first, last = block.words[0], block.words[1], block.words[-1]
     if not (ROOT / path).is_file():
-        raise ValueError(f"line {block.lines[0]}: there is no file {path}")
-    found = definitions_of(path)
-    if name not in found:
-        raise ValueError(f"line {block.lines[0]}: {path} defines no {name}")
-    return found[name][1]
+        raise ValueError(f"line {block.lines[0] - 1}: there is no file {path}")
+    source = source_of(path)
+    try:
+        statements = statements_from(source, first, last)
+    except ValueError as error:
+        raise ValueError(f"line {block.lines[0] - 1}: {path} {error}") from error
+    return Quote(path, statements, text_of(source, statements))
+
+
+def code_of(source):
+    """What a file's blocks have to hold when joined: its lines, but for its docstring and blank ones."""
+    tree, lines = ast.parse(source), source.splitlines()
+    if ast.get_docstring(tree) is not None:
+        del lines[tree.body[0].lineno - 1:tree.body[0].end_lineno]
+    return [line for line in lines if line.strip()]
+
+
+def shown_of(text, path):
+    """The lines of the page's blocks of one file, joined in the page's order, but for blank ones."""
+    return [line for block in blocks_of(text) if block.kind == "code" and block.words[:1] == (path,)
+            for line in block.text.splitlines() if line.strip()]

@@ -1,43 +1,54 @@
 """README.md as a Jupyter notebook: `python book/notebook.py` writes build/chapter.ipynb.
 
-It runs from top to bottom. Definitions become cells with the same text, commands marked `run` become
-commands, and after some definitions a cell tries them out. `--quick` appends to each command what its mark
-says, so that it takes a minute; `--run` runs the notebook and keeps what it printed.
+It runs from top to bottom. Blocks of code become cells with the same text, commands marked `run` become commands, and
+after some definitions a cell tries them out. `--quick` appends to each command what its mark says, so that it takes a
+minute; `--run` runs the notebook and keeps what it printed.
 """
 import argparse
 import ast
 import base64
+import contextlib
+import os
 import re
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script's own folder is there, not the project's
+
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from book import chapter
+from book.chapter import ROOT
+from utils.errors import exit_status
+
+START = """import os
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+project = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "train.py").exists()), None)
+assert project, "this notebook has to lie in the project's folder, or in one inside it, such as build/"
+os.chdir(project)
+sys.path.insert(0, str(project))
 
-import nbformat  # noqa: E402
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook  # noqa: E402
-
-from book import chapter  # noqa: E402
-
-START = """import math, os, sys
-from pathlib import Path
-
-# The project's folder, wherever this notebook lies in it.
-os.chdir(next(folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "train.py").exists()))
-sys.path.insert(0, os.getcwd())
+# The cells below are the text of the project's files. They run as in a file that is imported: what stands under
+# `if __name__ == "__main__":` starts nothing here; the scripts are started by the commands further down.
+__name__, __file__ = "chapter", str(project / "chapter.ipynb")
 
 from utils.speed import cpu
 
-cpu.set_flags()  # before Paddle is loaded
+cpu.set_flags()  # Paddle reads them while it is imported
 import paddle
 
 paddle.enable_static()"""
 
-COUNT = """program = paddle.static.Program()
+COUNT = """from utils.storage.program_state import count_parameters
+
+program = paddle.static.Program()
 with paddle.static.program_guard(program, paddle.static.Program()):
     probabilities = {call}(paddle.static.data("pixel", [None, 3, 32, 32], "float32"))
-weights = sum(math.prod(p.shape) for p in program.all_parameters() if p.trainable)
-print(probabilities.shape, f"{{weights:,}} weights")"""
+print(probabilities.shape, f"{{count_parameters(program):,}} weights")"""
 
 # Cells that try a definition out, by the name of the definition that they follow.
 TRIES = {
@@ -50,22 +61,24 @@ TRIES = {
 
 
 class Cells(list):
-    """The notebook's cells while it is put together, and which definitions are in it so far."""
+    """The notebook's cells while it is put together, and which files have cells so far."""
 
     def __init__(self, text, quick):
-        super().__init__()
-        self.quick = quick
-        self.quoted = {}  # file -> names that the page defines
+        """text: the page, from which follows what each file's cells have to bring that no block shows."""
+        super().__init__([new_code_cell(START)])
+        self.quick, self.opened = quick, set()
+        self.shown = {}  # file -> the statements that the page shows
         for block in chapter.blocks_of(text):
             if block.kind == "code":
-                self.quoted.setdefault(block.words[0], set()).add(block.words[1])
-        self.opened = set()
+                quote = chapter.quote_of(block)
+                self.shown.setdefault(quote.path, []).extend(quote.statements)
 
     def prose(self, text):
         """A cell of text, its figures attached."""
         text, attachments = re.sub(r"^<!--.*?-->\n", "", text, flags=re.M).strip(), {}
 
         def attach(found):
+            """A figure in HTML as one in Markdown, which refers to an attachment."""
             path = re.search(r'src="([^"]+)"', found.group(0)).group(1)
             alt = re.search(r'alt="([^"]*)"', found.group(0)).group(1)
             picture = base64.b64encode((ROOT / path).read_bytes()).decode()
@@ -78,46 +91,49 @@ class Cells(list):
         if text:
             self.append(new_markdown_cell(text, attachments=attachments))
 
-    def definition(self, path, name, source):
-        """A cell with a definition, after its file's imports where it is the first of its file."""
-        if path not in self.opened:
-            self.opened.add(path)
-            self.append(new_code_cell(head_of(path, self.quoted[path])))
-        self.append(new_code_cell(source.rstrip("\n")))
-        if name in TRIES:
-            self.append(new_code_cell(TRIES[name]))
+    def code(self, block):
+        """A cell with a block of code, after what its file needs besides where it is the first of its file."""
+        quote = chapter.quote_of(block)
+        if quote.path not in self.opened:
+            self.opened.add(quote.path)
+            rest = not_shown(quote.path, self.shown[quote.path])
+            if rest:
+                self.append(new_code_cell(f"# what else {quote.path} needs\n{rest}"))
+        self.append(new_code_cell(block.text.rstrip("\n")))
+        defined = [s.node.name for s in quote.statements if isinstance(s.node, ast.FunctionDef)]
+        self.extend(new_code_cell(TRIES[name]) for name in defined if name in TRIES)
 
     def command(self, text, more):
         """A cell with commands for the shell, which stops the notebook where one fails."""
         lines = []
         for line in text.splitlines():
-            shell = " ".join([re.sub(r"^python ", "{sys.executable} ", line), *(more if self.quick else ())])
-            lines += [f"!{shell}", "assert _exit_code == 0"]
+            shell = re.sub(r"^python ", '"{sys.executable}" ', line)  # quoted: the path may have spaces
+            lines += ["!" + " ".join([shell, *(more if self.quick else ())]), "assert _exit_code == 0"]
         self.append(new_code_cell("\n".join(lines)))
 
 
-def head_of(path, quoted):
-    """The imports of a file, and those of its names that the page does not define."""
-    tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
-    imports = [ast.unparse(node) for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    others = [name for name in chapter.definitions_of(path) if name not in quoted]
-    module = path[:-len(".py")].replace("/", ".")
-    if others:
-        imports.append(f"from {module} import {', '.join(others)}")
-    return "\n".join([f"# what {path} needs", *imports])
+def not_shown(path, shown):
+    """Code that brings what a file's statements need and the page does not show: imports, and names of the file."""
+    lines = {statement.first for statement in shown}
+    hidden = [statement for statement in chapter.statements_of(chapter.source_of(path)) if statement.first not in lines]
+    imports = [ast.unparse(s.node) for s in hidden if isinstance(s.node, (ast.Import, ast.ImportFrom))]
+    names = [name for s in hidden for name in s.names
+             if not isinstance(s.node, (ast.Import, ast.ImportFrom)) and name != "__main__"]
+    if names:
+        imports.append(f"from {path[:-len('.py')].replace('/', '.')} import {', '.join(names)}")
+    return "\n".join(imports)
 
 
 def build(text, quick):
     """The notebook of the page."""
     cells, lines, at = Cells(text, quick), text.splitlines(keepends=True), 0
-    cells.append(new_code_cell(START))
     for block in chapter.blocks_of(text):
         if block.kind not in ("code", "run"):
             continue
         first, last = block.lines
         cells.prose("".join(lines[at:first - 1]))
         if block.kind == "code":
-            cells.definition(*block.words, block.text)
+            cells.code(block)
         else:
             cells.command(block.text, block.words)
         at = last + 1
@@ -128,6 +144,19 @@ def build(text, quick):
     return new_notebook(cells=list(cells), metadata=about)
 
 
+@contextlib.contextmanager
+def workplace(project):
+    """The folder to run in: the project's, or, where that is read-only, a temporary one with links to what is in it."""
+    if os.access(project, os.W_OK):
+        yield project
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        for path in project.iterdir():
+            if path.name != "build":  # the commands write there
+                (Path(folder) / path.name).symlink_to(path)
+        yield Path(folder)
+
+
 def run(notebook):
     """Run all cells in a fresh kernel, keeping what they print.
 
@@ -135,26 +164,28 @@ def run(notebook):
     """
     from nbclient import NotebookClient
 
-    NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(ROOT)}}).execute()
+    with workplace(ROOT) as folder:
+        NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(folder)}}).execute()
 
 
-def main(arguments):
+@exit_status("end other programs")
+def main(arguments=None):
     """Write the notebook."""
-    parser = argparse.ArgumentParser(prog="notebook.py",
-                                     description="Make a Jupyter notebook of the chapter.")
-    parser.add_argument("target", nargs="?", default=ROOT / "build" / "chapter.ipynb", type=Path)
-    parser.add_argument("--quick", action="store_true",
-                        help="few batches of drawn pictures instead of a whole training")
+    parser = argparse.ArgumentParser(prog="notebook.py", description="Make a Jupyter notebook of the chapter.")
+    parser.add_argument("target", nargs="?", type=Path, default=ROOT / "build" / "chapter.ipynb", metavar="FILE",
+                        help="where to write it (default: build/chapter.ipynb)")
+    parser.add_argument("--quick", action="store_true", help="few batches of drawn images instead of a whole training")
     parser.add_argument("--run", action="store_true", help="run it and keep the output")
-    options = parser.parse_args(arguments)
-    notebook = build(chapter.read(), options.quick)
-    if options.run:
-        run(notebook)
+    given = parser.parse_args(arguments)
+    notebook = build(chapter.read(), given.quick)
     nbformat.validate(notebook)
-    options.target.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, options.target)
-    print(options.target)
+    chapter.write(given.target, nbformat.writes(notebook) + "\n")  # before the run: it takes minutes
+    if given.run:
+        run(notebook)
+        chapter.write(given.target, nbformat.writes(notebook) + "\n")
+    print(given.target)
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -1,25 +1,27 @@
 """README.md as one HTML page that needs no other file: `python book/page.py` writes build/chapter.html.
 
-Figures are inside, code is coloured, formulas are MathML, which browsers draw themselves; it has no script.
+Figures are inside, code is colored, formulas are MathML, which browsers draw themselves; it has no script.
 """
+import argparse
 import base64
 import html
 import re
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script's own folder is there, not the project's
 
-from latex2mathml.converter import convert  # noqa: E402
-from markdown_it import MarkdownIt  # noqa: E402
-from mdit_py_plugins.anchors import anchors_plugin  # noqa: E402
-from mdit_py_plugins.dollarmath import dollarmath_plugin  # noqa: E402
-from pygments import highlight  # noqa: E402
-from pygments.formatters import HtmlFormatter  # noqa: E402
-from pygments.lexers import get_lexer_by_name  # noqa: E402
+from latex2mathml.converter import convert
+from markdown_it import MarkdownIt
+from mdit_py_plugins.anchors import anchors_plugin
+from mdit_py_plugins.dollarmath import dollarmath_plugin
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
 
-from book import chapter  # noqa: E402
+from book import chapter
+from book.chapter import ROOT
+from utils.errors import exit_status
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1f2733; --quiet: #5d6878; --ground: #ffffff; --card: #f4f5f7;
@@ -65,7 +67,7 @@ def formula(text, display):
 
 
 def code(text, language):
-    """A block of code in colours; a block of language `math` as a formula."""
+    """A block of code in colors; a block of language `math` as a formula."""
     if language == "math":
         return f'<div class="formula">{formula(text, True)}</div>\n'
     lexer = get_lexer_by_name(language if language == "python" else "text")
@@ -111,13 +113,17 @@ def build(text):
             f'<body><div class="page">{contents_of(body)}<main>\n{body}</main></div></body>\n</html>\n')
 
 
-def main(arguments):
-    """Write the page to the path given, or to build/chapter.html."""
-    target = Path(arguments[0]) if arguments else ROOT / "build" / "chapter.html"
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(build(chapter.read()), encoding="utf-8")
-    print(target)
+@exit_status("end other programs")
+def main(arguments=None):
+    """Write the page."""
+    parser = argparse.ArgumentParser(prog="page.py", description="Make one HTML page of the chapter.")
+    parser.add_argument("target", nargs="?", type=Path, default=ROOT / "build" / "chapter.html", metavar="FILE",
+                        help="where to write it (default: build/chapter.html)")
+    given = parser.parse_args(arguments)
+    chapter.write(given.target, build(chapter.read()))
+    print(given.target)
+    return 0
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(main())

@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from utils.speed import cpu  # noqa: E402
+from utils.speed import cpu
 
 cpu.set_flags()
 

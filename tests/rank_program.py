@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils.parallel import launch
 from utils import errors
 from utils.errors import UserError
+from utils.parallel import launch
 from utils.speed import cpu
 
 OPTIONS = {

@@ -14,8 +14,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_models
 from PIL import Image, features
+
+import small_models
 
 INFER = Path(__file__).resolve().parent.parent / "infer.py"
 RED = Image.new("RGB", (64, 48), (255, 0, 0))

@@ -23,7 +23,7 @@ def test_pixels_are_the_bytes_over_255():
 
 
 def test_crop_and_flip_only_move_pixels():
-    """Every augmented picture is found by brute force among the 9 x 9 x 2 shifted and flipped copies of its original."""
+    """Every augmented image is found by brute force among the 9 x 9 x 2 shifted and flipped copies of its original."""
     rng = np.random.default_rng(0)
     images = rng.integers(1, 256, (20, 3, 32, 32), dtype=np.uint8)
     moved = batches.augment(images, np.random.default_rng(1))

@@ -12,7 +12,10 @@ import pytest
 pytest.importorskip("nbformat", reason="the page and the notebook need what requirements-dev.txt brings")
 pytest.importorskip("latex2mathml", reason="the page and the notebook need what requirements-dev.txt brings")
 
-from book import chapter, notebook, page  # noqa: E402
+import nbformat
+
+from book import chapter, notebook, page
+from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = chapter.read()
@@ -122,7 +125,7 @@ def test_the_notebook_holds_every_definition_and_command_in_the_pages_order():
     assert [source for source in sources if source in wanted] == wanted
     commands = [block for block in chapter.blocks_of(TEXT) if block.kind == "run"]
     assert len(commands) >= 2
-    assert sum(source.startswith("!{sys.executable}") for source in sources) == len(commands)
+    assert sum(source.startswith('!"{sys.executable}" ') for source in sources) == len(commands)
     for cell in made.cells:
         for name in re.findall(r"attachment:([^)]+)\)", cell.source):
             assert name in cell.attachments
@@ -143,6 +146,67 @@ def test_the_notebooks_prose_is_the_pages():
             del lines[block.lines[0] - 1:block.lines[1] + 1]
             left = "".join(lines)
     assert words("\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")) == words(left)
+
+
+def ran(*cells):
+    """A notebook that begins like the chapter's, with these cells of code: what each printed when it ran."""
+    made = notebook.build("", quick=False)
+    made.cells += [nbformat.v4.new_code_cell(cell) for cell in cells]
+    notebook.run(made)
+    return ["".join(output.get("text", "") for output in cell.outputs) for cell in made.cells[1:]]
+
+
+def test_what_scripts_do_when_they_are_started_does_not_happen_in_the_notebook():
+    """Their blocks are cells as they are; a kernel's own `__name__` is "__main__"."""
+    page = "".join(f"<!-- code: {path} __main__ -->\n```python\n"
+                   f"{chapter.text_of(source, chapter.statements_from(source, '__main__', '__main__'))}```\n"
+                   for path, source in ((path, chapter.source_of(path)) for path in ("train.py", "infer.py")))
+    cells = [block.text for block in chapter.blocks_of(page)]
+    assert len(cells) == 2 and all(cell.startswith("if __name__ == ") and "main(" in cell for cell in cells)
+    *silent, told = ran(*cells, "print(__name__, Path(__file__).parent == Path.cwd())")
+    assert silent == ["", ""] and told == "chapter True\n"
+
+
+def test_a_notebook_runs_with_a_python_whose_path_has_spaces(tmp_path):
+    """The cell's command, not nbclient's kernel: that one is started without a shell."""
+    folder = tmp_path / "a folder"
+    folder.mkdir()
+    (folder / "python").symlink_to(sys.executable)
+    cells = notebook.Cells("", quick=False)
+    cells.command("python -c print(6*7)".replace("print(6*7)", "'print(6*7)'"), ())
+    _, printed = ran(f"sys.executable = {str(folder / 'python')!r}", cells[-1].source)
+    assert printed.strip() == "42"
+
+
+def test_in_a_read_only_project_the_notebook_runs_beside_links_to_it(tmp_path, monkeypatch):
+    project = tmp_path / "project"
+    (project / "models").mkdir(parents=True)
+    (project / "build").mkdir()
+    (project / "train.py").write_text("")
+    with notebook.workplace(project) as folder:
+        assert folder == project
+    monkeypatch.setattr(notebook.os, "access", lambda path, mode: False)
+    with notebook.workplace(project) as folder:
+        assert {path.name for path in folder.iterdir()} == {"models", "train.py"}
+        assert (folder / "train.py").resolve() == project / "train.py"
+        (folder / "build").mkdir()
+
+
+@pytest.mark.parametrize("module", [page, notebook])
+def test_a_place_that_cannot_be_written_is_one_line(module, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert module.main([str(tmp_path / "file" / "target")]) == UserError.status
+    told = capsys.readouterr()
+    assert told.out == "" and told.err.count("\n") == 1
+    assert "cannot write" in told.err and "name another file" in told.err
+
+
+@pytest.mark.parametrize("script", ["page.py", "notebook.py"])
+def test_help_is_help(script, tmp_path):
+    asked = subprocess.run([sys.executable, ROOT / "book" / script, "--help"], cwd=tmp_path, capture_output=True,
+                           text=True)
+    assert asked.returncode == 0 and asked.stdout.startswith(f"usage: {script}") and asked.stderr == ""
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

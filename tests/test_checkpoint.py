@@ -4,12 +4,14 @@ import pickle
 import numpy as np
 import pytest
 
+from utils.errors import UserError
 from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
-from utils.errors import UserError
 
 SAVED = Checkpoint({"w/0.b@x": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array([7])},
-                   {"seed": 1, "model": "resnet", "data_file": None}, {**checkpoint.beginning(), "epoch": 2, "batch": 5, "window": [[0.1, 0.2]]}, np.array([[0.25], [0.5]]))
+                   {"seed": 1, "model": "resnet", "data_file": None},
+                   {**checkpoint.beginning(), "epoch": 2, "batch": 5, "window": [[0.1, 0.2]]},
+                   np.array([[0.25], [0.5]]))
 
 
 def test_what_is_written_is_read(tmp_path):

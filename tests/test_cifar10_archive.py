@@ -11,8 +11,8 @@ import warnings
 
 import numpy as np
 import pytest
-import small_archives
 
+import small_archives
 from conftest import ROOT
 from utils.data.cifar10 import CLASSES
 from utils.data.cifar10_archive import read

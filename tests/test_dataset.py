@@ -1,11 +1,11 @@
 """The right pictures for each choice, and no choice is made in silence."""
 import hashlib
 
-import loopback
 import numpy as np
 import pytest
-import small_archives
 
+import loopback
+import small_archives
 from utils.data import cifar10, dataset
 from utils.errors import UserError
 

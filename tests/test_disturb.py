@@ -1,4 +1,4 @@
-"""Disturbed pictures: what moves, what darkens, what is hidden, on pictures whose answer is known."""
+"""Disturbed images: what moves, what darkens, what is hidden, on images whose answer is known."""
 import numpy as np
 import pytest
 
@@ -8,6 +8,7 @@ from benchmarks.disturb import KINDS, STRENGTHS
 
 @pytest.fixture
 def noise():
+    """Two images of random pixels, float32 [2, 3, 32, 32]."""
     return np.random.default_rng(3).random((2, 3, 32, 32), dtype=np.float32)
 
 
@@ -24,7 +25,7 @@ def test_each_strength_changes_more_and_shape_and_range_stay(kind, noise):
     assert 0 < changes[0] < changes[1] < changes[2]
 
 
-def test_the_pictures_given_are_left_as_they_are(noise):
+def test_the_images_given_are_left_as_they_are(noise):
     before = noise.copy()
     for kind in KINDS:
         disturb.disturb(noise, kind, 2)
@@ -59,8 +60,8 @@ def test_from_the_side_the_middle_stays_and_one_edge_grows():
 
 
 def test_light_falls_from_one_side():
-    grey = np.full((1, 3, 32, 32), 0.4, np.float32)
-    lit = disturb.light(grey, 3)[0, 0, 0]
+    gray = np.full((1, 3, 32, 32), 0.4, np.float32)
+    lit = disturb.light(gray, 3)[0, 0, 0]
     assert lit[0] == pytest.approx(0.4 * 0.25, rel=0.05) and lit[-1] == pytest.approx(0.4 * 0.5, rel=0.05)
 
 

@@ -9,10 +9,10 @@ import threading
 import time
 from pathlib import Path
 
-import loopback
 import numpy as np
 import pytest
 
+import loopback
 from conftest import ROOT
 from utils.data import download as module
 from utils.data.download import DownloadFailed, Patience, download

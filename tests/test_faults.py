@@ -10,11 +10,11 @@ import time
 import numpy as np
 import psutil
 import pytest
-import small_runs
-from conftest import ROOT
 
 import infer
+import small_runs
 import train
+from conftest import ROOT
 from utils.storage import checkpoint
 
 # The program, but with a checkpoint after nearly every batch, so that kills fall into the writing too.

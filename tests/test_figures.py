@@ -1,4 +1,4 @@
-"""The committed figures are what image/draw.py makes, and small enough for a page."""
+"""The committed figures and pictures are what book/figures and book/art make, and small enough for a page."""
 import functools
 import io
 import subprocess
@@ -10,22 +10,24 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
+from book.art import pictures
 from book.figures import draw, parts
+from utils.data.cifar10 import CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "image"
 NAMES = [figure.__name__ for figure in draw.FIGURES]
-SQUARE, GREY_LEVELS = 40, 30  # matplotlib 3.11 against 3.9, letters a fraction of a pixel away: 24 at most
+SQUARE, GRAY_LEVELS = 40, 30  # matplotlib 3.11 against 3.9, letters a fraction of a pixel away: 24 at most
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def drawn(name):
     """The figure of this name, drawn now."""
     return getattr(draw, name)()
 
 
 def difference(one, other):
-    """The largest difference of two pictures in grey levels, between means over squares of 40 pixels."""
+    """The largest difference of two images in gray levels, between means over squares of 40 pixels."""
     small = (one.width // SQUARE, one.height // SQUARE)
     one, other = (np.asarray(each.convert("RGB").resize(small, Image.Resampling.BOX), np.int16)
                   for each in (one, other))
@@ -39,7 +41,15 @@ def test_the_committed_figure_is_what_the_program_draws(name):
     with Image.open(FOLDER / f"{name}.png") as committed, Image.open(anew) as picture:
         assert committed.size == picture.size
         assert committed.width == 2 * parts.WIDTH
-        assert difference(committed, picture) < GREY_LEVELS
+        assert difference(committed, picture) < GRAY_LEVELS
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_the_committed_picture_is_what_the_program_paints(name):
+    """But for a few pixels, which another processor rounds to the next of the steps that colors go in."""
+    with Image.open(FOLDER / f"{name}.png") as committed:
+        changed = np.asarray(committed, np.int16) != np.asarray(pictures.PICTURES[name](), np.int16)
+    assert changed.shape == (512, 512, 3) and changed.any(-1).mean() < 1e-3
 
 
 def test_the_comparison_sees_that_one_box_is_missing():
@@ -48,7 +58,7 @@ def test_the_comparison_sees_that_one_box_is_missing():
         x, y = 170, 160  # in the first convolution of the basic block
         assert changed.getpixel((2 * x + 120, 2 * y)) != changed.getpixel((0, 0))
         changed.paste(changed.getpixel((0, 0)), (2 * x - 152, 2 * y - 30, 2 * x + 152, 2 * y + 60))
-        assert difference(committed, changed) > GREY_LEVELS
+        assert difference(committed, changed) > GRAY_LEVELS
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,10 +115,15 @@ def test_weights_named_in_the_figures_of_blocks_are_counted_right():
         assert f"{count:,} weights" in texts
 
 
+@pytest.mark.parametrize("module", ["book.figures", "book.figures.answers", "book.art"])
+def test_help_is_help(module):
+    asked = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 0 and asked.stdout.startswith(f"usage: python -m {module}") and asked.stderr == ""
+
+
 def test_an_unknown_figure_is_one_line():
-    asked = subprocess.run([sys.executable, "image/draw.py", "nonsense"], cwd=ROOT, capture_output=True,
-                           text=True)
-    assert asked.returncode != 0
+    asked = subprocess.run([sys.executable, "-m", "book.figures", "nonsense"], cwd=ROOT, capture_output=True, text=True)
+    assert asked.returncode == 2
     assert asked.stderr.startswith("draw.py: error: ") and asked.stderr.count("\n") == 1
 
 

@@ -16,10 +16,9 @@ from utils.storage.files import FolderLock, whole_file
 def test_a_failed_block_leaves_the_file_before(tmp_path):
     path = tmp_path / "model.bin"
     path.write_bytes(b"good")
-    with pytest.raises(ZeroDivisionError):
-        with whole_file(path) as temporary:
-            temporary.write_bytes(b"half")
-            1 / 0
+    with pytest.raises(ZeroDivisionError), whole_file(path) as temporary:
+        temporary.write_bytes(b"half")
+        raise ZeroDivisionError
     assert path.read_bytes() == b"good" and [p.name for p in tmp_path.iterdir()] == ["model.bin"]
 
 
@@ -37,18 +36,16 @@ def test_a_good_block_replaces_it_with_ordinary_permissions(tmp_path):
 def test_a_full_disk_is_one_line_and_keeps_the_file_before(tmp_path):
     path = tmp_path / "model.bin"
     path.write_bytes(b"good")
-    with pytest.raises(UserError, match="model.bin.*No space left.*kept"):
-        with whole_file(path):
-            with open("/dev/full", "wb", buffering=0) as full:
-                full.write(b"x")
+    with pytest.raises(UserError, match="model.bin.*No space left.*kept"), whole_file(path), \
+            open("/dev/full", "wb", buffering=0) as full:
+        full.write(b"x")
     assert path.read_bytes() == b"good"
 
 
 def test_a_folder_that_cannot_be_is_one_line(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write"):
-        with whole_file(tmp_path / "file" / "below"):
-            pass
+    with pytest.raises(UserError, match="cannot write"), whole_file(tmp_path / "file" / "below"):
+        pass
 
 
 HOLD = """

@@ -195,11 +195,11 @@ def test_pillow_is_left_as_it_was(tmp_path):
     before = Image.MAX_IMAGE_PIXELS
     quarters().save(tmp_path / "a.png")
     read_picture(tmp_path / "a.png")
-    assert Image.MAX_IMAGE_PIXELS == before
+    assert before == Image.MAX_IMAGE_PIXELS
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(UserError):
         read_picture(tmp_path / "a.png")
-    assert Image.MAX_IMAGE_PIXELS == before
+    assert before == Image.MAX_IMAGE_PIXELS
 
 
 @pytest.mark.parametrize("address", ["http://example.org/dog.png", "HTTPS://example.org/dog.png",

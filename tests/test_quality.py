@@ -1,9 +1,14 @@
 """How good a model is: benchmarks/quality.py against counts made by hand, and the model that comes with the program.
 
-What its card says holds on 1,000 real pictures, within what the choice of the 1,000 allows.
+What its card says holds on 1,000 real images, within what the choice of the 1,000 allows. And of every benchmark: help
+without data, and one line for an archive that does not exist.
 """
 import json
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +17,10 @@ import infer
 from benchmarks import quality
 from utils.data.cifar10 import CLASSES
 
+ROOT = Path(__file__).resolve().parent.parent
 CARD = infer.SHIPPED / "measured.json"
+SOURCES = {path.stem: path.read_text(encoding="utf-8") for path in sorted((ROOT / "benchmarks").glob("*.py"))}
+PROGRAMS = [name for name, source in SOURCES.items() if "__main__" in source]
 
 
 def test_confusion_counts_by_class():
@@ -29,17 +37,18 @@ def test_calibration_error_by_hand():
 
 
 def test_tables_say_what_was_measured():
-    def forward(pixels):  # says "bright" (1) where a picture's mean is above one half
+    def forward(pixels):
+        """Says "bright" (1) where an image's mean is above one half."""
         return np.eye(2)[(pixels.mean((1, 2, 3)) > 0.5).astype(int)]
 
     images = np.zeros((8, 3, 32, 32), np.uint8)
     images[4:] = 255
-    figures = quality.measure(forward, images, np.array([0, 0, 0, 1, 1, 1, 1, 1]), ["dark", "bright"])
-    assert figures["confusion"] == [[3, 0], [1, 4]] and figures["error"] == 1 / 8
-    # Light: 0.7, 0.45 and 0.25 of it on the left, twice as much on the right; half a white picture hidden stays light.
-    assert figures["disturbed_accuracy"]["light"] == [7 / 8, 7 / 8, 3 / 8]
-    assert figures["disturbed_accuracy"]["occlusion"] == [7 / 8] * 3
-    table = quality.tables(figures)
+    metrics = quality.measure(forward, images, np.array([0, 0, 0, 1, 1, 1, 1, 1]), ["dark", "bright"])
+    assert metrics["confusion"] == [[3, 0], [1, 4]] and metrics["error"] == 1 / 8
+    # Light: 0.7, 0.45 and 0.25 of it on the left, twice as much on the right; half a white image hidden stays light.
+    assert metrics["disturbed_accuracy"]["light"] == [7 / 8, 7 / 8, 3 / 8]
+    assert metrics["disturbed_accuracy"]["occlusion"] == [7 / 8] * 3
+    table = quality.tables(metrics)
     assert "| **bright** | 1 | 4 | 20.0% |" in table and "| light | 87.5% | 87.5% | 37.5% |" in table
 
 
@@ -72,3 +81,40 @@ def test_shipped_model_on_1000_real_pictures(cifar10_archive):
     error = (probabilities.argmax(1) != data.test_labels[some]).mean()
     said = json.loads(CARD.read_text(encoding="utf-8"))["error"]
     assert abs(error - said) < 3 * math.sqrt(said * (1 - said) / len(some))
+
+
+def test_the_quick_way_and_the_executors_give_the_same_probabilities(monkeypatch):
+    """As where Paddle has no oneDNN, and so no quick way."""
+    import paddle
+
+    from utils.storage import saved_model
+
+    paddle.enable_static()
+    model = saved_model.load(infer.SHIPPED, paddle.CPUPlace())
+    pixels = np.concatenate([infer.load_image(f"{name}.png") for name in CLASSES])
+    quick = quality.forward_of(model)(pixels)
+    monkeypatch.setattr(quality.cpu, "forward", lambda *_: None)
+    assert np.allclose(quality.forward_of(model)(pixels), quick, atol=1e-4)
+
+
+def asked(name, *arguments):
+    """What `python -m benchmarks.NAME ARGUMENTS...` prints; the test is skipped where it lacks PyTorch."""
+    if "\nimport torch" in SOURCES[name]:
+        pytest.importorskip("torch", reason="this benchmark needs PyTorch")
+    environment = {**os.environ, "COLUMNS": "80"}
+    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *arguments], cwd=ROOT, capture_output=True,
+                          text=True, env=environment)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_every_benchmark_explains_itself_without_data(name):
+    shown = asked(name, "--help")
+    assert shown.returncode == 0 and shown.stdout.startswith(f"usage: {name}.py") and shown.stderr == ""
+
+
+@pytest.mark.parametrize("name", [name for name in PROGRAMS if "--data-file" in SOURCES[name]])
+def test_an_archive_that_does_not_exist_is_one_line(name, tmp_path):
+    ended = asked(name, "--data-file", str(tmp_path / "nowhere.tar.gz"))
+    assert ended.returncode == 2 and ended.stdout == ""
+    assert ended.stderr.startswith(f"{name}.py: error: ") and ended.stderr.count("\n") == 1
+    assert "nowhere.tar.gz does not exist" in ended.stderr

@@ -1,13 +1,14 @@
 """README.md and the program say the same; `python tests/test_readme.py --write` puts today's source into it.
 
-What is compared: code blocks with the source, help with `--help`, sample output with the program's own
-formats, links and figures with the files, headings with the original's sections, numbers of weights with the
-programs that Paddle builds.
+What is compared: code blocks with the source, and of some files all blocks together with the whole file; help with
+`--help`; sample output with the program's own formats; links and figures with the files; headings with the original's
+sections; numbers of weights with the programs that Paddle builds. How a block is marked: book/chapter.py.
 """
+import ast
 import contextlib
 import importlib
 import io
-import math
+import itertools
 import os
 import re
 import subprocess
@@ -17,15 +18,16 @@ from pathlib import Path
 import pytest
 
 pytest.importorskip("markdown_it", reason="README.md is read with markdown-it-py of requirements-dev.txt")
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python tests/test_readme.py`
 
-from book import chapter  # noqa: E402
-from utils import curves  # noqa: E402
+from book import chapter
+from book.chapter import ROOT
+from utils.storage.program_state import count_parameters
 
 TEXT = chapter.read()
 BLOCKS = chapter.blocks_of(TEXT)
 PYTHON = [block for block in BLOCKS if block.language in ("python", "py", "python3", "")]
+COLUMNS = 100  # of a line of code on the page
 SECTIONS = """Background, Result Demo, Exploration of Models, CNN, VGG, GoogLeNet, ResNet, Get Data Ready,
 Model Configuration, VGG, ResNet, Inference Program, Training Program, Optimizer, Model Training,
 Model Application, Summary, Exercises, Where this differs from the original chapter,
@@ -52,7 +54,7 @@ def help_of(script):
 def current(block):
     """What the block has to hold by its mark; itself where the mark asks for nothing."""
     if block.kind == "code":
-        return chapter.quoted(block)
+        return chapter.quote_of(block).text
     return help_of(*block.words) if block.kind == "help" else block.text
 
 
@@ -77,55 +79,121 @@ def same(block):
 
 
 @pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"line{block.lines[0]}")
-def test_each_python_block_is_a_whole_definition_byte_for_byte(block):
+def test_each_python_block_is_whole_statements_byte_for_byte(block):
     assert block.kind == "code", "an unmarked block of Python: put <!-- code: FILE NAME --> above it"
     assert same(block), "the page is behind the source: python tests/test_readme.py --write"
+    assert [line for line in block.text.splitlines() if len(line) > COLUMNS] == [], f"at most {COLUMNS} columns"
 
 
 def test_there_are_blocks_and_they_stand_in_their_files_order():
-    places = {}
-    for block in PYTHON:
-        path, name = block.words
-        places.setdefault(path, []).append(chapter.definitions_of(path)[name][0])
-    assert {"models/resnet.py", "models/vgg.py", "train.py", "infer.py"} <= set(places)
+    places = places_of(TEXT)
+    assert set(chapter.WHOLE) <= set(places)
     for path, lines in places.items():
         assert lines == sorted(set(lines)), f"blocks of {path} are in another order than in it, or twice"
 
 
-@pytest.mark.parametrize("script", ["train.py", "infer.py"])
-def test_help_in_the_page_is_the_programs_own(script):
-    shown = [block for block in BLOCKS if block.kind == "help" and block.words == (script,)]
-    assert len(shown) == 1
-    assert same(shown[0])
+def places_of(text):
+    """Where the statements that a page shows stand in their files: {file: first lines, in the page's order}."""
+    places = {}
+    for block in chapter.blocks_of(text):
+        if block.kind == "code":
+            quote = chapter.quote_of(block)
+            places.setdefault(quote.path, []).extend(statement.first for statement in quote.statements)
+    return places
 
 
-def test_the_scripts_really_print_that_help():
-    """The page's help comes from calling `main`; the shell has to show the same."""
-    printed = subprocess.run([sys.executable, "infer.py", "--help"], cwd=ROOT, capture_output=True, text=True,
-                             check=True,
-                             env={**os.environ, "COLUMNS": "80"})
-    assert loosely(printed.stdout) == loosely(help_of("infer.py"))
+def difference(text, path, source):
+    """The first line on which a file and its blocks, joined, differ; None where the page shows the whole file."""
+    both = itertools.zip_longest(chapter.code_of(source), chapter.shown_of(text, path))
+    return next((wanted or shown for wanted, shown in both if wanted != shown), None)
 
 
-@pytest.mark.parametrize("mistake, complaint", [
-    ("<!-- code: models/resnet.py nothing -->\n```python\n```\n", "defines no nothing"),
-    ("<!-- code: models/nowhere.py shortcut -->\n```python\n```\n", "no file"),
-    ("<!-- code: shortcut -->\n```python\n```\n", "not of the form"),
+@pytest.mark.parametrize("path", chapter.WHOLE)
+def test_the_blocks_of_a_file_are_the_file(path):
+    line = difference(TEXT, path, chapter.source_of(path))
+    assert line is None, f"the page does not show {path} as it is, first at: {line}"
+
+
+SCRIPT = '''"""Docstring."""
+# why sys
+import sys
+from os import path as p, sep
+
+# before Paddle
+CHOSEN = p.join("a", sep)
+
+import xml.dom
+
+
+@sorted
+# what main is
+def main():
+    return CHOSEN
+
+
+if __name__ == "__main__":
+    sys.exit(main())
+'''
+
+
+@pytest.mark.parametrize("first, last, lines", [
+    ("sys", "sys", (2, 3)), ("p", "CHOSEN", (4, 7)), ("sep", "sep", (4, 4)), ("xml", "main", (9, 15)),
+    ("main", "main", (12, 15)), ("__main__", "__main__", (18, 19)), ("sys", "__main__", (2, 19)),
 ])
-def test_a_wrong_mark_is_an_error(mistake, complaint):
+def test_what_a_mark_names(first, last, lines):
+    statements = chapter.statements_from(SCRIPT, first, last)
+    assert (statements[0].first, statements[-1].last) == lines
+    assert chapter.text_of(SCRIPT, statements).splitlines() == SCRIPT.splitlines()[lines[0] - 1:lines[1]]
+
+
+@pytest.mark.parametrize("first, last, complaint", [
+    ("dom", "dom", "defines no dom"), ("xml", "dom", "defines no dom"), ("main", "sys", "defines sys before main")])
+def test_what_a_mark_cannot_name(first, last, complaint):
     with pytest.raises(ValueError, match=complaint):
-        update(mistake)
+        chapter.statements_from(SCRIPT, first, last)
 
 
-def test_an_unmarked_block_is_seen_and_write_mends_a_changed_one():
-    page = ("text\n\n```python\nx = 1\n```\n\n"
-            "<!-- code: models/resnet.py shortcut -->\n```python\nold\n```\n\nend\n")
-    unmarked, marked = chapter.blocks_of(page)
-    assert (unmarked.kind, marked.kind) == ("", "code")
-    assert not same(marked)
-    written = update(page)
-    assert "def shortcut(" in written and "old" not in written and written.endswith("```\n\nend\n")
-    assert update(written) == written
+def test_of_several_statements_with_a_name_the_last_is_meant():
+    source = "if __name__ == '__main__':\n    import a\nx = 1\n" + SCRIPT + "x = 2\n"
+    found = [chapter.text_of(source, chapter.statements_from(source, name, name)) for name in ("x", "__main__")]
+    assert found == ["x = 2\n", 'if __name__ == "__main__":\n    sys.exit(main())\n']
+
+
+def page_of(*runs):
+    """A page with one block for each of these runs of SCRIPT, each a pair of names."""
+    return "\n".join("<!-- code: script.py {} {} -->\n```python\n{}```\n".format(
+        *run, chapter.text_of(SCRIPT, chapter.statements_from(SCRIPT, *run))) for run in runs)
+
+
+@pytest.mark.parametrize("old, new, line", [
+    ("", "", None),
+    ("import xml.dom", "import xml.dom\nRATE = 0.5", "RATE = 0.5"),
+    ("import xml.dom", "import xml.dom\n\n\ndef added(x):\n    return x", "def added(x):"),
+    ("import xml.dom", "import xml.dom\nprint(xml)", "print(xml)"),
+    ("import xml.dom", "import xml.dom\n# A comment of nobody's.", "# A comment of nobody's."),
+    ("import xml.dom\n", "", "@sorted"),
+    ("sys.exit(main())\n", "sys.exit(main())\n# The end.\n", "# The end."),
+    ("sys.exit(main())\n", "pass\n", "    pass"),
+    ("# why sys\n", "", "import sys"),
+])
+def test_a_line_of_a_file_that_no_block_shows_is_seen(old, new, line):
+    """In changed copies of a script whose page is whole."""
+    page = page_of(("sys", "CHOSEN"), ("xml", "xml"), ("main", "__main__"))
+    assert SCRIPT.count(old) == 1 or old == ""
+    assert difference(page, "script.py", SCRIPT.replace(old, new)) == line
+
+
+def test_blocks_left_out_in_another_order_or_shown_twice_are_seen():
+    first, second, third = ("sys", "CHOSEN"), ("xml", "xml"), ("main", "__main__")
+    for runs in ((second, first, third), (first, second, second, third), (first, third), (first, second)):
+        assert difference(page_of(*runs), "script.py", SCRIPT) is not None
+
+
+@pytest.mark.parametrize("names", [("dropout", "vgg_bn_drop", "conv_block"), ("dropout", "dropout"),
+                                   ("dropout vgg_bn_drop", "conv_block")])
+def test_another_order_than_the_files_is_seen(names):
+    lines = places_of("\n".join(f"<!-- code: models/vgg.py {each} -->\n```python\n```\n" for each in names))
+    assert lines["models/vgg.py"] != sorted(set(lines["models/vgg.py"]))
 
 
 def anchors():
@@ -177,30 +245,33 @@ def test_every_reference_is_cited_or_listed_and_none_is_missing():
     assert cited and max(cited) <= len(references)
 
 
-NUMBER = r"(-?[\d.]+)"
-LOG_LINES = {  # how a line of the log looks -> what writes it
-    rf"Pass {NUMBER}, Batch {NUMBER}, Cost {NUMBER}, Acc {NUMBER}":
-        lambda epoch, batch, cost, accuracy: curves.batch_line(int(epoch), int(batch), float(cost),
-                                                               float(accuracy)),
-    rf"Test with Pass {NUMBER}, Loss {NUMBER}, Acc {NUMBER}":
-        lambda epoch, loss, accuracy: curves.test_line(int(epoch), float(loss), float(accuracy)),
-}
+def log_lines():
+    """The lines that train.py logs in its loop, as pairs: the f-string, and a pattern of what it makes."""
+    nodes = ast.walk(ast.parse(chapter.source_of("train.py")))
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "run.log"]
+    strings = [call.args[0] for call in calls if call.args and isinstance(call.args[0], ast.JoinedStr)]
+    return [(string, "".join(re.escape(part.value) if isinstance(part, ast.Constant) else
+                             rf"(?P<{part.value.id}>-?[\d.]+)" for part in string.values))
+            for string in strings if all(isinstance(part, ast.Constant) or isinstance(part.value, ast.Name)
+                                         for part in string.values)]
 
 
 def rewritten(line):
     """A sample line of a log as the program would write it; None where the program writes no such line."""
-    for shape, write in LOG_LINES.items():
-        found = re.fullmatch(shape, line)
+    for string, pattern in log_lines():
+        found = re.fullmatch(pattern, line)
         if found:
-            return write(*found.groups())
+            numbers = {name: float(text) if "." in text else int(text) for name, text in found.groupdict().items()}
+            return eval(compile(ast.Expression(string), "train.py", "eval"), numbers)
     return None
 
 
 def test_sample_log_lines_are_what_the_program_writes():
     lines = [line for block in BLOCKS if block.kind == "output" for line in block.text.splitlines()]
-    for line in lines:
-        if line.startswith(("Pass ", "Test with ")):
-            assert rewritten(line) == line
+    shown = [line for line in lines if line.startswith(("Pass ", "Test with "))]
+    assert len(shown) >= 4
+    for line in shown:
+        assert rewritten(line) == line
 
 
 def test_a_log_line_of_another_form_is_seen():
@@ -227,13 +298,14 @@ def table_of(first_words):
 @pytest.mark.parametrize("name, title", [("resnet", "ResNet-32"), ("vgg", "VGG"), ("googlenet", "GoogLeNet")])
 def test_tables_of_weights_agree_with_the_programs_that_paddle_builds(name, title):
     import paddle
+
     import models
     rows, total = table_of(title)
     paddle.enable_static()
     program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
         models.build(name, paddle.static.data("pixel", [None, 3, 32, 32], "float32"))
-    assert sum(math.prod(p.shape) for p in program.all_parameters() if p.trainable) == total == sum(rows)
+    assert count_parameters(program) == total == sum(rows)
 
 
 def test_the_table_of_costs_is_what_the_benchmark_prints():
@@ -250,13 +322,20 @@ def test_the_line_for_readers_without_a_gpu_names_the_versions_of_requirements_t
 
 
 def main(arguments):
-    """`--write` brings the page up to date; without it, say whether it is."""
+    """`--write` brings the page up to date; without it, say whether it is. Both say what no block shows."""
     text = chapter.read()
-    written = update(text)
+    try:
+        written = update(text)
+    except ValueError as error:
+        raise SystemExit(f"README.md: {error}") from error
     if arguments == ["--write"]:
         (ROOT / "README.md").write_text(written, encoding="utf-8")
     elif written != text:
         raise SystemExit("README.md is behind the source: python tests/test_readme.py --write")
+    for path in chapter.WHOLE:
+        line = difference(written, path, chapter.source_of(path))
+        if line is not None:
+            raise SystemExit(f"README.md does not show the whole of {path}, or not in its order, first at: {line}")
 
 
 if __name__ == "__main__":

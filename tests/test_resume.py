@@ -9,9 +9,9 @@ import sys
 
 import numpy as np
 import pytest
+
 from conftest import ROOT
 from small_runs import assert_same_run, before_each_step, command, contents, state
-
 from utils import run as run_module
 from utils.parallel.workers import Workers
 from utils.storage import checkpoint
@@ -187,7 +187,8 @@ def test_a_checkpoint_of_the_first_format_is_read(run, stopped, tmp_path):
 
 
 @pytest.mark.parametrize("change", [
-    {"progress": {"epoch": -1}}, {"progress": {"batch": "3"}}, {"progress": {"history": {"points": [[1]], "tests": []}}},
+    {"progress": {"epoch": -1}}, {"progress": {"batch": "3"}},
+    {"progress": {"history": {"points": [[1]], "tests": []}}},
     {"progress": {"window": [["x", 1]]}}, {"progress": {"finished": 0}}, {"settings": {"batch_size": "64"}},
     {"settings": {"model": "lenet"}}, {"settings": {"stranger": 1}}, {"settings": {"seed": 1.5}},
 ])

@@ -30,7 +30,7 @@ def test_classes_come_equally_often_and_shuffled(drawn):
 
 
 def test_artists_stand_in_the_official_order():
-    names = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     assert [artist.__name__ for artist in sketches.ARTISTS] == names
 
 

@@ -155,7 +155,8 @@ def plain_vgg(pictures):
 EACH_SETTING = pytest.mark.parametrize("change", [
     *[pytest.param(put_on_onednn(kind), id=kind) for kind in cpu.ONEDNN_OPS],
     pytest.param(turn_and_put("conv2d", "conv2d_grad"), id="channels last"),
-    pytest.param(turn_and_put("conv2d", "conv2d_grad", "batch_norm", "batch_norm_grad"), id="channels last, batch_norm"),
+    pytest.param(turn_and_put("conv2d", "conv2d_grad", "batch_norm", "batch_norm_grad"),
+                 id="channels last, batch_norm"),
     pytest.param(turn_and_put("conv2d", "conv2d_grad", "pool2d", "pool2d_grad"), id="channels last, pool2d"),
     pytest.param(turn_and_put("conv2d", "conv2d_grad", *cpu.PADDLE_2_OPS), id="channels last, relu_grad"),
     pytest.param(turn_and_put(*EVERY_KIND), id="everything"),
@@ -231,7 +232,7 @@ def test_bias_in_front_of_batch_norm_stays_and_moves_the_running_mean(pictures, 
 def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_spared(pictures):
     fast = trained(pictures, "resnet", 8, cpu.accelerate)
     block = fast.program.global_block()
-    # A ResNet-8 has 9 convolutions: the first needs no gradient of its maps, 2 blocks begin with stride 2 in both paths.
+    # A ResNet-8 has 9 convolutions: the first needs no gradient of its maps, 2 blocks begin with stride 2, twice each.
     backward = [op for op in block.ops if op.type == "conv2d_grad"]
     assert len(backward) == 9 and sum(bool(op.output("Input@GRAD")) for op in backward) == 4
     assert sum(name.endswith(".flipped") for op in block.ops for name in op.output_arg_names) == 9 - 1 - 4

@@ -9,11 +9,13 @@ import sys
 
 import numpy as np
 import pytest
+
 import small_runs
 import train
 from conftest import ROOT
 from small_runs import assert_same_run, before_each_step, contents, state
 from utils.parallel.workers import Workers
+
 
 def test_the_log_and_the_files(run, tmp_path):
     status, out, _ = run("--seed", "1")

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from conftest import ROOT
-from utils.parallel import launch, workers
 from utils.errors import UserError
+from utils.parallel import launch, workers
 
 PROGRAM = str(Path(__file__).parent / "rank_program.py")
 LAUNCHER = ["-m", "paddle.distributed.launch", "--log_level", "WARNING", "--log_dir"]

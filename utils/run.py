@@ -20,7 +20,7 @@ from utils.data.batches import batches_of, epoch_order, feed_of
 from utils.errors import OutputLost, Stopped, UserError, say
 from utils.parallel import launch, workers
 from utils.parallel.interrupts import Interrupts
-from utils.settings import Settings, as_saved, plan, settings_saved
+from utils.settings import RATES, Settings, as_saved, plan, settings_saved
 from utils.speed import cpu
 from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
@@ -28,14 +28,15 @@ from utils.storage.earlier import holds_finished_model, keep_aside
 from utils.storage.files import FolderLock
 
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
-RECIPES = {"book": "Adam", "strong": "momentum, one cycle, crop and flip"}  # in the log
+RECIPES = {"quick": "Adam, one cycle", "book": "Adam", "strong": "momentum, one cycle, crop and flip"}  # in the log
 
 
 @contextlib.contextmanager
-def open_run(given):
+def open_run(given, check_network):
     """The run that a command line asks for, with what it holds while it lasts: its folder, and an ear for Ctrl-C.
 
-    given: what utils.settings.parse has read. Rank 0 plans for all workers.
+    given: what utils.settings.parse has read. check_network: raises ValueError for a network (name, depth) that does
+    not exist. Rank 0 plans for all workers.
     Errors: UserError where the command line, the folder or the checkpoint does not allow the run.
     """
     team = workers.from_environment()
@@ -45,7 +46,12 @@ def open_run(given):
         held.enter_context(team.together())
         settings = saved = None
         if team.rank == 0:
-            held.enter_context(FolderLock(plan(given)[0].folder))  # a mistake is said before the folder is made
+            wanted = plan(given)[0]  # a mistake is said before the folder is made
+            try:
+                check_network(wanted.model, wanted.depth)
+            except ValueError as error:
+                raise UserError(f"--depth: {error}") from error
+            held.enter_context(FolderLock(wanted.folder))
             settings, head = plan(given)
             saved = checkpoint.read(settings.checkpoint_path) if head else None
             settings = with_count_of_workers(settings, team.world)
@@ -97,8 +103,8 @@ class Run:
         found = checkpoint.fingerprint(self.data.train_images, self.data.train_labels)
         wanted = self.settings.data
         if self.workers.tell("data", found if wanted is None else wanted) != found:
-            raise UserError(f"these images are not those that the run in {self.folder} began with: resume it with their "
-                            "--dataset or --data-file, or start anew in another --model-dir")
+            raise UserError(f"these images are not those that the run in {self.folder} began with: resume it with "
+                            "their --dataset or --data-file, or start anew in another --model-dir")
         self.settings = replace(self.settings, dataset=choice, data=found)
 
     @property
@@ -213,9 +219,9 @@ class Run:
         """UserError when a cost is not a finite number any more: what is on disk is from before."""
         if math.isfinite(number):
             return
-        schedule = self.programs.schedule
-        rate = schedule.get_lr() if schedule else self.settings.learning_rate or 0.001
-        path = self.settings.checkpoint_path
+        settings, schedule = self.settings, self.programs.schedule
+        rate = schedule.get_lr() if schedule else settings.learning_rate or RATES[settings.recipe]
+        path = settings.checkpoint_path
         kept = f"the last good state is in {path}" if path.exists() else "nothing was saved yet"
         raise UserError(f"the {name} became {number} in {where}, at learning rate {rate:g}: try a smaller one; {kept}")
 

@@ -16,7 +16,7 @@ from utils.storage import checkpoint
 from utils.storage.earlier import holds_finished_model
 
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet"}
-RECIPES = ("book", "strong")
+RATES = {"quick": 0.004, "book": 0.001, "strong": 0.2}  # learning rate of each recipe, or its peak
 DATASETS = ("auto", "cifar10", "sketches")
 DEVICES = ("auto", "cpu", "gpu")
 MOST_SEED = 2 ** 63 - 1  # what Paddle's generator takes
@@ -32,7 +32,7 @@ class Settings:
     epochs: int = 2
     batch_size: int = 128
     learning_rate: Optional[float] = None
-    recipe: str = "book"
+    recipe: str = "quick"
     dataset: str = "auto"
     data_file: Optional[str] = None
     device: str = "auto"
@@ -102,9 +102,10 @@ def parse(arguments):
     add("--depth", type=int, help="layers of a ResNet: 6n+2 (default: 32)")
     add("--epochs", type=above_zero(int), help="passes over the training images (default: 2)")
     add("--batch-size", type=above_zero(int), help="images per step (default: 128)")
-    add("--learning-rate", type=above_zero(float), help="default: 0.001; with --recipe strong the peak, 0.2")
-    add("--recipe", choices=RECIPES, help="book: Adam, as in the chapter (default); strong: momentum, one cycle, crop "
-        "and flip, for a better model")
+    add("--learning-rate", type=above_zero(float), help="the rate, or the recipe's peak (default: {quick:g}, {book:g}, "
+        "{strong:g} for quick, book, strong)".format_map(RATES))
+    add("--recipe", choices=RATES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
+        "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
     add("--dataset", choices=DATASETS, help="auto: CIFAR-10, or drawings where it is unavailable (default)")
     add("--data-file", type=os.path.abspath, help="a cifar-10-python.tar.gz of yours")
     add("--device", choices=DEVICES, help="auto: CUDA where it works, else the CPU (default)")
@@ -200,7 +201,7 @@ def settings_saved(path, saved):
     kinds = {field.name: field.type for field in fields(Settings)}
     types = {str: (str,), int: (int,), bool: (bool,), Optional[int]: (int, type(None)),
              Optional[str]: (str, type(None)), Optional[float]: (int, float, type(None))}
-    choices = {"model": NETWORKS, "recipe": RECIPES, "dataset": DATASETS, "device": DEVICES}
+    choices = {"model": NETWORKS, "recipe": RATES, "dataset": DATASETS, "device": DEVICES}
     for name, value in saved.items():
         if name not in kinds or type(value) not in types[kinds[name]] or value not in choices.get(name, [value]):
             raise UserError(f"the checkpoint {path} is damaged (its settings say {value!r} for {name}); remove it "

@@ -29,10 +29,10 @@ def oval(x, y, wide, high, tilt=0.0):
     return np.stack((x + c * u - s * v, y + s * u + c * v), 1)
 
 
-def turned(points, degrees, centre=(50, 50)):
-    """The points turned clockwise around a centre."""
+def turned(points, degrees, center=(50, 50)):
+    """The points turned clockwise around a center."""
     c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return (np.asarray(points) - centre) @ np.array(((c, s), (-s, c))) + centre
+    return (np.asarray(points) - center) @ np.array(((c, s), (-s, c))) + center
 
 
 def limb(points, widths):
@@ -98,7 +98,7 @@ class Canvas:
         return (*low.tolist(), *np.maximum(high, low + 4 * COARSE).tolist())
 
     def backdrop(self, stops, cloud=(255, 255, 255), clouds=0.0, grain=50.0, soft=0.0):
-        """Fill with the colours of `stops` [(y, colour), ...], blended, and clouds of another colour."""
+        """Fill with the colors of `stops` [(y, color), ...], blended, and clouds of another color."""
         heights = [y * self.unit for y, _ in stops]
         rows = [np.interp(np.arange(self.side), heights, [c[k] for _, c in stops]) for k in range(3)]
         field = np.repeat(np.stack(rows, 1)[:, None], self.side, 1).astype(np.float32)
@@ -113,28 +113,27 @@ class Canvas:
         """Put all that is painted so far out of focus."""
         self.image = self.image.filter(ImageFilter.GaussianBlur(soft * self.unit))
 
-    def flat(self, outline, colour, opacity=1.0, soft=0.0):
-        """Paint an outline in one colour, without shading; soft edges on demand (shadows, gleams, marks)."""
+    def flat(self, outline, color, opacity=1.0, soft=0.0):
+        """Paint an outline in one color, without shading; soft edges on demand (shadows, gleams, marks)."""
         box = self.box(outline, 3 * soft + 1)
-        self.blend(box, self.mask(outline, soft, box) * opacity, np.array(colour, np.float32))
+        self.blend(box, self.mask(outline, soft, box) * opacity, np.array(color, np.float32))
 
-    def blend(self, box, cover, colour):
+    def blend(self, box, cover, color):
+        """Mix a color into a box of the canvas; cover: the color's share of each pixel."""
         under = np.asarray(self.image.crop(box), np.float32)
-        mixed = under + cover[..., None] * (colour - under)
+        mixed = under + cover[..., None] * (color - under)
         self.image.paste(Image.fromarray(np.clip(mixed, 0, 255).astype(np.uint8)), box[:2])
 
-    def part(self, outline, colour, depth=1.0, marks=(), mottle=0.06, shadow=0.35, gloss=0.0, fur=None):
+    def part(self, outline, color, depth=1.0, marks=(), mottle=0.06, shadow=0.35, gloss=0.0, fur=None):
         """Paint an outline as a rounded body: shaded by the light, with a soft shadow on what lies behind it.
 
-        depth: how strongly it bulges; marks: (outline, colour,
-                                               softness), painted on the skin before the light
-        falls; mottle: unevenness of the colour; gloss: strength of highlights; fur: (length, direction in
-        degrees, density).
+        depth: how strongly it bulges; marks: (outline, color, softness), painted on the skin before the light falls;
+        mottle: unevenness of the color; gloss: strength of highlights; fur: (length, direction in degrees, density).
         """
         box = self.box(outline, 6)
         cover = self.mask(outline, 0.12, box)
         skin = np.empty(cover.shape + (3,), np.float32)
-        skin[:] = colour
+        skin[:] = color
         for mark, paint, soft in marks:
             skin += self.mask(mark, soft, box)[..., None] * (np.array(paint, np.float32) - skin)
         skin *= 1 + mottle * self.noise(*cover.shape, 5 * self.unit)[..., None]
@@ -170,31 +169,31 @@ class Canvas:
         y, x = self.chance.integers(0, rows, count * 3), self.chance.integers(0, columns, count * 3)
         inside = cover[y, x] > 0.6
         x, y = x[inside] + box[0], y[inside] + box[1]
-        colours = np.asarray(self.image)[y, x].astype(np.float32)
-        colours *= self.chance.normal(1, 0.1, (len(x), 1))
+        colors = np.asarray(self.image)[y, x].astype(np.float32)
+        colors *= self.chance.normal(1, 0.1, (len(x), 1))
         way = np.radians(self.chance.normal(angle, wild, len(x)))
         reach = self.chance.uniform(0.4, 1.1, len(x)) * length * self.unit
-        self.strokes(np.stack((x, y), 1), way, reach, colours, 2)
+        self.strokes(np.stack((x, y), 1), way, reach, colors, 2)
 
-    def strokes(self, roots, ways, lengths, colours, width):
+    def strokes(self, roots, ways, lengths, colors, width):
         """Straight strokes from pixel positions `roots`, in order."""
         ink = ImageDraw.Draw(self.image)
         tips = roots + np.stack((np.cos(ways), np.sin(ways)), 1) * np.asarray(lengths)[:, None]
-        colours = np.clip(colours, 0, 255).astype(int).tolist()
-        for (x, y), (u, v), colour in zip(roots.tolist(), tips.tolist(), colours):
-            ink.line((x, y, u, v), fill=tuple(colour), width=width)
+        colors = np.clip(colors, 0, 255).astype(int).tolist()
+        for (x, y), (u, v), color in zip(roots.tolist(), tips.tolist(), colors):
+            ink.line((x, y, u, v), fill=tuple(color), width=width)
 
-    def line(self, points, colour, width):
+    def line(self, points, color, width):
         """A smooth line of even width."""
-        self.flat(limb(points, (width, width)), colour)
+        self.flat(limb(points, (width, width)), color)
 
-    def grass(self, top, bottom, colours, tall=6.0, density=1.0):
+    def grass(self, top, bottom, colors, tall=6.0, density=1.0):
         """A meadow from the back (`top`) to the front: blades grow larger and hide those behind."""
         count = int(4500 * density)
         y = np.sort(top + (bottom - top) * self.chance.uniform(0, 1, count) ** 0.8)
         near = 0.25 + 0.75 * (y - top) / max(bottom - top, 1)
         x = self.chance.uniform(-2, 102, count)
-        palette = np.array(colours, np.float32)[self.chance.integers(0, len(colours), count)]
+        palette = np.array(colors, np.float32)[self.chance.integers(0, len(colors), count)]
         palette *= self.chance.normal(1, 0.13, (count, 1))
         ways = np.radians(self.chance.normal(-90, 20, count))
         lengths = tall * near * self.chance.uniform(0.5, 1.2, count) * self.unit
@@ -206,7 +205,7 @@ class Canvas:
         self.image = self.image.crop(box).resize((self.side, self.side), Image.BICUBIC)
 
     def finish(self, grain=1.5, step=6):
-        """The picture reduced to its size, with a little grain; colours go in steps: a smaller file."""
+        """The picture reduced to its size, with a little grain; colors go in steps: a smaller file."""
         small = np.asarray(self.image.resize((self.size, self.size), Image.BOX), np.float32)
         small = small + grain * self.chance.standard_normal(small.shape[:2])[..., None]
         return Image.fromarray(np.clip(np.round(small / step) * step, 0, 255).astype(np.uint8))

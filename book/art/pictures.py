@@ -1,23 +1,28 @@
-"""One picture for each of CIFAR-10's ten classes, painted by this program."""
+"""The ten drawn pictures in image/, one for each of CIFAR-10's classes: `python -m book.art` paints them."""
+import argparse
 from pathlib import Path
 
 import numpy as np
 
 from book.art.brush import Canvas, curve, limb, oval, turned
+from utils.errors import exit_status
+from utils.storage.files import whole_file
 
+IMAGES = Path(__file__).resolve().parents[2] / "image"
 LAWN = ((96, 138, 58), (74, 118, 46), (120, 155, 72), (60, 98, 42), (140, 165, 90))
 
 
-def meadow(canvas, horizon=34, far=((150, 180, 200), (70, 100, 66)), colours=LAWN, tall=6.0):
+def meadow(canvas, horizon=34, far=((150, 180, 200), (70, 100, 66)), colors=LAWN, tall=6.0):
     """Trees out of focus, and a lawn in front of them."""
     sky, trees = far
-    canvas.backdrop([(0, sky), (horizon * 0.5, trees), (horizon, trees), (horizon + 3, colours[0]),
-                     (100, colours[1])],
+    canvas.backdrop([(0, sky), (horizon * 0.5, trees), (horizon, trees), (horizon + 3, colors[0]),
+                     (100, colors[1])],
                     cloud=tuple(c * 0.7 for c in trees), clouds=0.9, grain=16, soft=1.6)
-    canvas.grass(horizon, 104, colours, tall)
+    canvas.grass(horizon, 104, colors, tall)
 
 
 def eye(canvas, x, y, size, iris=(62, 38, 22)):
+    """A dark-rimmed eye with a gleam; size: the radius of its iris."""
     canvas.flat(oval(x, y, size * 1.25, size * 1.15), (30, 20, 16), soft=0.2)
     canvas.flat(oval(x, y, size, size), iris, soft=0.1)
     canvas.flat(oval(x, y, size * 0.6, size * 0.62), (10, 8, 8))
@@ -66,10 +71,11 @@ def airplane():
     """An airliner that climbs in front of fair-weather clouds."""
     canvas = Canvas(2)
     canvas.backdrop([(0, (72, 128, 200)), (100, (178, 210, 236))], clouds=0.55, grain=45, soft=0.6)
-    white, grey, blue = (232, 236, 242), (158, 166, 178), (36, 72, 150)
+    white, gray, blue = (232, 236, 242), (158, 166, 178), (36, 72, 150)
 
-    def part(points, colour, **more):
-        canvas.part(turned(points, -9), colour, shadow=0.12, mottle=0.015, **more)
+    def part(points, color, **more):
+        """A part of the airplane, which flies upwards."""
+        canvas.part(turned(points, -9), color, shadow=0.12, mottle=0.015, **more)
 
     part([(58, 46), (50, 46), (31, 21), (36, 20)], (136, 144, 156), depth=0.3)
     part([(22, 46), (12, 46), (3, 37), (7, 36)], (136, 144, 156), depth=0.3)
@@ -82,14 +88,15 @@ def airplane():
     for x in range(26, 84, 3):
         canvas.flat(turned(oval(x, 48.8 + (x - 26) * 0.015, 0.75, 1.1), -9), (52, 62, 80))
     canvas.flat(turned([(87, 48), (91.5, 49.2), (93.6, 51.2), (87.5, 51)], -9), (40, 48, 62), soft=0.1)
-    part(limb([(60, 68), (48, 67)], (9, 6.5)), grey, gloss=0.15)
+    part(limb([(60, 68), (48, 67)], (9, 6.5)), gray, gloss=0.15)
     canvas.flat(turned(oval(61, 68, 1.8, 4), -9), (44, 48, 56), soft=0.2)
-    part([(66, 56), (44, 55), (12, 83), (18, 85), (40, 71)], grey, depth=0.35, gloss=0.05)
-    part([(23, 48), (12, 47), (0, 56), (4, 58)], grey, depth=0.35)
+    part([(66, 56), (44, 55), (12, 83), (18, 85), (40, 71)], gray, depth=0.35, gloss=0.05)
+    part([(23, 48), (12, 47), (0, 56), (4, 58)], gray, depth=0.35)
     return canvas.finish()
 
 
 def tyre(canvas, x, y, size):
+    """A wheel with five holes in its rim; size: its radius."""
     canvas.part(oval(x, y, size, size), (34, 34, 37), depth=0.5)
     canvas.part(oval(x, y, size * 0.66, size * 0.66), (186, 190, 196), depth=0.5, gloss=0.2)
     for k in range(5):
@@ -172,7 +179,7 @@ def bird():
 
 
 def cat():
-    """A grey tabby on the sofa, seen from near."""
+    """A gray tabby on the sofa, seen from near."""
     canvas = Canvas(5)
     canvas.backdrop([(0, (150, 158, 168)), (42, (128, 136, 148)), (48, (66, 62, 74)), (53, (112, 92, 98)),
                      (100, (86, 70, 78))], cloud=(96, 100, 112), clouds=0.5, grain=26, soft=1.4)
@@ -192,6 +199,7 @@ def cat():
 
 
 def cat_head(canvas, coat, dark, pale):
+    """A striped cat's head, seen from the front."""
     for s in (-1, 1):
         ear = [(50 + s * x, y) for x, y in ((23, 4), (24.5, 16), (22, 28), (6, 15), (14, 9))]
         canvas.part(curve(ear), coat, fur=(1.5, 90 - s * 10, 1.0))
@@ -224,7 +232,7 @@ def deer():
     """A stag at the edge of the forest."""
     canvas = Canvas(7)
     hay = ((124, 122, 72), (98, 104, 56), (146, 136, 86), (84, 86, 48))
-    meadow(canvas, horizon=54, far=((104, 112, 76), (62, 74, 46)), colours=hay, tall=8)
+    meadow(canvas, horizon=54, far=((104, 112, 76), (62, 74, 46)), colors=hay, tall=8)
     coat, dark, pale, horn = (158, 114, 76), (108, 76, 52), (226, 212, 190), (196, 170, 132)
     canvas.flat(oval(44, 93, 34, 3), (36, 38, 18), 0.5, 2.5)
     for points in ([(28, 50), (26, 62), (30, 76), (28, 93)], [(55, 50), (58, 66), (56, 78), (57, 93)]):
@@ -398,12 +406,13 @@ PAINTERS = (airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck
 PICTURES = {painter.__name__: painter for painter in PAINTERS}
 
 
-
-def draw_all(folder):
-    """Paint every picture anew into `folder`, as <class>.png; returns the paths."""
-    paths = []
+@exit_status("end other programs")
+def main(arguments=None):
+    """Paint all ten: the same each time, but for a pixel or two that processors round differently."""
+    argparse.ArgumentParser(prog="python -m book.art",
+                            description="Paint the chapter's ten pictures into image/.").parse_args(arguments)
     for name, paint in PICTURES.items():
-        path = Path(folder) / f"{name}.png"
-        paint().save(path, optimize=True)
-        paths.append(path)
-    return paths
+        with whole_file(IMAGES / f"{name}.png") as temporary:
+            paint().save(temporary, optimize=True)
+        print(f"image/{name}.png")
+    return 0

@@ -1,28 +1,27 @@
-"""Every figure of the chapter: `python image/draw.py` makes them all, `python image/draw.py vgg` one of them.
+"""Every figure of the chapter; `python -m book.figures` draws them into image/.
 
-Each function draws one figure and gives it back; its name is the file's name. The look is parts.py's.
+Each function draws one figure and returns it; its name is the file's name. The look is parts.py's.
 """
+import argparse
 import json
 import math
 import random
-import sys
 from pathlib import Path
 
 from matplotlib.patches import PathPatch
 from PIL import Image
 
-HERE = Path(__file__).resolve().parent
-MODEL = HERE.parent / "models" / "resnet32_cifar10"  # the model that comes with the program, and what is known of it
-sys.path.insert(0, str(HERE.parent))
+from benchmarks import disturb
+from book.figures import parts
+from book.figures.parts import INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart, legend, points, slab, write
+from utils.data import dataset, sketches
+from utils.data.cifar10 import CLASSES
+from utils.errors import UserError, exit_status
+from utils.storage.files import whole_file
 
-from book.art import pictures
-from book.figures import parts  # noqa: E402
-from book.figures.parts import (INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart,  # noqa: E402
-                         frame, grid, legend, plus, points, slab, write)
-from benchmarks import disturb  # noqa: E402
-from utils.data import cifar10, sketches  # noqa: E402
-from utils.data.cifar10 import CLASSES  # noqa: E402
-from utils.errors import UserError  # noqa: E402
+ROOT = Path(__file__).resolve().parents[2]
+IMAGES = ROOT / "image"
+MODEL = ROOT / "models" / "resnet32_cifar10"  # the model that comes with the program, and what is known of it
 
 # ILSVRC's classification task: year, team, top-5 error in per cent, whether its features were learned.
 # 2010 to 2014 and the human's 5.1 (section 6.4): Russakovsky et al. 2015, entries that trained on the given
@@ -34,8 +33,8 @@ ILSVRC = (
 )
 HUMAN = 5.1
 
-# Six flowers of one family: name, colour and number of petals, their length and width (the head's radius
-# is 1), their colour near the middle, radius and colour of the middle.
+# Six flowers of one family: name, color and number of petals, their length and width (the head's radius
+# is 1), their color near the middle, radius and color of the middle.
 FLOWERS = (
     ("daisy", "#fbfbf6", 30, 0.98, 0.15, "#e9edf0", 0.30, "#f2c230"),
     ("chamomile", "#fdfdfb", 15, 0.86, 0.25, "#eef0ea", 0.40, "#e7b416"),
@@ -52,14 +51,14 @@ def general():
     said, size, gap = answers(), 140, 20.5
     for place, name in enumerate(CLASSES):
         x, y = 24 + place % 5 * (size + gap), 22 + place // 5 * 192
-        with Image.open(HERE / f"{name}.png") as picture:
+        with Image.open(IMAGES / f"{name}.png") as picture:
             parts.photo(axes, picture.convert("RGB").resize((size, size), Image.LANCZOS), x, y, size)
         _answer(axes, x + size / 2, y + size + 18, *said[name], right=name)
     return figure
 
 
 def answers():
-    """What the model answers, as image/answers.py has written it: {picture: [class, probability]}."""
+    """What the model answers, as `python -m book.figures.answers` has written it: {picture: [class, probability]}."""
     return json.loads((MODEL / "answers.json").read_text(encoding="utf-8"))
 
 
@@ -73,7 +72,7 @@ def disturbed():
     """Figure 3: dog.png disturbed in the chapter's four ways, as the model gets it, with the model's answers."""
     figure, axes = card(530)
     size, step, left, top = 128, 140, 24, 50
-    said, small = answers(), disturb.small_examples(HERE / "dog.png")
+    said, small = answers(), disturb.small_examples(IMAGES / "dog.png")
     seen = {name: pixels[0].transpose(1, 2, 0) for name, pixels in small.items()}  # (1, C, H, W) -> (H, W, C)
     write(axes, left + size / 2, top + step - 6, "undisturbed", size=14, bold=True)
     parts.photo(axes, seen["undisturbed"], left, top + 158, size)
@@ -180,19 +179,19 @@ def _sliding_window(axes, left, top):
               for y in range(6)]
     shades = {0: "none", 1: "#c3cad4", 3: "#ffffff"}
     middle = top + 4 * cell
-    grid(axes, left, top, cell, padded, shades, faint=0)
-    frame(axes, left + at_x * cell, top + at_y * cell, 3 * cell, "conv")
+    parts.grid(axes, left, top, cell, padded, shades, faint=0)
+    parts.frame(axes, left + at_x * cell, top + at_y * cell, 3 * cell, "conv")
     write(axes, left + 4 * cell, top + 8 * cell + 17, "input 6×6 in a border of zeros", size=12.5,
           color=QUIET)
     kernel_x = left + 8 * cell + 62
     write(axes, kernel_x - 31, middle, "∗", size=24)
-    grid(axes, kernel_x, middle - 1.5 * cell, cell, kernel, dict.fromkeys((-1, 0, 1), KINDS["conv"][0]))
-    frame(axes, kernel_x, middle - 1.5 * cell, 3 * cell, "conv")
+    parts.grid(axes, kernel_x, middle - 1.5 * cell, cell, kernel, dict.fromkeys((-1, 0, 1), KINDS["conv"][0]))
+    parts.frame(axes, kernel_x, middle - 1.5 * cell, 3 * cell, "conv")
     write(axes, kernel_x + 1.5 * cell, middle + 1.5 * cell + 17, "kernel 3×3", size=12.5, color=QUIET)
     out_x = kernel_x + 3 * cell + 58
     write(axes, out_x - 29, middle, "=", size=20)
-    grid(axes, out_x, middle - 3 * cell, cell, result, dict.fromkeys(sum(result, []), "#ffffff"))
-    frame(axes, out_x + at_x * cell, middle + (at_y - 3) * cell, cell, "side")
+    parts.grid(axes, out_x, middle - 3 * cell, cell, result, dict.fromkeys(sum(result, []), "#ffffff"))
+    parts.frame(axes, out_x + at_x * cell, middle + (at_y - 3) * cell, cell, "side")
     write(axes, out_x + 3 * cell, middle + 3 * cell + 17, "feature map 6×6", size=12.5, color=QUIET)
     text_x = out_x + 6 * cell + 24
     write(axes, text_x, middle - 62, "Nine products and\ntheir sum:", size=13, align="left")
@@ -382,7 +381,7 @@ def _residual(axes, middle, channels, layers, high, gap, weights):
               size=12.5, color=QUIET,
               align="right")
     y += gap
-    plus(axes, middle, y)
+    parts.plus(axes, middle, y)
     arrow(axes, (middle, 88), (middle + 120, 88), (middle + 120, y), (middle + 11, y), bend=12,
           color=KINDS["side"][1])
     write(axes, middle + 128, (88 + y) / 2, "shortcut\n$x$", size=13, color=KINDS["side"][1], align="left")
@@ -441,7 +440,7 @@ def _residual_chain(axes, left, top):
                   color=color, dashed=new,
                   head=False)
             box(axes, x, top, wide, high, kind="join")
-            plus(axes, end, line, radius=3.2)
+            parts.plus(axes, end, line, radius=3.2)
             dot, x = end, x + pitch
         write(axes, (start + x - pitch + wide) / 2, top + high + 22, f"{channels} maps, {size}×{size}",
               size=12.5, bold=True)
@@ -571,37 +570,41 @@ FIGURES = (general, finegrained, disturbed, ilsvrc, cnn, vgg, inception, googlen
 
 
 def draw_cifar10(archive=None):
-    """The contact sheet with CIFAR-10's own pictures, for the reader's machine alone; returns where it is.
+    """The contact sheet with CIFAR-10's own images, for the reader's machine alone; returns where it is.
 
-    archive: path of a cifar-10-python.tar.gz; where none is given, train.py's (from the cache, or fetched).
-    Errors: UserError where there is none to be had.
+    archive: path of a cifar-10-python.tar.gz; without one, what train.py takes (from the cache, or downloaded).
+    Errors: UserError where none is available.
     """
-    found = cifar10.read(cifar10.find(archive).path)
-    target = HERE.parent / "build" / "cifar10.png"  # not committed
-    target.parent.mkdir(exist_ok=True)
-    parts.save(contact_sheet(found.test_images, found.test_labels), target)
+    data = dataset.load("cifar10", archive)
+    target = ROOT / "build" / "cifar10.png"  # not committed
+    save(contact_sheet(data.test_images, data.test_labels), target)
     return target
 
 
-def main(arguments):
-    """Draw the figures of these names, or all of them, beside this file; `cifar10 [ARCHIVE]` into build/."""
+def save(figure, target):
+    """Write a figure to a file. Errors: UserError where that is impossible."""
+    with whole_file(target) as temporary:
+        parts.save(figure, temporary)
+
+
+@exit_status("end other programs")
+def main(arguments=None):
+    """Draw the figures of these names, or all of them."""
     known = {figure.__name__: figure for figure in FIGURES}
-    if arguments[:1] == ["cifar10"]:
-        print(draw_cifar10(*arguments[1:2]))
-        return
-    for name in arguments:
-        if name not in known:
+    parser = argparse.ArgumentParser(prog="python -m book.figures", description="Draw the chapter's figures.")
+    parser.add_argument("names", nargs="*", metavar="NAME",
+                        help=f"which to draw into image/ (default: all): {', '.join(known)}; cifar10: Figure 11 with "
+                             "CIFAR-10's own images, into build/cifar10.png")
+    parser.add_argument("--data-file", metavar="ARCHIVE",
+                        help="for cifar10: a cifar-10-python.tar.gz; without one it is downloaded")
+    given = parser.parse_args(arguments)
+    for name in given.names:
+        if name not in (*known, "cifar10"):
             raise UserError(f"there is no figure {name}: choose from {', '.join(known)}, cifar10")
-    for name in arguments or known:
-        parts.save(known[name](), HERE / f"{name}.png")
-        print(f"image/{name}.png")
-    if not arguments:
-        for path in pictures.draw_all(HERE):
-            print(f"image/{path.name}")
-
-
-if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except UserError as error:
-        sys.exit(f"draw.py: error: {error}")
+    for name in given.names or known:
+        if name == "cifar10":
+            print(draw_cifar10(given.data_file).relative_to(ROOT))
+        else:
+            save(known[name](), IMAGES / f"{name}.png")
+            print(f"image/{name}.png")
+    return 0

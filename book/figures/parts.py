@@ -18,7 +18,7 @@ WIDTH = 830
 GROUND, INK, QUIET, RULE = "#fbfbf9", "#1f2733", "#5d6878", "#c9ced6"
 LINE, THIN = 1.3, 0.8
 
-# kind of layer -> (fill, edge); the same colour means the same thing in every figure
+# kind of layer -> (fill, edge); the same color means the same thing in every figure
 KINDS = {
     "data": ("#e9edf2", "#66758a"),
     "conv": ("#d3e3f8", "#2f6db5"),
@@ -119,7 +119,7 @@ def grid(axes, x, y, cell, rows, shades, faint=None):
 
 
 def legend(axes, x, y, entries):
-    """What the colours mean, in one row: entries are (kind, text)."""
+    """What the colors mean, in one row: entries are (kind, text)."""
     for kind, text in entries:
         box(axes, x, y - 8, 18, 15, kind=kind)
         x += 26
@@ -133,7 +133,7 @@ def length_of(text, size):
 
 
 def mix(color, share):
-    """The colour moved towards white (share > 0) or black (share < 0)."""
+    """The color moved towards white (share > 0) or black (share < 0)."""
     red, green, blue = (int(color[i:i + 2], 16) for i in (1, 3, 5))
     to = 255 if share > 0 else 0
     return "#" + "".join(f"{round(part + (to - part) * abs(share)):02x}" for part in (red, green, blue))
@@ -181,7 +181,7 @@ def photo(axes, pixels, x, y, size, smooth=False, frame=True):
 
 
 def save(figure, target):
-    """Write the figure to a path or a file as a small PNG with at most 256 colours."""
+    """Write the figure to a path or a file as a small PNG with at most 256 colors."""
     whole = io.BytesIO()
     figure.savefig(whole, format="png", metadata={"Software": None})
     whole.seek(0)

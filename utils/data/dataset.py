@@ -1,5 +1,5 @@
 """Which images a run trains on: CIFAR-10, or drawn sketches where CIFAR-10 is unavailable."""
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Dataset(NamedTuple):
     test_images: np.ndarray
     test_labels: np.ndarray
     note: str = ""
-    classes: Tuple[str, ...] = cifar10.CLASSES
+    classes: tuple[str, ...] = cifar10.CLASSES
 
     def description(self):
         """What a reader of a model trained on this is told."""

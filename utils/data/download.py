@@ -11,7 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from typing import NamedTuple, Tuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from utils.storage.files import lock
@@ -27,7 +27,7 @@ class Patience(NamedTuple):
 
     answer: float = 15
     stall: float = 30
-    pauses: Tuple[float, ...] = (1, 3, 9)
+    pauses: tuple[float, ...] = (1, 3, 9)
 
 
 class DownloadFailed(Exception):
@@ -99,7 +99,7 @@ def partials(target):
 
 def claim(path):
     """Open a partial file and lock it; None where another run holds it, or has just made it the target."""
-    file = open(path, "a+b")
+    file = open(path, "a+b")  # noqa: SIM115  it is returned open: its lock lasts as long
     with contextlib.suppress(FileNotFoundError):
         if lock(file) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
             return file

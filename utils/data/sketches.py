@@ -328,7 +328,7 @@ def frog(pen):
     pen.line(dark, 0.045, (center - 0.4, -0.06), (center, 0.03), (center + 0.4, -0.06))
     for x in (-0.3, 0.32) if front else (0.2, 0.42):
         pen.line(skin, 0.12, (x, 0.3), (x + 0.05, 0.6), (x + 0.2, 0.62))
-    for spot in range(pen.chance.randrange(6)):
+    for _spot in range(pen.chance.randrange(6)):
         pen.oval(dark, pen.chance.uniform(-0.45, 0.3), pen.chance.uniform(0.0, 0.3), 0.06, 0.05)
     for x in eyes:
         pen.oval(skin, x, -0.38, 0.18, 0.17)

@@ -186,7 +186,7 @@ def _keep_memory():
     2 million page faults in 12 steps become 0.4 million, nearly all of them at the start. Elsewhere than on Linux
     with glibc nothing is done.
     """
-    if not platform.libc_ver()[0] == "glibc":
+    if platform.libc_ver()[0] != "glibc":
         return False
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]

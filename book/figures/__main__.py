@@ -1,0 +1,6 @@
+"""`python -m book.figures`: see draw.py."""
+import sys
+
+from book.figures.draw import main
+
+sys.exit(main())
