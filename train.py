@@ -70,7 +70,7 @@ def train_program(probabilities, auxiliaries):
 
 def one_cycle(step, steps):
     """The learning rate as a share of its peak: up over a fifth of all steps, then down to 0."""
-    return min((step + 1) / (0.2 * steps), (steps - step) / (0.8 * steps))
+    return min((step + 1) / (0.2 * steps), (steps - step) / (0.8 * steps), 1)
 
 
 def optimizer_program(recipe, learning_rate, steps, parameters):

@@ -96,21 +96,24 @@ def test_a_model_whose_place_cannot_be_kept_stays(run, tmp_path, monkeypatch):
 
 
 def test_a_finished_run_is_given_more_passes(run, tmp_path):
-    """One pass and one more are two passes, bit for bit."""
-    assert full(run, "--seed", "1")[0] == 0
+    """One pass and one more are two passes, bit for bit, where the learning rate is constant."""
+    assert full(run, "--seed", "1", "--recipe", "book")[0] == 0
     status, _, err = full(run, "--resume")
     assert status == 2 and "is finished after 1 pass" in err and "--resume" in err and "--epochs" in err
     status, out, err = run("--resume", "--epochs", "2", quick=False)
     assert status == 0 and "Resumed at pass 1, batch 0" in out, err
-    assert run("--depth", "8", "--batch-size", "64", "--workers", "1", "--device", "cpu", "--seed", "1", folder="two",
-               quick=False)[0] == 0
+    assert run("--depth", "8", "--batch-size", "64", "--workers", "1", "--device", "cpu", "--seed", "1", "--recipe",
+               "book", folder="two", quick=False)[0] == 0
     assert_same_run(state(tmp_path / "two"), state(tmp_path / "model"))
 
 
-def test_one_cycle_cannot_be_longer_afterwards(run):
-    assert full(run, "--recipe", "strong", "--seed", "1")[0] == 0
+@pytest.mark.parametrize("recipe", ["quick", "strong"])
+def test_one_cycle_cannot_be_longer_afterwards(run, recipe):
+    assert full(run, "--recipe", recipe, "--seed", "1")[0] == 0
     status, _, err = run("--resume", "--epochs", "2", quick=False)
     assert status == 2 and len(err.splitlines()) == 1 and "start anew in another --model-dir" in err
+    status, _, err = run("--resume", quick=False)
+    assert status == 2 and "nothing to resume" in err and "more passes" not in err
 
 
 @pytest.fixture
@@ -227,7 +230,7 @@ def test_printed_commands_run(run, tmp_path, monkeypatch):
     name = "it's $HOME & \"more\" *"
     with monkeypatch.context() as patch:
         before_each_step(patch, lambda: os.kill(os.getpid(), signal.SIGTERM))
-        status, _, err = run("--seed", "1", folder=name)
+        status, _, err = run("--seed", "1", "--recipe", "book", folder=name)
     assert status == 143
     status, _, refused = run("--seed", "1", folder=name)
     assert status == 2 and "unfinished run" in refused and printed_command(refused).split(", or")[0] in err

@@ -83,7 +83,7 @@ def test_a_cost_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(ru
     assert run("--seed", "1")[0] == 0
     good = contents(tmp_path / "model")
     monkeypatch.setattr(Workers, "read", lambda *_: (float("nan"), 0.1, (None, False)))
-    status, _, err = run("--seed", "1")
+    status, _, err = run("--seed", "1", "--recipe", "book")
     assert status == 2 and len(err.splitlines()) == 1
     assert "nan in pass 0, batch 0, at learning rate 0.001" in err and "checkpoint.npz" in err
     assert contents(tmp_path / "model") == good
@@ -189,6 +189,33 @@ def test_the_strong_recipe_by_hand():
             expected[name] = expected[name] - rate * (gradient + 0.9 * velocity[name])
     np.testing.assert_allclose(start - weights, start - expected["w"], rtol=1e-4)
     np.testing.assert_allclose(bias, expected["b"], rtol=1e-5)
+
+
+def test_one_cycle_by_hand():
+    """Ten steps: 1/2 and 1 of the peak in the first fifth, then down by an eighth of it in each step; never 0."""
+    expected = [1 / 2, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    assert [train.one_cycle(step, 10) for step in range(10)] == pytest.approx(expected)
+    assert [train.one_cycle(step, 1) for step in range(1)] == [1]  # a look of one batch
+
+
+def test_the_quick_recipe_is_adam_at_that_rate():
+    """Adam's first steps move a weight by the rate itself, whatever its gradient: 1/2, 1, 1 of the peak of ten steps."""
+    import paddle
+
+    paddle.enable_static()
+    program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
+        loss = paddle.mean(paddle.static.nn.fc(paddle.static.data("x", [1, 2], "float32"), 1))
+        optimizer, schedule = train.optimizer_program("quick", 0.1, 10, program.all_parameters())
+        optimizer.minimize(loss)
+    executor, moved = paddle.static.Executor(paddle.CPUPlace()), []
+    executor.run(startup, scope=scope)
+    for step in range(3):
+        before = np.array(scope.find_var("fc_0.w_0").get_tensor())
+        schedule.step(step)
+        executor.run(program, feed={"x": np.float32([[1, 20]])}, scope=scope)
+        moved.append(before - np.array(scope.find_var("fc_0.w_0").get_tensor()))
+    np.testing.assert_allclose(np.array(moved)[:, :, 0], [[0.05] * 2, [0.1] * 2, [0.1] * 2], rtol=1e-4)
 
 
 def test_every_test_picture_weighs_the_same(monkeypatch):
