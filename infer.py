@@ -1,19 +1,26 @@
-"""Name pictures with a trained model: `python infer.py dog.png`."""
-import argparse
-import json
+"""Name pictures with a trained model: `python infer.py dog.png`.
+
+The order is the chapter's: read a picture, load the model, infer, label. Nothing of models/ or of
+train.py is needed, since the saved model is a program with its weights.
+The command line, which model answers, and what is printed: utils/answers.py.
+"""
+import os
 import sys
 from pathlib import Path
 
+from utils.errors import end_at_once_on_signals, exit_status
 from utils.speed import cpu
 
-cpu.set_flags()  # before anything imports Paddle, which waits until there is something to run it on
+if __name__ == "__main__":
+    end_at_once_on_signals()  # nothing is lost: this program saves nothing
+cpu.set_flags()  # before Paddle, which reads them while choose_place imports it
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from utils.storage import saved_model  # noqa: E402
-from utils.errors import UserError  # noqa: E402
-from utils.image_file import read_picture, shown  # noqa: E402
-from utils.place import choose_place  # noqa: E402
+from utils import answers
+from utils.image_file import read_picture
+from utils.place import choose_place
+from utils.storage import saved_model
 
 HERE = Path(__file__).resolve().parent
 SHIPPED = HERE / "models" / "resnet32_cifar10"
@@ -21,148 +28,70 @@ BATCH = 128
 
 
 def load_image(name):
-    """Read a picture -> [1, 3, 32, 32] in [0, 1]; a bare name that is not here is looked for in image/."""
-    path = Path(name)
-    drawn = HERE / "image" / path.name
-    if not path.exists() and path.name == name and drawn.exists():
-        path = drawn
-    return read_picture(path)
+    """Read a picture -> [1, 3, 32, 32] in [0, 1]; a bare name not found here is one of image/."""
+    drawn = HERE / "image" / name
+    if os.path.basename(name) == name and not os.path.exists(name) and os.path.isfile(drawn):
+        return read_picture(drawn)
+    return read_picture(name)
+
+
+def load_model(model_dir, device, checked=None):
+    """Load the program with its weights -> the model, and a line about where it runs.
+
+    device: auto, cpu or gpu; checked: what saved_model.check returned, if it was called before.
+    """
+    place, sentence = choose_place(device)
+    return saved_model.load(model_dir, place, checked), sentence
 
 
 def infer(model, pixels):
-    """Class probabilities of pictures, by a loaded model.
+    """Class probabilities: the pixels are fed to the program, the probabilities fetched from it.
 
     pixels: [N, 3, 32, 32] in [0, 1] -> [N, 10]
     """
-    import paddle
-
-    with paddle.static.scope_guard(model.scope):
-        results = model.executor.run(model.program, feed={model.feed_names[0]: pixels},
-                                     fetch_list=model.fetch_targets)
+    results = model.executor.run(model.program, feed={model.feed_names[0]: pixels},
+                                 fetch_list=model.fetch_targets, scope=model.scope)
     return results[0]
 
 
 def label(probabilities, classes, top_k):
-    """The `top_k` most likely classes of one picture, best first, as pairs (name, probability)."""
+    """The `top_k` most likely classes of one picture, best first: pairs (name, probability)."""
     best = np.argsort(-probabilities, kind="stable")[:top_k]
     return [(classes[i], float(probabilities[i])) for i in best]
 
 
-def default_model_dir():
-    """The newest model trained in this folder, else the one that comes with the program."""
-    trained = [path.parent for path in Path().glob("image_classification_*.inference.model/description.json")]
-    if trained:
-        return max(trained, key=lambda folder: (folder / "description.json").stat().st_mtime)
-    if (SHIPPED / "description.json").exists():
-        return SHIPPED
-    raise UserError("there is no trained model here: train one with python train.py, or name its folder with "
-                    "--model-dir")
+def answer(model_dir, device, pixels, checked=None):
+    """Load the model and run it on any number of pictures, a batch at a time.
 
-
-def introduce(model_dir, description):
-    """One line: which model answers, and what it was trained on."""
-    depth = f"-{description['depth']}" if description.get("depth") else ""
-    folder = Path(model_dir).resolve()
-    where = folder.relative_to(Path.cwd()) if Path.cwd() in folder.parents else model_dir
-    line = f"{where}, {description['model']}{depth} trained on {description['dataset']}"
-    if description["dataset"] == "sketches":
-        line += " (drawings that the program made, not photographs)"
-    if description.get("test_accuracy") is not None:
-        line += f", test accuracy {description['test_accuracy']:.4f}"
-    if Path(model_dir) == SHIPPED:
-        line += "; it comes with the program, python train.py makes your own"
-    return line
-
-
-def read_all(names):
-    """Read the pictures -> pixels by name, and error by name for those that cannot be read."""
-    pixels, errors = {}, {}
-    for name in names:
-        try:
-            pixels[name] = load_image(name)
-        except UserError as error:
-            complain(error)
-            errors[name] = str(error)
-    return pixels, errors
-
-
-def answer(model_dir, device, pixels):
-    """Load the model and run it on the pictures.
-
-    pixels: [N, 3, 32, 32] -> probabilities [N, classes], the model's description, a line about the place
+    pixels: [N, 3, 32, 32] -> probabilities [N, 10], the model's description, where it ran
     """
-    place, sentence = choose_place(device)
-    model = saved_model.load(model_dir, place)
+    model, sentence = load_model(model_dir, device, checked)
     batches = [infer(model, pixels[i:i + BATCH]) for i in range(0, len(pixels), BATCH)]
     return np.concatenate(batches), model.description, sentence
 
 
-def report(labels, opening, headed):
-    """Print the answers as the book does, each under its picture's name where `headed`."""
-    print(opening)
-    for name, best in labels.items():
-        if headed:
-            print(f"\n{shown(name)}")
-        print(f"infer results: {best[0][0]}")
-        for class_name, probability in best:
-            print(f"  {class_name:<12}{probability:.4f}")
-
-
-def report_json(labels, errors, description):
-    """Print one JSON object: the model, and for each picture its best classes or its error."""
-    results = [{"picture": name, "label": best[0][0],
-                "best": [{"class": class_name, "probability": round(p, 6)} for class_name, p in best]}
-               for name, best in labels.items()]
-    results += [{"picture": name, "error": error} for name, error in errors.items()]
-    model = {key: description.get(key) for key in ("model", "depth", "dataset", "epochs", "test_accuracy")}
-    print(json.dumps({"model": model, "results": results}, indent=2))
-
-
-def complain(error):
-    """Print an error as the command line does."""
-    print(f"infer.py: error: {error}", file=sys.stderr, flush=True)
-
-
-def parse(arguments):
-    """Read the command line."""
-    parser = argparse.ArgumentParser(prog="infer.py", description="Name pictures with a trained model.")
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE",
-                        help="a picture file; the chapter's own in image/ by their names alone")
-    parser.add_argument("--model-dir", help="a folder that train.py wrote (default: the newest one here)")
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--top-k", type=int, default=3, choices=range(1, 11), metavar="K",
-                        help="how many classes to name, 1 to 10 (default: 3)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser.parse_args(arguments)
-
-
+@exit_status(out_of_memory="name fewer pictures at a time, or try --device cpu")
 def main(arguments=None):
-    """Answer the command line -> exit status: 0, or 2 where anything could not be answered."""
-    options = parse(arguments)
-    try:
-        model_dir = Path(options.model_dir) if options.model_dir else default_model_dir()
-        description, _ = saved_model.check(model_dir)
-        pixels, errors = read_all(options.pictures)
-        labels = {}
-        if pixels:
-            images = np.concatenate(list(pixels.values()))
-            probabilities, description, place = answer(model_dir, options.device, images)
-            for name, row in zip(pixels, probabilities):
-                labels[name] = label(row, description["classes"], options.top_k)
-    except UserError as error:
-        complain(error)
-        return 2
+    """Answer the command line -> exit status: 0, or 2 where something could not be answered."""
+    options = answers.parse(arguments)
+    with answers.errors_as_json(options.json):
+        model_dir = answers.choose_model(options.model_dir, SHIPPED)
+        checked = saved_model.check(model_dir)  # needs no Paddle, so a mistake is told at once
+        images, errors = answers.read_all(options.pictures, load_image)
+        labels, description, sentence = {}, checked.description, None
+        if images:
+            pixels = np.concatenate(list(images.values()))
+            probabilities, description, sentence = answers.in_child(
+                answer, model_dir, options.device, pixels, checked)
+            for number, row in zip(images, probabilities):
+                labels[number] = label(row, description["classes"], options.top_k)
     if options.json:
-        report_json(labels, errors, description)
+        answers.print_json(options.pictures, labels, errors, description)
     elif labels:
-        opening = f"Model: {introduce(model_dir, description)}\nPlace: {place}"
-        report(labels, opening, headed=len(options.pictures) > 1)
+        model = answers.introduce(model_dir, description, SHIPPED)
+        answers.print_text(options.pictures, labels, f"Model: {model}\nPlace: {sentence}")
     return 2 if errors else 0
 
 
 if __name__ == "__main__":
-    sys.stdout.reconfigure(errors="backslashreplace")  # file names may hold bytes that are no letters
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

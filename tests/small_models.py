@@ -4,6 +4,8 @@
 FOLDER/expected.npz; the tests under another Paddle find both through the environment variable
 OTHER_VERSION_MODEL=FOLDER.
 """
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -25,8 +27,8 @@ def describe(**facts):
             "test_accuracy": 0.75, **facts}
 
 
-def colour_model(classes=3, sharpness=SHARPNESS):
-    """A fully connected layer on the picture's mean colour -> (executor, program, image, probabilities)."""
+def colour_model(classes=3, sharpness=SHARPNESS, scope=None):
+    """A fully connected layer on the image's mean color -> (executor, program, image, probabilities)."""
     import paddle
 
     paddle.enable_static()
@@ -38,11 +40,45 @@ def colour_model(classes=3, sharpness=SHARPNESS):
             name="colour_weights", initializer=paddle.nn.initializer.Assign(weights)))
         probabilities = paddle.nn.functional.softmax(logits)
     executor = paddle.static.Executor(paddle.CPUPlace())
-    executor.run(startup)
+    executor.run(startup, scope=scope)
     return executor, main, image, probabilities
 
 
-def resnet(depth, seed=1):
+def save_colours(folder, **options):
+    """Save the color model as train.py saves, from a scope of its own; `sharpness` tells two of them apart."""
+    import paddle
+
+    from utils.storage import saved_model
+
+    scope = paddle.static.Scope()
+    saved_model.save(folder, *colour_model(scope=scope, **options), describe(), scope)
+
+
+def describe_anew(folder, **changes):
+    """Change keys of a saved model's description.json."""
+    path = Path(folder) / "description.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def replace(folder, **contents):
+    """Put other bytes in the place of a saved model's `program` or `parameters`; sizes and hashes agree with them."""
+    files = json.loads((Path(folder) / "description.json").read_text())["files"]
+    for part, content in contents.items():
+        (Path(folder) / files[part]["name"]).write_bytes(content)
+        files[part].update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+    describe_anew(folder, files=files)
+
+
+def change_program(folder, change):
+    """Have `change` make something else of a saved model's program, as paddle.static.Program."""
+    import paddle
+
+    program = paddle.static.deserialize_program(next(Path(folder).glob("*.pdmodel")).read_bytes())
+    change(program)
+    replace(folder, program=program.desc.serialize_to_string())
+
+
+def resnet(depth, seed=1, scope=None):
     """A ResNet whose batch norm has seen some batches -> (executor, test program, image, probabilities)."""
     import paddle
 
@@ -56,15 +92,15 @@ def resnet(depth, seed=1):
         probabilities, _ = models.build("resnet", image, depth=depth)
         test = main.clone(for_test=True)
     executor = paddle.static.Executor(paddle.CPUPlace())
-    executor.run(startup)
+    executor.run(startup, scope=scope)
     rng = np.random.RandomState(seed)
     for _ in range(20):
-        executor.run(main, feed={"pixel": rng.rand(8, 3, 32, 32).astype(np.float32)})
+        executor.run(main, feed={"pixel": rng.rand(8, 3, 32, 32).astype(np.float32)}, scope=scope)
     return executor, test, image, probabilities
 
 
 def export_resnet(folder):
-    """Write the ResNet-32 and its answers to four pictures into `folder`."""
+    """Write the ResNet-32 and its answers to four images into `folder`."""
     import paddle
 
     from utils.storage import saved_model

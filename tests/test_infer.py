@@ -2,19 +2,24 @@
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-import small_models
 from PIL import Image
 
 import infer
+import small_models
+from utils import answers
 from utils.errors import UserError
 
 ROOT = Path(infer.__file__).resolve().parent
+ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere Paddle has no process of its own")
+ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals and files")
 
 
 @pytest.fixture
@@ -29,6 +34,13 @@ def pictures(tmp_path, monkeypatch):
 def ask(*arguments):
     """The command line on the CPU -> exit status."""
     return infer.main([*map(str, arguments), "--device", "cpu"])
+
+
+def command(*arguments, **options):
+    """`python infer.py ...` on the CPU, as a shell would run it -> the ended process, its output as text."""
+    environment = {**os.environ, **options.pop("env", {})}
+    return subprocess.run([sys.executable, ROOT / "infer.py", *arguments, "--device", "cpu"], env=environment,
+                          **{"capture_output": True, "text": True, "timeout": 60, **options})
 
 
 def test_one_picture_prints_the_books_line_and_the_best_classes(model_dir, pictures, capsys):
@@ -63,6 +75,37 @@ def test_json_holds_answers_and_errors(model_dir, pictures, capsys):
     assert nowhere["picture"] == "nowhere.png" and "No such file" in nowhere["error"]
 
 
+def test_json_answers_each_name_in_the_order_given_also_twice(model_dir, pictures, capsys):
+    names = ["blue.png", "nowhere.png", "red.png", "blue.png", "nowhere.png"]
+    assert ask(*names, "--json", "--model-dir", model_dir) == 2
+    out, err = capsys.readouterr()
+    results = json.loads(out)["results"]
+    assert [entry["picture"] for entry in results] == names
+    assert [entry.get("label") for entry in results] == ["blue", None, "red", "blue", None]
+    assert [entry.get("error") for entry in results[1::3]] == ["nowhere.png: No such file or directory"] * 2
+    assert err.count("\n") == 2
+
+
+def test_json_of_pictures_that_all_fail(model_dir, pictures, capsys):
+    assert ask("nowhere.png", "--json", "--model-dir", model_dir) == 2
+    found = json.loads(capsys.readouterr().out)
+    assert found["model"]["model"] == "colours" and list(found["results"][0]) == ["picture", "error"]
+
+
+def test_json_tells_of_a_model_or_a_device_that_cannot_be_used(model_dir, pictures, capsys, monkeypatch):
+    assert ask("red.png", "--json", "--model-dir", "nowhere") == 2
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == ["error"] and "no model in nowhere" in json.loads(out)["error"]
+    assert err == f"infer.py: error: {json.loads(out)['error']}\n"
+
+    def no_device(device):
+        raise UserError("--device gpu: no CUDA device")
+
+    monkeypatch.setattr(infer, "choose_place", no_device)
+    assert infer.main(["red.png", "--json", "--model-dir", str(model_dir), "--device", "gpu"]) == 2
+    assert json.loads(capsys.readouterr().out) == {"error": "--device gpu: no CUDA device"}
+
+
 def test_more_pictures_than_a_batch_keep_their_order(model_dir, pictures, capsys, monkeypatch):
     monkeypatch.setattr(infer, "BATCH", 2)
     for number in range(5):
@@ -88,28 +131,45 @@ def test_a_bare_name_is_looked_for_here_and_then_among_the_chapters_pictures(pic
         infer.load_image("elsewhere/dog.png")
 
 
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + "/dog.png", "..", ".", "", "https://example.org/dog.png"])
+def test_an_odd_name_of_a_picture_is_one_line(name, model_dir, pictures, capsys):
+    assert ask(name, "--model-dir", model_dir) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith(f"infer.py: error: {name}")
+
+
+@pytest.mark.parametrize("name, problem", [("", "--model-dir is empty"), ("a" * 300, "File name too long"),
+                                           ("my model", "python train.py --model-dir 'my model'"),
+                                           ("red\n\x1b[31m", "no model in red\\n\\x1b[31m ")])
+def test_an_odd_name_of_a_model_is_one_line(name, problem, pictures, capsys):
+    assert ask("red.png", "--model-dir", name) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and problem in err and err[:-1].isprintable()
+
+
 def test_the_newest_model_here_answers_else_the_one_of_the_program(model_dir, pictures, monkeypatch):
     monkeypatch.setattr(infer, "SHIPPED", pictures / "shipped")
     (pictures / "image_classification_resnet.inference.model").mkdir()  # training has not saved yet
     with pytest.raises(UserError, match="python train.py"):
-        infer.default_model_dir()
+        answers.choose_model(None, infer.SHIPPED)
     shutil.copytree(model_dir, infer.SHIPPED)
-    assert infer.default_model_dir() == infer.SHIPPED
-    assert "comes with the program" in infer.introduce(infer.SHIPPED, small_models.describe())
-    for name, time in (("resnet", 1000), ("vgg", 3000), ("googlenet", 2000)):
+    assert answers.choose_model(None, infer.SHIPPED) == infer.SHIPPED
+    assert "comes with the program" in answers.introduce(infer.SHIPPED, small_models.describe(), infer.SHIPPED)
+    for name, written in (("resnet", 1000), ("vgg", 3000), ("googlenet", 2000)):
         path = pictures / f"image_classification_{name}.inference.model" / "description.json"
         path.parent.mkdir(exist_ok=True)
         path.write_text("{}")
-        os.utime(path, (time, time))
-    assert infer.default_model_dir() == Path("image_classification_vgg.inference.model")
+        os.utime(path, (written, written))
+    assert answers.choose_model(None, infer.SHIPPED) == Path("image_classification_vgg.inference.model")
 
 
 def test_a_model_of_drawings_says_so():
-    line = infer.introduce("m", small_models.describe(model="resnet", depth=32, dataset="sketches"))
+    line = answers.introduce("m", small_models.describe(model="resnet", depth=32, dataset="sketches"), infer.SHIPPED)
     assert "resnet-32 trained on sketches (drawings" in line and "not photographs" in line
 
 
-@pytest.mark.parametrize("arguments", [[], ["a.png", "--top-k", "0"], ["a.png", "--device", "tpu"]])
+@pytest.mark.parametrize("arguments", [[], ["a.png", "--top-k", "0"], ["a.png", "--device", "tpu"],
+                                       ["a.png", "--top", "1"], ["a.png", "--model", "m"]])
 def test_a_wrong_command_line_is_status_2(arguments, capsys):
     with pytest.raises(SystemExit) as left:
         infer.main(arguments)
@@ -126,3 +186,93 @@ def test_mistakes_are_answered_without_paddle_and_training(model_dir, pictures):
                           text=True, capture_output=True, timeout=60)
     assert done.stdout == "2 2 False False\n"
     assert done.stderr.count("\n") == 2 and done.stderr.count("infer.py: error: ") == 2
+
+
+@ON_LINUX
+def test_a_model_that_paddle_crashes_on_is_one_line(model_dir, pictures):
+    shutil.copytree(model_dir, "crash")
+    small_models.change_program("crash", lambda program: program.global_block().ops[-1].desc.set_input("X", []))
+    done = command("red.png", "--json", "--model-dir", "crash")
+    assert done.returncode == 2
+    assert done.stderr == ("infer.py: error: Paddle crashed on the model in crash (Segmentation fault): train again, "
+                           "or name another folder with --model-dir\n")
+    assert json.loads(done.stdout) == {"error": done.stderr[len("infer.py: error: "):-1]}
+
+
+@ON_LINUX
+def test_what_paddles_libraries_print_is_not_seen(model_dir, pictures):
+    shutil.copytree(model_dir, "zeros")
+    small_models.replace("zeros", parameters=bytes(1000))
+    done = command("red.png", "--model-dir", "zeros")
+    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
+
+
+def fail(_, error):
+    """Stands for `infer.answer`."""
+    raise error
+
+
+@ON_LINUX
+@pytest.mark.parametrize("error, kind", [(UserError("one line"), UserError), (MemoryError(), MemoryError),
+                                         (ZeroDivisionError("of Paddle's"), RuntimeError)])
+def test_errors_of_the_child_process_are_raised_in_this_one(error, kind, monkeypatch):
+    for name in [name for name in sys.modules if name.partition(".")[0] == "paddle"]:
+        monkeypatch.delitem(sys.modules, name)
+    with pytest.raises(kind) as raised:
+        answers.in_child(fail, "model", error)
+    assert str(error) in str(raised.value) and (kind is not RuntimeError or "in fail" in str(raised.value))
+    with pytest.raises(MemoryError):
+        answers.in_child(lambda _: os.kill(os.getpid(), signal.SIGKILL), "model")
+    with pytest.raises(UserError, match="exit status 3"):
+        answers.in_child(lambda _: os._exit(3), "model")
+    assert answers.in_child(lambda _, number: (number, os.getpid()), "model", 5)[0] == 5
+    assert answers.in_child(lambda _: os.getpid(), "model") != os.getpid()
+
+
+def test_letters_that_the_terminal_lacks_are_written_out(model_dir, pictures):
+    shutil.copy("red.png", "größe.png")
+    shutil.copytree(model_dir, "modèle")
+    done = command("größe.png", "blau.png", "--model-dir", "modèle", env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 2 and "gr\\xf6\\xdfe.png\ninfer results: red" in done.stdout
+    assert done.stdout.startswith("Model: mod\\xe8le, ") and done.stderr.count("\n") == 1
+
+
+@ON_POSIX
+@pytest.mark.parametrize("stdout, status, lines", [("| head -0", 141, 0), (">&-", 0, 0), (">/dev/full", 2, 1)])
+def test_output_that_nobody_takes_ends_quietly(stdout, status, lines, model_dir, pictures):
+    if "/dev/full" in stdout and not os.path.exists("/dev/full"):
+        pytest.skip("this system has no /dev/full")
+    line = f"set -o pipefail; '{sys.executable}' '{ROOT / 'infer.py'}' red.png --device cpu --model-dir '{model_dir}'"
+    done = subprocess.run(["bash", "-c", f"{line} {stdout}"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == status and done.stdout == "" and done.stderr.count("\n") == lines, done.stderr
+
+
+# infer.py as a script, once it is known that Python itself has started.
+START = "import runpy, sys; sys.argv.pop(0); sys.path.insert(0, sys.argv[0].rpartition('/')[0]); " \
+        "print('started', flush=True); runpy.run_path(sys.argv[0], run_name='__main__')"
+
+
+@ON_POSIX
+@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.8])
+@pytest.mark.parametrize("number, everyone", [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)])
+def test_a_signal_at_any_moment_ends_it_at_once_and_quietly(number, everyone, seconds, model_dir, pictures):
+    process = subprocess.Popen([sys.executable, "-c", START, ROOT / "infer.py", "red.png", "--device", "cpu",
+                                "--model-dir", model_dir], text=True, start_new_session=True,
+                               stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout.readline() == "started\n"
+    time.sleep(seconds)
+    begin = time.monotonic()
+    (os.killpg if everyone else os.kill)(process.pid, number)
+    out, err = process.communicate(timeout=60)  # until all processes that hold the pipes have ended
+    assert err == ""
+    if out:  # it had answered
+        assert "infer results: red" in out and process.returncode in (0, 128 + number, -number)
+    else:
+        assert process.returncode == 128 + number and time.monotonic() - begin < 1
+    for _ in range(100):  # nobody is left
+        try:
+            os.killpg(process.pid, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+    pytest.fail("a process is left behind")

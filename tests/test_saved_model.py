@@ -11,25 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import small_models
 
-from utils.storage import saved_model
+import small_models
+from small_models import describe_anew, save_colours
 from utils.errors import UserError
+from utils.storage import saved_model
 
 TESTS = Path(__file__).resolve().parent
 
 
-def save_colours(folder, **options):
-    """Save the colour model; `sharpness` tells two of them apart."""
-    saved_model.save(folder, *small_models.colour_model(**options), small_models.describe())
-
-
 def run(model, pixels):
     """Probabilities of a loaded model."""
-    import paddle
-
-    with paddle.static.scope_guard(model.scope):
-        return model.executor.run(model.program, feed={"pixel": pixels}, fetch_list=model.fetch_targets)[0]
+    return model.executor.run(model.program, feed={"pixel": pixels}, fetch_list=model.fetch_targets,
+                              scope=model.scope)[0]
 
 
 def load(folder):
@@ -42,12 +36,8 @@ def load(folder):
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
     """A folder with a colour model; tests that change it take `copy`."""
-    import paddle
-
-    paddle.enable_static()
     folder = tmp_path_factory.mktemp("saved") / "colours"
-    with paddle.static.scope_guard(paddle.static.Scope()):
-        save_colours(folder)
+    save_colours(folder)
     return folder
 
 
@@ -55,12 +45,6 @@ def saved(tmp_path_factory):
 def copy(saved, tmp_path):
     """A copy of the saved colour model, to be damaged."""
     return Path(shutil.copytree(saved, tmp_path / "model"))
-
-
-def describe_anew(folder, **changes):
-    """Change keys of description.json."""
-    description = json.loads((folder / "description.json").read_text())
-    (folder / "description.json").write_text(json.dumps({**description, **changes}))
 
 
 def test_a_loaded_model_gives_the_numbers_worked_out_by_hand(saved):
@@ -93,6 +77,41 @@ def test_a_loaded_resnet_gives_the_test_programs_numbers(static_scope, tmp_path)
     expected = executor.run(test, feed={"pixel": pixels}, fetch_list=[probabilities.name])[0]
     assert expected.std() > 0.01  # answers that differ, so that equal ones mean something
     np.testing.assert_allclose(run(load(tmp_path), pixels), expected, atol=1e-6)
+
+
+def test_the_scope_that_is_given_is_saved_and_no_other(tmp_path, static_scope):
+    import paddle
+
+    scope = paddle.static.Scope()
+    small_models.colour_model(sharpness=2.0)  # the same names in Paddle's global scope
+    model = small_models.colour_model(sharpness=8.0, scope=scope)
+    saved_model.save(tmp_path / "given", *model, small_models.describe(), scope)
+    saved_model.save(tmp_path / "global", *model, small_models.describe())
+    red = np.zeros((1, 3, 32, 32), np.float32)
+    red[:, 0] = 1
+    for name, sharpness in (("given", 8.0), ("global", 2.0)):
+        assert run(load(tmp_path / name), red)[0, 0] == pytest.approx(np.exp(sharpness) / (np.exp(sharpness) + 2))
+
+
+def test_a_run_of_infer_hashes_each_file_once(saved, monkeypatch):
+    import infer
+
+    hashed = []
+    sha256 = hashlib.sha256
+    monkeypatch.setattr(hashlib, "sha256", lambda *content: hashed.append(content) or sha256(*content))
+    assert infer.main(["dog.png", "--model-dir", str(saved), "--device", "cpu"]) == 0
+    assert len(hashed) == 2
+
+
+def test_a_model_that_is_replaced_after_the_check_is_read_anew(copy):
+    import paddle
+
+    checked = saved_model.check(copy)
+    save_colours(copy, sharpness=2.0)  # removes the files that were checked
+    red = np.zeros((1, 3, 32, 32), np.float32)
+    red[:, 0] = 1
+    model = saved_model.load(copy, paddle.CPUPlace(), checked)
+    assert run(model, red)[0, 0] == pytest.approx(np.exp(2) / (np.exp(2) + 2))
 
 
 def test_the_description_names_the_files_and_what_the_model_is(saved):
@@ -177,14 +196,11 @@ cpu.set_flags()
 import paddle, small_models
 from utils.storage import saved_model
 models = []
-paddle.enable_static()
 for sharpness in (2.0, 8.0):
     scope = paddle.static.Scope()
-    with paddle.static.scope_guard(scope):
-        models.append((scope, small_models.colour_model(sharpness=sharpness)))
+    models.append((scope, small_models.colour_model(sharpness=sharpness, scope=scope)))
 for scope, model in itertools.cycle(models):
-    with paddle.static.scope_guard(scope):
-        saved_model.save(sys.argv[2], *model, small_models.describe())
+    saved_model.save(sys.argv[2], *model, small_models.describe(), scope)
     print("saved", flush=True)
 """
 
@@ -225,11 +241,7 @@ def flip_a_bit(folder):
 
 def another_networks_parameters(folder, other):
     """Parameters of another shape under names, sizes and hashes that all agree."""
-    parameters, described = next(other.glob("*.pdiparams")).read_bytes(), next(folder.glob("*.pdiparams"))
-    described.write_bytes(parameters)
-    files = json.loads((folder / "description.json").read_text())["files"]
-    files["parameters"].update(bytes=len(parameters), sha256=hashlib.sha256(parameters).hexdigest())
-    describe_anew(folder, files=files)
+    small_models.replace(folder, parameters=next(other.glob("*.pdiparams")).read_bytes())
 
 
 def a_folder_for_a_file(folder):
@@ -243,6 +255,45 @@ def climbing_names(folder):
     for part in files.values():
         part["name"] = "../" + part["name"]
     describe_anew(folder, files=files)
+
+
+def cut_program(folder):
+    small_models.replace(folder, program=next(folder.glob("*.pdmodel")).read_bytes()[:-9])
+
+
+def a_program_without_an_end(folder):
+    def cut(program):
+        count = len(program.global_block().ops)
+        program.global_block().desc._remove_op(count - 1, count)
+
+    small_models.change_program(folder, cut)
+
+
+def a_program_that_writes(folder):
+    """A `save` op is what would make a file of any name."""
+    def add(program):
+        block = program.global_block()
+        op = block.desc._insert_op(1)
+        op.set_type("save")
+        op.set_input("X", ["pixel"])
+        op._set_attr("file_path", str(folder / "written"))
+
+    small_models.change_program(folder, add)
+
+
+def a_program_that_swells(folder):
+    """Between its input and the mean, the image is repeated to 20000 x 20000 pixels: 4.8 GB."""
+    def add(program):
+        block = program.global_block()
+        large = block.create_var(name="large", shape=[-1, 3, 20000, 20000], dtype="float32")
+        block.ops[1].desc.set_input("X", ["large"])
+        op = block.desc._insert_op(1)
+        op.set_type("tile")
+        op.set_input("X", ["pixel"])
+        op.set_output("Out", [large.name])
+        op._set_attr("repeat_times", [1, 1, 625, 625])
+
+    small_models.change_program(folder, add)
 
 
 DAMAGES = {
@@ -262,6 +313,25 @@ DAMAGES = {
     "odd accuracy": (lambda f: describe_anew(f, test_accuracy="high"), "test_accuracy"),
     "no files": (lambda f: describe_anew(f, files={}), "files"),
     "names that climb out": (climbing_names, "files"),
+    "accuracy beyond all numbers": (lambda f: describe_anew(f, test_accuracy=10 ** 400), "test_accuracy"),
+    "accuracy that is no number": (lambda f: describe_anew(f, test_accuracy=float("nan")), "test_accuracy"),
+    "accuracy that is a truth value": (lambda f: describe_anew(f, test_accuracy=True), "test_accuracy"),
+    "accuracy below zero": (lambda f: describe_anew(f, test_accuracy=-0.5), "test_accuracy"),
+    "depth beyond all numbers": (lambda f: describe_anew(f, depth=10 ** 400), "depth"),
+    "a class that colors the terminal": (lambda f: describe_anew(f, classes=["\x1b[31mred", "b", "c"]), "classes"),
+    "a dataset of two lines": (lambda f: describe_anew(f, dataset="CIFAR\nPlace: GPU"), "dataset"),
+    "a model that turns the writing": (lambda f: describe_anew(f, model="\u202enet"), "model"),
+    "a class of a million letters": (lambda f: describe_anew(f, classes=["a" * 900_000, "b", "c"]), "classes"),
+    "JSON large": (lambda f: describe_anew(f, notes="a" * 2_000_000), "bytes"),
+    "program empty": (lambda f: small_models.replace(f, program=b""), "ops"),
+    "program without blocks": (lambda f: small_models.replace(f, program=b"\x22\x02\x08\x00"), "ops"),
+    "program of noise": (lambda f: small_models.replace(f, program=bytes(range(256))), "parse"),
+    "program cut short": (cut_program, "parse"),
+    "program too long": (lambda f: small_models.replace(f, program=bytes(3_000_000)), "bytes"),
+    "program without an end": (a_program_without_an_end, "one output"),
+    "program that writes a file": (a_program_that_writes, "save"),
+    "program that swells": (a_program_that_swells, "1,200,000,0"),
+    "parameters empty": (lambda f: small_models.replace(f, parameters=b""), "cannot run it"),
     "more classes than answers": (lambda f: describe_anew(f, classes=list("abcd")), "4 classes"),
     "no description": (lambda f: (f / "description.json").unlink(), "no description.json"),
     "no folder": (shutil.rmtree, "train.py"),
@@ -276,7 +346,8 @@ def test_a_damaged_model_is_one_line_on_the_command_line(copy, capsys, damage):
     hurt(copy)
     assert infer.main(["dog.png", "--model-dir", str(copy), "--device", "cpu"]) == 2
     printed = capsys.readouterr()
-    assert printed.out == "" and printed.err.count("\n") == 1
+    assert printed.out == "" and printed.err.count("\n") == 1 and len(printed.err) < 1000
+    assert printed.err[:-1].isprintable() and not (copy / "written").exists()
     assert printed.err.startswith("infer.py: error: ") and word in printed.err and str(copy) in printed.err
 
 

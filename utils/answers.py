@@ -1,6 +1,6 @@
 """What infer.py does around the chapter's steps: its command line, which model answers, and what is printed.
 
-Also the process of its own in which Paddle runs there: a model that Paddle crashes on is then one line, like any mistake.
+And the process of its own in which Paddle runs there: a model that crashes Paddle is then one line, like any mistake.
 """
 import argparse
 import contextlib
@@ -102,9 +102,10 @@ def in_child(answer, model_dir, *arguments):
 def _run_and_send(sender, parent, function, *arguments):
     """What the child process does: run the function, and send (result, None) or (None, error)."""
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:
+    if os.getppid() != parent:  # it has ended before
         return
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None where the shell closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -73,8 +73,9 @@ def report(program, error, out_of_memory):
 
 def _tell(text):
     """Print a line on standard error, if it takes any."""
-    with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+    if sys.stderr is not None:  # None where the shell has closed it
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def end_at_once_on_signals():
