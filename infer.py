@@ -8,16 +8,14 @@ import os
 import sys
 from pathlib import Path
 
-from utils.errors import end_at_once_on_signals, exit_status
-from utils.speed import cpu
+from utils.prepare import prepare
 
-if __name__ == "__main__":
-    end_at_once_on_signals()  # nothing is lost: this program saves nothing
-cpu.set_flags()  # before Paddle, which reads them while choose_place imports it
+prepare(__name__)  # before Paddle, which reads its flags when choose_place imports it
 
 import numpy as np
 
 from utils import answers
+from utils.errors import exit_status
 from utils.image_file import read_picture
 from utils.place import choose_place
 from utils.storage import saved_model

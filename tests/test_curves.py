@@ -1,13 +1,8 @@
-"""Log lines as the book has them, with the numbers in their places; the curves are a picture."""
+"""Durations as a reader says them; the curves are a picture."""
 import numpy as np
 from PIL import Image
 
 from utils import curves
-
-
-def test_the_books_lines():
-    assert curves.batch_line(0, 100, 1.4837, 0.4609) == "Pass 0, Batch 100, Cost 1.48, Acc 0.46"
-    assert curves.test_line(0, 1.1, 0.6049) == "Test with Pass 0, Loss 1.10, Acc 0.60"
 
 
 def test_durations():

@@ -294,7 +294,7 @@ def test_interrupted_run_keeps_what_it_has(server, target, monkeypatch):
 
 def test_progress_speaks_now_and_then(server, target, monkeypatch):
     monkeypatch.setattr(module, "PROGRESS_SECONDS", 0.05)
-    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: False, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False, raising=False)
     lines = []
     download([server.serve("/a", loopback.whole(CONTENT, pause=0.005))], target, MD5, lines.append, QUICK)
     assert any("of 0.1 MB" in line for line in lines)
@@ -303,6 +303,6 @@ def test_progress_speaks_now_and_then(server, target, monkeypatch):
 
 def test_terminal_gets_a_bar(server, target, monkeypatch, capsys):
     pytest.importorskip("tqdm")
-    monkeypatch.setattr(module.sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     fetch(target, server.serve("/a", loopback.whole(CONTENT, pause=0.005)))
     assert "/50.0k" in capsys.readouterr().err

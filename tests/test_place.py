@@ -3,12 +3,29 @@ from types import SimpleNamespace
 
 import pytest
 
+from utils import place
 from utils.errors import UserError
 from utils.place import capability_problem, choose_place, cuda_problem
 
+PIP = "pip install nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6"
 
-def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", error=None):
+
+@pytest.fixture(autouse=True)
+def tried(monkeypatch):
+    """No device is tried for real; the list of those that would have been: (version, index, name, cuDNN)."""
+    devices = []
+    monkeypatch.setattr(place.trial, "problem", lambda *device: devices.append(device))
+    monkeypatch.setattr(place.trial.sys, "platform", "linux")
+    monkeypatch.delenv(place.FOUND, raising=False)
+    return devices
+
+
+def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", error=None, cudnn=8600, nccl=True):
     """Paddle's face towards a CUDA device, as a machine with one would show it."""
+    def nccl_version():
+        if not nccl:
+            raise RuntimeError("(PreconditionNotMet) The third-party dynamic library (libnccl.so)")
+
     def answer(value):
         def ask(*_):
             if error:
@@ -18,8 +35,9 @@ def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", erro
 
     cuda = SimpleNamespace(device_count=lambda: count, get_device_capability=answer(capability),
                            get_device_name=answer("a card"))
-    return SimpleNamespace(is_compiled_with_cuda=lambda: compiled, device=SimpleNamespace(cuda=cuda),
-                           __version__=version)
+    return SimpleNamespace(is_compiled_with_cuda=lambda: compiled, __version__=version,
+                           device=SimpleNamespace(cuda=cuda, get_cudnn_version=lambda: cudnn),
+                           base=SimpleNamespace(core=SimpleNamespace(nccl_version=nccl_version)))
 
 
 # NVIDIA's table of compute capabilities: GTX 1080 6.1, V100 7.0, RTX 2080 7.5, A100 8.0, RTX 3090 8.6, RTX 4090 8.9,
@@ -37,13 +55,57 @@ def test_what_the_2_6_wheels_have_code_for(capability, runs):
     (fake_paddle(count=0), "no CUDA device"),
     (fake_paddle(error="driver too old\nmore"), "does not answer: driver too old"),
     (fake_paddle(capability=(9, 0)), "install a 3.x GPU build"),
+    (fake_paddle(cudnn=None), f"Paddle 2.6.2 does not find libcudnn.so: {PIP}"),
+    (fake_paddle(cudnn=-1), f"Paddle 2.6.2 does not find libcudnn.so: {PIP}"),
+    (fake_paddle(cudnn=91400), f"Paddle 2.6.2 needs cuDNN 8 and finds 9.14: {PIP}"),
+    (fake_paddle(cudnn=7605), f"Paddle 2.6.2 needs cuDNN 8 and finds 7.6: {PIP}"),
+    (fake_paddle(cudnn=None, version="3.3.1"), "Paddle 3.3.1 does not find libcudnn.so: install Paddle's GPU build"),
 ])
-def test_why_cuda_cannot_be_used(paddle, reason):
+def test_why_cuda_cannot_be_used(paddle, reason, tried):
     assert reason in cuda_problem(paddle)
+    assert tried == []  # what can be known without it costs no child process
 
 
-def test_a_device_that_works_has_no_problem():
+def test_a_device_that_works_has_no_problem(tried):
     assert cuda_problem(fake_paddle()) is None
+    assert tried == [("2.6.2", 0, "a card", 8600)]
+
+
+@pytest.mark.parametrize("capability", [(9, 0), (12, 0)])
+def test_paddle_3_tries_any_device_and_takes_cudnn_9(capability, tried):
+    assert cuda_problem(fake_paddle(capability=capability, version="3.3.1", cudnn=90501)) is None
+    assert len(tried) == 1
+
+
+def test_what_the_trial_finds_is_the_reason(monkeypatch):
+    monkeypatch.setattr(place.trial, "problem", lambda *_: "it does not compute")
+    assert cuda_problem(fake_paddle()) == "it does not compute"
+
+
+def test_several_gpus_need_nccl(monkeypatch):
+    assert cuda_problem(fake_paddle(nccl=False)) is None
+    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
+    assert cuda_problem(fake_paddle()) is None
+    assert "does not find libnccl.so: pip install nvidia-nccl-cu11" in cuda_problem(fake_paddle(nccl=False))
+
+
+def test_a_problem_is_found_out_once(monkeypatch, tried):
+    monkeypatch.setattr(place.trial, "problem", lambda *device: tried.append(device) or "it does not compute")
+    for _ in range(2):
+        assert place.known_problem(fake_paddle()) == "it does not compute"
+    assert len(tried) == 1
+    monkeypatch.setenv(place.FOUND, "")
+    assert place.known_problem(fake_paddle(count=0)) is None
+
+
+def test_auto_and_gpu_give_the_same_reason(monkeypatch):
+    import paddle
+
+    monkeypatch.setenv(place.FOUND, "it does not compute")
+    chosen, sentence = choose_place("auto")
+    assert isinstance(chosen, paddle.CPUPlace) and sentence == "CPU (it does not compute)"
+    with pytest.raises(UserError, match="^--device gpu: it does not compute; --device cpu runs here$"):
+        choose_place("gpu")
 
 
 def test_without_a_gpu_auto_takes_the_cpu_and_gpu_is_an_error():
@@ -51,7 +113,7 @@ def test_without_a_gpu_auto_takes_the_cpu_and_gpu_is_an_error():
 
     if cuda_problem(paddle) is None:
         pytest.skip("this machine has a CUDA device")
-    place, sentence = choose_place("auto")
-    assert isinstance(place, paddle.CPUPlace) and "CPU (" in sentence and len(sentence.splitlines()) == 1
+    chosen, sentence = choose_place("auto")
+    assert isinstance(chosen, paddle.CPUPlace) and "CPU (" in sentence and len(sentence.splitlines()) == 1
     with pytest.raises(UserError, match="--device gpu: "):
         choose_place("gpu")

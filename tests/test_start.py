@@ -7,13 +7,14 @@ import sys
 import time
 
 import pytest
-from conftest import ROOT
-from small_runs import QUICK, assert_same_run, state
 
 import train
+from conftest import ROOT
+from small_runs import QUICK, assert_same_run, state
 from utils import errors, start
 from utils.errors import UserError
 from utils.parallel import launch
+from utils.settings import Settings
 
 TWO = ["--depth", "8", "--epochs", "1", "--batch-size", "64", "--seed", "1", "--device", "cpu", "--workers", "2"]
 
@@ -54,7 +55,7 @@ def test_plain_is_plain_from_a_shell_and_from_a_script(run, small_archive, tmp_p
 
 
 def test_a_plain_run_is_resumed_plain(run, tmp_path, monkeypatch):
-    assert run("--seed", "1", "--plain")[0] == 0
+    assert run("--seed", "1", "--plain", "--recipe", "book")[0] == 0
     status, out, err = run("--resume", "--epochs", "3")
     assert status == 0 and "Speed: plain (" in out, err
 
@@ -146,3 +147,51 @@ def test_without_a_driver_nobody_asks_paddle(monkeypatch):
     monkeypatch.setattr(start.place, "has_driver", lambda: False)
     monkeypatch.setattr(start.subprocess, "run", None)  # asking would fail
     assert start.cuda_works() is False
+
+
+@pytest.mark.parametrize("answer, works, reason", [
+    ("print('Paddle says hello'); print(); print('no memory left')", False, "no memory left"),
+    ("print('Paddle says hello'); print(); print('')", True, ""),
+    ("import os; os.abort()", False, "Paddle, asked about it, ended with status "),
+])
+def test_another_process_asks_paddle_once_and_workers_inherit_the_answer(answer, works, reason, monkeypatch):
+    monkeypatch.setattr(start.place, "has_driver", lambda: True)
+    monkeypatch.setattr(start, "ASK_PADDLE", answer)
+    monkeypatch.delitem(sys.modules, "paddle", raising=False)
+    monkeypatch.setenv(start.place.FOUND, "")
+    monkeypatch.delenv(start.place.FOUND)
+    assert start.cuda_works() is works
+    assert os.environ[start.place.FOUND].startswith(reason) and (os.environ[start.place.FOUND] == "") is works
+    monkeypatch.setattr(start.subprocess, "run", None)  # asking again would fail
+    assert start.cuda_works() is works
+
+
+def test_the_process_that_asks_prints_the_reason_last():
+    done = subprocess.run([sys.executable, "-c", start.ASK_PADDLE, str(ROOT)], capture_output=True, text=True,
+                          env={**os.environ, start.place.FOUND: "no memory left"})
+    assert done.stdout.splitlines()[-1] == "no memory left" and done.returncode == 0
+    done = subprocess.run([sys.executable, "-c", start.ASK_PADDLE, str(ROOT)], capture_output=True, text=True,
+                          env={**os.environ, start.place.FOUND: ""})
+    assert done.stdout.splitlines()[-1] == ""
+
+
+def test_several_workers_ask_once_whoever_chose_their_number(monkeypatch):
+    asked = []
+    monkeypatch.setattr(start, "cuda_works", lambda: asked.append(1))
+    assert start.count_of_workers(Settings(workers=2)) == 2 and asked == [1]
+    for settings in (Settings(workers=1), Settings(workers=2, device="cpu"), Settings(workers=2, device="gpu")):
+        start.count_of_workers(settings)
+    assert asked == [1]
+
+
+def test_why_a_gpu_cannot_be_used_is_said_the_same_way_by_auto_and_gpu(small_archive, tmp_path):
+    environment = {**os.environ, start.place.FOUND: "CUDA device 0 has no memory left: end programs"}
+    arguments = [*QUICK[:-2], "--epochs", "1", "--data-file", small_archive, "--model-dir", tmp_path]
+    auto = begin(*arguments, env=environment)
+    out, err = auto.communicate()
+    assert auto.returncode == 0, err
+    assert "Place: CPU (CUDA device 0 has no memory left: end programs); Paddle" in out
+    gpu = begin(*arguments, "--device", "gpu", env=environment)
+    out, err = gpu.communicate()
+    assert gpu.returncode == 2 and err == ("train.py: error: --device gpu: CUDA device 0 has no memory left: end "
+                                           "programs; --device cpu runs here\n")

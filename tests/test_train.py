@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,6 +33,19 @@ def test_the_log_and_the_files(run, tmp_path):
     assert (tmp_path / "model" / "curves.png").read_bytes()[:4] == b"\x89PNG"
     # ResNet-8, n = 1: convolutions 432 + 2*2304 + (4608 + 9216 + 512) + (18432 + 36864 + 2048) = 76720, scales and
     # shifts 2 * (16 + 2*16 + 3*32 + 3*64) = 672, biases of the second convolutions 112, classifier 650
+
+
+def test_the_books_lines_have_the_numbers_in_their_places(monkeypatch):
+    """Batches 0, 99 and 100 of pass 3: two of them are logged; then the test."""
+    said = []
+    run = SimpleNamespace(
+        executor=SimpleNamespace(run=lambda *_, **__: None), programs=SimpleNamespace(main=None, metrics=None),
+        scope=None, batches=lambda epoch: [(0, {}), (99, {}), (100, {})], record=lambda *_: (1.4837, 0.4609),
+        log=said.append, epochs=lambda: [3], record_test=lambda *_: None, workers=SimpleNamespace(rank=1))
+    monkeypatch.setattr(train, "test", lambda run: (1.1, 0.6049))
+    train.train(run)
+    assert said == ["Pass 3, Batch 0, Cost 1.48, Acc 0.46", "Pass 3, Batch 100, Cost 1.48, Acc 0.46",
+                    "Test with Pass 3, Loss 1.10, Acc 0.60"]
 
 
 def test_a_seed_fixes_the_numbers(run, tmp_path):
@@ -199,7 +213,7 @@ def test_one_cycle_by_hand():
 
 
 def test_the_quick_recipe_is_adam_at_that_rate():
-    """Adam's first steps move a weight by the rate itself, whatever its gradient: 1/2, 1, 1 of the peak of ten steps."""
+    """Adam's first steps move a weight by the rate itself, whatever its gradient: 1/2, 1 and 1 of the peak."""
     import paddle
 
     paddle.enable_static()

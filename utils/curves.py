@@ -1,22 +1,9 @@
-"""What a reader sees of training: the book's log lines, a progress bar, and the curves as a picture."""
-import contextlib
-import sys
-
+"""What a reader sees of training afterwards: how long it took, and the curves as a picture."""
 import numpy as np
 
 from utils.storage.files import whole_file
 
 POINT = 10  # batches that one point of the cost curve is the mean of
-
-
-def batch_line(epoch, batch, cost, accuracy):
-    """The book's line, its numbers in their places: pass, batch in the pass, that batch's cost and accuracy."""
-    return f"Pass {epoch}, Batch {batch}, Cost {cost:.2f}, Acc {accuracy:.2f}"
-
-
-def test_line(epoch, loss, accuracy):
-    """The book's line after a pass: mean loss and accuracy over all test pictures."""
-    return f"Test with Pass {epoch}, Loss {loss:.2f}, Acc {accuracy:.2f}"
 
 
 def duration(seconds):
@@ -34,37 +21,6 @@ def record(progress, passes, cost, accuracy):
         mean_cost, mean_accuracy = np.mean(progress["window"], axis=0)
         progress["history"]["points"].append((round(passes, 4), float(mean_cost), float(mean_accuracy)))
         progress["window"] = []
-
-
-class Progress:
-    """A bar with images per second and time left on a terminal; nothing where there is none."""
-
-    def __init__(self, total, done, title, shown=True):
-        self.bar = None
-        if shown and sys.stderr.isatty():
-            with contextlib.suppress(ImportError):
-                from tqdm import tqdm
-                self.bar = tqdm(total=total, initial=done, desc=title, unit=" images", leave=False,
-                                dynamic_ncols=True)
-
-    def advance(self, images):
-        """Count images that were trained on."""
-        if self.bar:
-            self.bar.update(images)
-
-    @contextlib.contextmanager
-    def paused(self):
-        """Meanwhile, a line may be printed above the bar."""
-        if self.bar:
-            self.bar.clear()
-        yield
-        if self.bar:
-            self.bar.refresh()
-
-    def close(self):
-        """Take the bar off the terminal."""
-        if self.bar:
-            self.bar.close()
 
 
 def draw(path, history, title):

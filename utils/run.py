@@ -20,6 +20,7 @@ from utils.data.batches import batches_of, epoch_order, feed_of
 from utils.errors import OutputLost, Stopped, UserError, say
 from utils.parallel import launch, workers
 from utils.parallel.interrupts import Interrupts
+from utils.progress import Bar
 from utils.settings import RATES, Settings, as_saved, plan, settings_saved
 from utils.speed import cpu
 from utils.storage import checkpoint, program_state
@@ -181,8 +182,8 @@ class Run:
         order = epoch_order(len(self.data.train_labels), settings.seed, epoch)
         plan_of_epoch = batches_of(order, settings.batch_size)[:self.steps_per_epoch]
         first = self.progress["batch"]
-        self.bar = curves.Progress(sum(map(len, plan_of_epoch)), sum(map(len, plan_of_epoch[:first])),
-                                   f"Pass {epoch}", self.workers.rank == 0)
+        self.bar = Bar(sum(map(len, plan_of_epoch)), sum(map(len, plan_of_epoch[:first])), " images", f"Pass {epoch}",
+                       shown=self.workers.rank == 0)
         for batch in range(first, len(plan_of_epoch)):
             seeds = np.random.SeedSequence([settings.seed, epoch, batch, self.workers.rank])
             paddle.seed(int(seeds.generate_state(1)[0]))  # dropout's

@@ -2,18 +2,20 @@
 
 So the process that starts and watches the workers never imports Paddle, and stays small.
 """
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-from utils import errors, place
+from utils import errors, place, prepare
+from utils.errors import UserError
 from utils.parallel import launch
 from utils.settings import parse, plan
 from utils.speed import cpu
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
-ASK_PADDLE = "import sys; sys.path.insert(0, sys.argv[1]); from utils import start; sys.exit(not start.paddle_takes_cuda())"
+ASK_PADDLE = "import sys; sys.path.insert(0, sys.argv[1]); from utils import start; start.print_cuda_problem()"
 
 
 def start(name):
@@ -24,8 +26,7 @@ def start(name):
     """
     if name != "__main__":
         return cpu.set_flags()
-    errors.end_at_once_on_signals()
-    sys.stdout.reconfigure(errors="backslashreplace")  # folders' names may hold letters that the terminal lacks
+    prepare.as_script()
     try:
         given = parse(sys.argv[1:])
         if launch.is_worker():
@@ -64,24 +65,41 @@ def count_of_workers(settings):
     """
     if settings.workers is not None:
         launch.check_count(settings.workers, settings.batch_size)
+        if settings.workers > 1 and (settings.device == "gpu" or settings.device == "auto" and cuda_works()):
+            raise UserError(f"--workers {settings.workers} shares a CPU: for several GPUs use python -m "
+                            f"paddle.distributed.launch --nproc_per_node {settings.workers} train.py, or --device cpu")
         return settings.workers
     count = launch.default_count(settings.batch_size)
     return 1 if count == 1 or settings.device == "gpu" or (settings.device == "auto" and cuda_works()) else count
 
 
 def cuda_works():
-    """Whether `--device auto` takes a GPU; where this process has not imported Paddle, another one asks it."""
+    """Whether `--device auto` takes a GPU; where this process has not imported Paddle, another one asks it.
+
+    The answer is kept in the environment, so that no worker has to find it out again.
+    """
     if not place.has_driver():
         return False
-    if "paddle" in sys.modules:
-        return paddle_takes_cuda()
-    done = subprocess.run([sys.executable, "-c", ASK_PADDLE, str(TRAIN.parent)], stdout=subprocess.DEVNULL)
-    return done.returncode == 0
+    if place.FOUND not in os.environ and "paddle" not in sys.modules:
+        asked = subprocess.run([sys.executable, "-c", ASK_PADDLE, str(TRAIN.parent)], stdin=subprocess.DEVNULL,
+                               stdout=subprocess.PIPE, encoding="utf-8", errors="replace")
+        crash = f"Paddle, asked about it, ended with status {asked.returncode}"
+        os.environ[place.FOUND] = crash if asked.returncode else asked.stdout.splitlines()[-1]
+    return cuda_problem() is None
 
 
-def paddle_takes_cuda():
-    """Whether this Paddle can use the GPU here."""
+def print_cuda_problem():
+    """In a process that has no more to do: print why CUDA cannot be used here, or nothing, as the last line."""
+    errors.end_at_once_on_signals()
+    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
+    print(f"\n{cuda_problem() or ''}", flush=True)
+
+
+def cuda_problem():
+    """Why Paddle cannot use the GPU here, or None."""
+    if place.FOUND in os.environ:
+        return os.environ[place.FOUND] or None
     cpu.set_flags()
     import paddle
 
-    return place.cuda_problem(paddle) is None
+    return place.known_problem(paddle)

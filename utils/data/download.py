@@ -6,7 +6,6 @@ import itertools
 import os
 import queue
 import socket
-import sys
 import threading
 import time
 import urllib.error
@@ -14,6 +13,7 @@ import urllib.request
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from utils.progress import Bar
 from utils.storage.files import lock
 
 GZIP = b"\x1f\x8b"
@@ -234,30 +234,18 @@ def megabytes(count):
     return f"{count / 1e6:.1f}"
 
 
-class Progress:
+class Progress(Bar):
     """A bar on a terminal; elsewhere a line every ten seconds."""
 
     def __init__(self, start, total, say):
+        super().__init__(total, start, "B")
         self.done, self.total, self.say = start, total, say
         self.spoken = time.monotonic()
-        self.bar = None
-        if sys.stderr.isatty():
-            from tqdm import tqdm  # only where its bar is seen
-
-            self.bar = tqdm(initial=start, total=total, unit="B", unit_scale=True, leave=False)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *reason):
-        if self.bar is not None:
-            self.bar.close()
 
     def advance(self, count):
         """Count more bytes."""
+        super().advance(count)
         self.done += count
-        if self.bar is not None:
-            self.bar.update(count)
-        elif time.monotonic() - self.spoken > PROGRESS_SECONDS:
+        if not self.is_seen and time.monotonic() - self.spoken > PROGRESS_SECONDS:
             self.spoken = time.monotonic()
             self.say(f"  {megabytes(self.done)} of {megabytes(self.total) if self.total else '?'} MB")

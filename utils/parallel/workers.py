@@ -42,12 +42,12 @@ def share_of(batch, rank, world):
 
 
 def all_reduce(x):
-    """The sum of x over all workers, as an operator in the program that is being built.
+    """The sum of x over all workers, as an operator in the program that x belongs to.
 
     The operator is set by hand, as Paddle's own passes do: `paddle.distributed.all_reduce` fails in a static
     program of 3.3 (it names the operator after an object), and in 2.6 takes an older operator that 3.3 lacks.
     """
-    block = paddle.static.default_main_program().current_block()
+    block = x.block
     total = block.create_var(shape=x.shape, dtype=x.dtype)
     block.append_op(type="all_reduce", inputs={"x": [x]}, outputs={"out": [total]},
                     attrs={"ring_id": 0, "reduce_type": 0})  # ring 0: everybody; type 0: sum
@@ -97,9 +97,10 @@ class Workers:
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
                 join, key = core.CommContextManager.create_gloo_comm_context, []
             join(self.store, "0", self.rank, self.world, *key)
-        with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        program = paddle.static.Program()
+        with paddle.static.program_guard(program, paddle.static.Program()):
             total = all_reduce(paddle.static.data("numbers", [None], "float64"))
-            self.sum = paddle.static.default_main_program(), total
+        self.sum = program, total
 
     def minimize(self, optimizer, loss, accuracy):
         """`optimizer.minimize(loss)`, with gradients summed over the workers' shares of the batch.

@@ -1,0 +1,155 @@
+"""NVIDIA's libraries as pip brings them: found, linked under the names that Paddle 2 opens, and loaded after a restart.
+"""
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from conftest import ROOT
+from utils.gpu import libraries
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="links and the loader are Linux's")
+SCRIPT = """
+import ctypes, os, sys
+sys.path.insert(0, ROOT)
+from utils.gpu import libraries
+libraries.has_driver = libraries.paddle_is_2 = lambda: True
+print("started", os.getpid(), sys.argv[1:], sys.dont_write_bytecode, flush=True)
+libraries.restart_where_needed()
+ctypes.CDLL("libcudnn.so")
+print("loaded", flush=True)
+"""
+
+
+@pytest.fixture
+def site(tmp_path, monkeypatch):
+    """A site-packages folder in which pip has put cuDNN and cuBLAS, as empty files; a machine with driver and Paddle 2.
+    """
+    packages = {"cudnn": ["libcudnn.so.8", "libcudnn_ops_infer.so.8"],
+                "cublas": ["libcublas.so.11", "libcublasLt.so.11"], "cuda_nvrtc": ["libnvrtc.so.11.2"]}
+    for folder, names in packages.items():
+        lib = tmp_path / "site" / "nvidia" / folder / "lib"
+        lib.mkdir(parents=True)
+        for name in names:
+            (lib / name).touch()
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv(libraries.RESTARTED, raising=False)
+    monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
+    monkeypatch.setattr(libraries, "has_driver", lambda: True)
+    monkeypatch.setattr(libraries, "paddle_is_2", lambda: True)
+    monkeypatch.setattr(libraries, "is_found", lambda name: False)
+    return tmp_path / "site"
+
+
+def test_links_bear_the_names_that_paddle_opens(site, monkeypatch):
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/own")
+    environment = libraries.environment_with_libraries()
+    links, *folders = environment["LD_LIBRARY_PATH"].split(":")
+    assert folders == [str(site / "nvidia" / name / "lib") for name in ("cublas", "cudnn")] + ["/opt/own"]
+    assert {path.name: os.readlink(path) for path in Path(links).iterdir()} == {
+        "libcudnn.so": f"{site}/nvidia/cudnn/lib/libcudnn.so.8",
+        "libcublas.so": f"{site}/nvidia/cublas/lib/libcublas.so.11",
+        "libcublasLt.so": f"{site}/nvidia/cublas/lib/libcublasLt.so.11"}
+    assert {name: value for name, value in os.environ.items() if environment.get(name) != value} == {
+        "LD_LIBRARY_PATH": "/opt/own"}
+    assert libraries.environment_with_libraries() == environment  # the second time the links are there
+    assert "" not in environment["LD_LIBRARY_PATH"].split(":")  # which would stand for the current folder
+
+
+def test_what_the_loader_finds_already_is_left_to_it(site, monkeypatch):
+    monkeypatch.setattr(libraries, "is_found", lambda name: name != "libcublasLt.so")
+    links, folder = libraries.environment_with_libraries()["LD_LIBRARY_PATH"].split(":")
+    assert os.listdir(links) == ["libcublasLt.so"] and folder.endswith("cublas/lib")
+    monkeypatch.setattr(libraries, "is_found", lambda name: True)
+    assert libraries.environment_with_libraries() is None
+
+
+@pytest.mark.parametrize("what", ["no driver", "another Paddle", "restarted", "no libraries", "other versions",
+                                  "another system", "no folder for links"])
+def test_otherwise_the_script_goes_on_as_it_is(what, site, monkeypatch):
+    assert libraries.environment_with_libraries()
+    if what == "no driver":
+        monkeypatch.setattr(libraries, "has_driver", lambda: False)
+    elif what == "another Paddle":
+        monkeypatch.setattr(libraries, "paddle_is_2", lambda: False)
+    elif what == "restarted":
+        monkeypatch.setenv(libraries.RESTARTED, "1")
+    elif what == "another system":
+        monkeypatch.setattr(libraries.sys, "platform", "darwin")
+    elif what == "no folder for links":
+        monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
+    else:
+        for path in site.glob("nvidia/*/lib/*"):  # those of CUDA 12 lie in the same folders
+            path.rename(path.with_suffix(".12")) if what == "other versions" else path.unlink()
+    assert libraries.environment_with_libraries() is None
+
+
+def test_nothing_is_written_beside_pips_files(site):
+    before = sorted(site.rglob("*"))
+    assert libraries.environment_with_libraries() and sorted(site.rglob("*")) == before
+
+
+@pytest.mark.parametrize("version, found", [(8600, True), (8902, True), (91400, False)])
+def test_a_cudnn_that_paddle_2_does_not_work_with_counts_as_not_found(version, found, monkeypatch):
+    monkeypatch.setattr(libraries.ctypes, "CDLL", lambda name: SimpleNamespace(cudnnGetVersion=lambda: version))
+    assert libraries.is_found("libcudnn.so") == found
+
+
+def test_the_loader_is_asked():
+    assert libraries.is_found("libc.so.6") and not libraries.is_found("libno-such-library.so")
+
+
+@pytest.mark.parametrize("installed, is_2", [("2.6.2", True), ("3.3.1", False), (None, False)])
+def test_the_paddle_that_is_installed_counts(installed, is_2, monkeypatch):
+    def version(name):
+        if installed is None:
+            raise libraries.importlib.metadata.PackageNotFoundError(name)
+        return installed
+
+    monkeypatch.setattr(libraries.importlib.metadata, "version", version)
+    assert libraries.paddle_is_2() == is_2
+
+
+@pytest.fixture
+def stand_in(site):
+    """The folder of site packages with a library that really can be loaded in cuDNN's place: a copy of zlib."""
+    try:
+        ctypes.CDLL("libz.so.1")
+    except OSError:
+        pytest.skip("there is no libz.so.1 to copy")
+    lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    library = next(line.split()[-1] for line in lines if "/libz.so" in line)
+    shutil.copy(library, site / "nvidia" / "cudnn" / "lib" / "libcudnn.so.8")
+    return site
+
+
+def load(environment):
+    """Whether a new process with this environment can load libcudnn.so."""
+    return subprocess.run([sys.executable, "-c", "import ctypes; ctypes.CDLL('libcudnn.so')"], env=environment,
+                          capture_output=True).returncode == 0
+
+
+def test_a_library_that_pip_brought_is_loaded_under_its_short_name(stand_in):
+    if load(dict(os.environ)):
+        pytest.skip("this machine has a libcudnn.so of its own")
+    assert load(libraries.environment_with_libraries())
+
+
+def test_a_script_is_started_again_once_as_the_same_process_with_its_arguments(stand_in, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT.replace("ROOT", repr(str(ROOT))), encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(stand_in)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    child = subprocess.Popen([sys.executable, "-B", str(script), "--depth", "8", "a b"], env=environment,
+                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    out, err = child.communicate(timeout=60)
+    kept = sys.version_info >= (3, 10)  # options of Python itself
+    first, second, last = out.splitlines()
+    assert first == f"started {child.pid} ['--depth', '8', 'a b'] True", err
+    assert second == f"started {child.pid} ['--depth', '8', 'a b'] {kept}" and last == "loaded"
