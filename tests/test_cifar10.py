@@ -96,3 +96,12 @@ def test_no_folder_can_be_written(tmp_path):
     file.touch()
     with pytest.raises(cifar10.NotFound, match="IMAGE_CLASSIFICATION_DATA"):
         cifar10.writable_folder([file / "a", file / "b"], say=lambda line: None)
+
+
+def test_no_folder_for_temporary_files_costs_a_place_to_look_in_and_no_more(monkeypatch):
+    def no_folder():
+        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+    usual = cifar10.cache_folders()
+    monkeypatch.setattr(cifar10.tempfile, "gettempdir", no_folder)
+    assert cifar10.cache_folders() == [usual[0], usual[2]]

@@ -1,4 +1,5 @@
 """CIFAR-10's archive on this machine: find it, or fetch it where it is missing."""
+import contextlib
 import hashlib
 import os
 import tempfile
@@ -38,7 +39,9 @@ def cache_folders():
     """Where the archive may be, best first: the folder the user names or Paddle's own, then spare ones."""
     owner = os.getuid() if hasattr(os, "getuid") else "user"
     name = "image_classification_data"
-    spare = [Path(tempfile.gettempdir()) / f"{name}_{owner}", Path(name)]
+    spare = [Path(name)]
+    with contextlib.suppress(FileNotFoundError):  # there need be no folder for temporary files
+        spare.insert(0, Path(tempfile.gettempdir()) / f"{name}_{owner}")
     named = os.environ.get(CACHE_VARIABLE)
     if named:
         return [Path(os.path.expanduser(named)), *spare]
