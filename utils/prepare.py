@@ -1,8 +1,13 @@
 """What both scripts do before anything imports Paddle: see that it is there, and have it find what it needs."""
 import sys
+from pathlib import Path
 
 from utils import errors, installed
 
+ROOT = Path(__file__).resolve().parent.parent
+
+if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve() in (ROOT / "train.py", ROOT / "infer.py"):
+    errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
 installed.check()  # or the next lines fail with a traceback
 
 from utils.gpu import libraries  # noqa: E402  needs numpy
