@@ -4,7 +4,6 @@ And the process of its own in which Paddle runs there: a model that crashes Padd
 """
 import argparse
 import contextlib
-import ctypes
 import json
 import multiprocessing
 import os
@@ -15,10 +14,10 @@ from pathlib import Path
 
 from utils.errors import STOP_SIGNALS, UserError, complain, say
 from utils.image_file import shown
+from utils.parallel.launch import end_with_parent
 
 TRAINED = "image_classification_*.inference.model/description.json"  # where train.py saves, unless told otherwise
 FACTS = ("model", "depth", "dataset", "epochs", "test_accuracy")  # of the description, in the JSON that is printed
-DIE_WITH_PARENT = 1  # Linux's prctl.h: PR_SET_PDEATHSIG
 
 
 def parse(arguments):
@@ -104,9 +103,7 @@ def _run_and_send(sender, parent, function, *arguments):
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, signal.SIG_DFL)
-    ctypes.CDLL(None).prctl(DIE_WITH_PARENT, signal.SIGKILL)
-    if os.getppid() != parent:  # it has ended before
-        return
+    end_with_parent(parent, signal.SIGKILL)
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None where the shell closed it
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     try:

@@ -9,7 +9,7 @@ import math
 import signal
 import sys
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import paddle
@@ -21,7 +21,7 @@ from utils.errors import OutputLost, Stopped, UserError, say
 from utils.parallel import launch, workers
 from utils.parallel.interrupts import Interrupts
 from utils.progress import Bar
-from utils.settings import RATES, Settings, as_saved, plan, settings_saved
+from utils.settings import RATES, Settings, plan, settings_saved
 from utils.speed import cpu
 from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
@@ -57,7 +57,7 @@ def open_run(given, check_network):
             saved = checkpoint.read(settings.checkpoint_path) if head else None
             settings = with_count_of_workers(settings, team.world)
         team.meet()
-        settings = Settings(**team.tell("settings", settings and as_saved(settings)))
+        settings = Settings(**team.tell("settings", settings and asdict(settings)))
         run = Run(settings, saved, team, interrupts)
         held.callback(run.close)
         yield run
@@ -287,7 +287,7 @@ class Run:
         if self.workers.rank == 0:
             arrays = program_state.take(main, self.scope)
             checkpoint.write(self.settings.checkpoint_path,
-                             Checkpoint(arrays, as_saved(self.settings), self.progress, statistics))
+                             Checkpoint(arrays, asdict(self.settings), self.progress, statistics))
         self.workers.wait_for_rank_0()
 
     def draw(self):

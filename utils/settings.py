@@ -7,7 +7,7 @@ import math
 import os
 import secrets
 import shlex
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Optional
 
@@ -207,8 +207,3 @@ def settings_saved(path, saved):
             raise UserError(f"the checkpoint {path} is damaged (its settings say {value!r} for {name}); remove it "
                             "and start anew")
     return Settings(**saved)
-
-
-def as_saved(settings):
-    """Settings as a checkpoint keeps them."""
-    return asdict(settings)

@@ -82,7 +82,7 @@ def start(command, count, without=()):
         notes = [None] + [held.enter_context(temporary_file()) for _ in range(count - 1)]
         asked = held.enter_context(signals_passed_on(workers))
         held.callback(lambda: [worker.kill() for worker in workers])  # of no effect on those that have ended
-        prepare = functools.partial(end_with_parent, os.getpid()) if sys.platform == "linux" else None
+        prepare = functools.partial(begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, note in enumerate(notes):
             workers.append(subprocess.Popen(
                 command, env=environment_of(rank, count, address, without), stdin=subprocess.DEVNULL if rank else None,
@@ -198,15 +198,20 @@ def report(program, rank, worker, note):
         errors.complain(program, f"worker {rank} failed ({how}), so the run ends")
 
 
-def end_with_parent(parent):
-    """In a worker, before it becomes Python: have the kernel end it (SIGTERM) when the watcher is killed.
+def begin_worker(parent):
+    """In a worker, before it becomes Python: it ends with its watcher, and signals wait until it can answer them.
 
-    Signals wait until the worker can answer them (errors.end_at_once_on_signals).
+    See errors.end_at_once_on_signals.
     """
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-    LIBC.prctl(1, int(signal.SIGTERM))  # 1: PR_SET_PDEATHSIG
+    end_with_parent(parent)
+
+
+def end_with_parent(parent, number=signal.SIGTERM):
+    """In a child process, on Linux: have the kernel send it a signal when its parent is killed."""
+    LIBC.prctl(1, int(number))  # 1: PR_SET_PDEATHSIG
     if os.getppid() != parent:  # killed before this was asked for
-        os._exit(128 + signal.SIGTERM)
+        os._exit(128 + number)
 
 
 def free_port():
