@@ -45,7 +45,7 @@ def load_model(model_dir, device, checked=None):
 def infer(model, pixels):
     """Class probabilities: the pixels are fed to the program, the probabilities fetched from it.
 
-    pixels: [N, 3, 32, 32] in [0, 1] -> [N, 10]
+    pixels: [N, 3, 32, 32] in [0, 1] -> [N, classes]
     """
     results = model.executor.run(model.program, feed={model.feed_names[0]: pixels},
                                  fetch_list=model.fetch_targets, scope=model.scope)
@@ -61,7 +61,7 @@ def label(probabilities, classes, top_k):
 def answer(model_dir, device, pixels, checked=None):
     """Load the model and run it on any number of pictures, a batch at a time.
 
-    pixels: [N, 3, 32, 32] -> probabilities [N, 10], the model's description, where it ran
+    pixels: [N, 3, 32, 32] -> probabilities [N, classes], the model's description, where it ran
     """
     model, sentence = load_model(model_dir, device, checked)
     batches = [infer(model, pixels[i:i + BATCH]) for i in range(0, len(pixels), BATCH)]

@@ -44,13 +44,13 @@ class Programs(NamedTuple):
     schedule: Any
 
 
-def inference_program(model, depth):
+def inference_program(model, depth, classes):
     """The network on its input `pixel`, [N, 3, 32, 32] in [0, 1].
 
-    Returns the input, the probabilities [N, 10], and those of auxiliary classifiers.
+    Returns the input, the probabilities [N, classes], and those of auxiliary classifiers.
     """
     image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
-    probabilities, auxiliaries = models.build(model, image, depth)
+    probabilities, auxiliaries = models.build(model, image, depth, classes)
     return image, probabilities, auxiliaries
 
 
@@ -98,11 +98,12 @@ def is_decayed(name):
     return name.startswith(("conv2d", "fc")) and ".w_" in name
 
 
-def build_programs(settings, steps, workers):
+def build_programs(settings, classes, steps, workers):
     """Build the training program, its initialization, and the test program."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
-        image, probabilities, auxiliaries = inference_program(settings.model, settings.depth)
+        image, probabilities, auxiliaries = inference_program(
+            settings.model, settings.depth, classes)
         loss, accuracy = train_program(probabilities, auxiliaries)
         test = main.clone(for_test=True)  # before minimize: testing must not train
         optimizer, schedule = optimizer_program(
@@ -124,7 +125,7 @@ def train_epoch(run, epoch):
 def evaluate(forward, images, labels, indices):
     """Cross entropy and right answers, each summed over the images of `indices`: float64 [2].
 
-    forward: a feed of n images -> probabilities [n, 10]
+    forward: a feed of n images -> probabilities [n, classes]
     images: uint8 [N, 3, 32, 32]; labels: int64 [N]
     """
     sums = np.zeros(2)
@@ -170,7 +171,8 @@ def set_up(run):
     executor = paddle.static.Executor(place)
     run.workers.join(executor)
     run.load_data()
-    programs, chosen = build_programs(run.settings, run.steps, run.workers), FLAGS
+    classes, chosen = len(run.data.classes), FLAGS
+    programs = build_programs(run.settings, classes, run.steps, run.workers)
     if isinstance(place, paddle.CPUPlace) and not run.settings.plain:
         chosen += cpu.accelerate(programs.main)
     paddle.seed(run.settings.seed)

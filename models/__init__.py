@@ -16,13 +16,14 @@ def check(name, depth=None):
         blocks_per_stage(depth)
 
 
-def build(name, image, depth=None):
+def build(name, image, depth=None, classes=10):
     """Build the network `name` on the image variable.
 
-    image: [N, 3, 32, 32] in [0, 1] -> probabilities [N, 10] and the list of the auxiliary classifiers'
-    probabilities (each [N, 10]; empty for a network that has none).
+    image: [N, 3, 32, 32] in [0, 1] -> probabilities [N, classes] and the list of the auxiliary
+    classifiers' probabilities (each [N, classes]; empty for a network that has none).
     depth: of a ResNet, 32 where not given. Errors: as `check`.
     """
     check(name, depth)
-    outputs = MODELS[name](image) if depth is None else MODELS[name](image, depth=depth)
+    depths = {} if depth is None else {"depth": depth}
+    outputs = MODELS[name](image, classes=classes, **depths)
     return outputs if isinstance(outputs, tuple) else (outputs, [])

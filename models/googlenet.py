@@ -28,15 +28,15 @@ def inception(x, ch_1x1, ch_3x3, ch_5x5, ch_pool):
     return paddle.concat([path_1x1, path_3x3, path_5x5, path_pool], axis=1)
 
 
-def auxiliary_classifier(x):
+def auxiliary_classifier(x, classes):
     """Class probabilities from the middle of the network, for training alone.
 
-    x: [N, C, 8, 8] -> [N, 10]
+    x: [N, C, 8, 8] -> [N, classes]
     """
     x = F.avg_pool2d(x, kernel_size=5, stride=3)                # [N, C, 2, 2]
     x = conv_bn_layer(x, 64, filter_size=1, stride=1, padding=0)# [N, 64, 2, 2]
     x = nn.fc(x, size=256, activation="relu")                   # [N, 256]
-    return nn.fc(x, size=10, activation="softmax")              # [N, 10]
+    return nn.fc(x, size=classes, activation="softmax")         # [N, classes]
 
 
 def halve(x):
@@ -44,10 +44,10 @@ def halve(x):
     return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
-def googlenet(image):
+def googlenet(image, classes=10):
     """Class probabilities of the network, and those of its two auxiliary classifiers for training.
 
-    image: [N, 3, 32, 32] in [0, 1] -> [N, 10] and a list of two [N, 10]
+    image: [N, 3, 32, 32] in [0, 1] -> [N, classes] and a list of two such
     """
     x = conv_bn_layer(image, 32, filter_size=3, stride=1, padding=1)              # [N, 32, 32, 32]
     x = conv_bn_layer(x, 32, filter_size=1, stride=1, padding=0)                  # [N, 32, 32, 32]
@@ -57,14 +57,14 @@ def googlenet(image):
     x = inception(x, ch_1x1=64, ch_3x3=(64, 96), ch_5x5=(16, 48), ch_pool=32)     # [N, 240, 16, 16]
     x = halve(x)                                                                  # [N, 240, 8, 8]
     x = inception(x, ch_1x1=96, ch_3x3=(48, 104), ch_5x5=(8, 24), ch_pool=32)     # [N, 256, 8, 8]
-    first = auxiliary_classifier(x)
+    first = auxiliary_classifier(x, classes)
     x = inception(x, ch_1x1=80, ch_3x3=(56, 112), ch_5x5=(12, 32), ch_pool=32)    # [N, 256, 8, 8]
     x = inception(x, ch_1x1=64, ch_3x3=(64, 128), ch_5x5=(12, 32), ch_pool=32)    # [N, 256, 8, 8]
     x = inception(x, ch_1x1=56, ch_3x3=(72, 144), ch_5x5=(16, 32), ch_pool=32)    # [N, 264, 8, 8]
-    second = auxiliary_classifier(x)
+    second = auxiliary_classifier(x, classes)
     x = inception(x, ch_1x1=128, ch_3x3=(80, 160), ch_5x5=(16, 64), ch_pool=64)   # [N, 416, 8, 8]
     x = halve(x)                                                                  # [N, 416, 4, 4]
     x = inception(x, ch_1x1=128, ch_3x3=(80, 160), ch_5x5=(16, 64), ch_pool=64)   # [N, 416, 4, 4]
     x = inception(x, ch_1x1=192, ch_3x3=(96, 192), ch_5x5=(24, 64), ch_pool=64)   # [N, 512, 4, 4]
     x = F.avg_pool2d(x, kernel_size=4)                                            # [N, 512, 1, 1]
-    return nn.fc(x, size=10, activation="softmax"), [first, second]               # [N, 10]
+    return nn.fc(x, size=classes, activation="softmax"), [first, second]          # [N, classes]

@@ -60,10 +60,10 @@ def blocks_per_stage(depth):
     return (depth - 2) // 6
 
 
-def resnet_cifar10(image, depth=32):
+def resnet_cifar10(image, depth=32, classes=10):
     """Class probabilities of a residual network with `depth` layers.
 
-    image: [N, 3, 32, 32] in [0, 1] -> [N, 10]
+    image: [N, 3, 32, 32] in [0, 1] -> [N, classes]
     Raises ValueError where depth is not 6n+2.
     """
     n = blocks_per_stage(depth)
@@ -72,4 +72,4 @@ def resnet_cifar10(image, depth=32):
     x = layer_warp(basicblock, x, ch_in=16, ch_out=32, count=n, stride=2)        # [N, 32, 16, 16]
     x = layer_warp(basicblock, x, ch_in=32, ch_out=64, count=n, stride=2)        # [N, 64, 8, 8]
     x = F.avg_pool2d(x, kernel_size=8, stride=1)                                 # [N, 64, 1, 1]
-    return nn.fc(x, size=10, activation="softmax")                               # [N, 10]
+    return nn.fc(x, size=classes, activation="softmax")                          # [N, classes]

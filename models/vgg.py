@@ -25,10 +25,10 @@ def conv_block(x, ch_out, dropouts):
     return F.max_pool2d(x, kernel_size=2, stride=2)
 
 
-def vgg_bn_drop(image):
+def vgg_bn_drop(image, classes=10):
     """Class probabilities of a VGG of 13 convolutions and 3 fully connected layers.
 
-    image: [N, 3, 32, 32] in [0, 1] -> [N, 10]
+    image: [N, 3, 32, 32] in [0, 1] -> [N, classes]
     """
     x = conv_block(image, ch_out=64, dropouts=[0.3, 0])             # [N, 64, 16, 16]
     x = conv_block(x, ch_out=128, dropouts=[0.4, 0])                # [N, 128, 8, 8]
@@ -40,4 +40,4 @@ def vgg_bn_drop(image):
     x = nn.batch_norm(x, act="relu", momentum=0.9, epsilon=1e-5)
     x = dropout(x, 0.5)
     x = nn.fc(x, size=512)                                          # [N, 512]
-    return nn.fc(x, size=10, activation="softmax")                  # [N, 10]
+    return nn.fc(x, size=classes, activation="softmax")             # [N, classes]
