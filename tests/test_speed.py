@@ -6,6 +6,7 @@ gradient descent at a rate at which five steps keep that under 1e-4, and compare
 which a wrong gradient would leave nothing. Dropout is set to 0: it draws its masks in the order of
 the memory, which is another one. Biases in front of batch norm are left out: they have no effect.
 """
+import itertools
 import os
 import subprocess
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.speed import channels_last, cpu
+from utils.speed import channels_last, cpu, fold_batch_norm
+from utils.speed.edit import Edits
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, BATCH = 5, 32
@@ -40,11 +42,12 @@ def pictures():
 class Trained:
     """Five steps of one network: losses, weights before and after, and the probabilities of the last pictures."""
 
-    def __init__(self, pictures, model, depth, change=None, rate=1e-4):
+    def __init__(self, pictures, model, depth, change=None, rate=1e-4, dropout=0.0, deep=False):
         import paddle
 
         import models
         from train import train_program
+        from utils.speed import in_order
 
         pixels, labels = pictures
         main, startup = paddle.static.Program(), paddle.static.Program()
@@ -52,17 +55,18 @@ class Trained:
         with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
             image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
             probabilities, auxiliaries = models.build(model, image, depth)
-            loss, _ = train_program(probabilities, auxiliaries)
+            loss, _ = train_program(probabilities, auxiliaries, 0.0)
             self.test = main.clone(for_test=True)
             paddle.optimizer.SGD(rate).minimize(loss)
         for op in main.global_block().ops:
             if op.type == "dropout":
-                op._set_attr("dropout_prob", 0.0)
+                op._set_attr("dropout_prob", dropout)
         if change:
             change(main)
         self.program, scope = main, paddle.static.Scope()
         with paddle.static.scope_guard(scope):
-            executor = paddle.static.Executor(paddle.CPUPlace())
+            place = paddle.CPUPlace()
+            executor = in_order.DeepExecutor(place, [main, startup]) if deep else paddle.static.Executor(place)
             executor.run(startup)
             names = [p.name for p in main.all_parameters()]
             for name in names:
@@ -258,6 +262,93 @@ def test_unknown_op_leaves_the_program_as_it_was():
     before = program.desc.serialize_to_string()
     assert channels_last.turn(program) is False
     assert program.desc.serialize_to_string() == before
+
+
+def test_edits_are_made_in_their_order():
+    """1 * 2 = 2; 2 * 10 in front of the second op, which makes it 60; 61 after it; -61 in the place of the third."""
+    import paddle
+
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        x = paddle.static.data("x", [1], "float32")
+        a = paddle.scale(x, 2.0)
+        b = paddle.scale(a, 3.0)
+        c = paddle.scale(b, 7.0)
+    block = program.global_block()
+    second, third = block.ops[1:]
+    edits = Edits(block)
+    assert edits.only_reader(a.name) is second and edits.only_reader(c.name) is None
+    for place, source, target, factor, more in ((edits.after[second], b, b, 1.0, 1.0),
+                                                (edits.before[third], b, c, -1.0, 0.0),
+                                                (edits.before[second], a, a, 10.0, 0.0)):
+        edits.insert(place, type="scale", inputs={"X": [source.name]}, outputs={"Out": [target.name]},
+                     attrs={"scale": factor, "bias": more})
+    edits.removed.add(third)
+    edits.make()
+    block._sync_with_cpp()  # Paddle compares the block's two sides
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    result, = executor.run(program, feed={"x": np.ones(1, np.float32)}, fetch_list=[c.name])
+    assert result.tolist() == [-61]
+
+
+def calls_of(work):
+    """How many functions are called for `work`."""
+    count = itertools.count()
+    sys.setprofile(lambda frame, event, argument: next(count) if event in ("call", "c_call") else None)
+    try:
+        work()
+    finally:
+        sys.setprofile(None)
+    return next(count)
+
+
+def calls_for_an_op(depth):
+    """How many functions are called for each op of a ResNet's programs: (to rewrite, to fold)."""
+    import paddle
+
+    import models
+    from train import train_program
+
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()), paddle.utils.unique_name.guard():
+        probabilities, _ = models.build("resnet", paddle.static.data("pixel", [None, 3, 32, 32], "float32"), depth)
+        loss, _ = train_program(probabilities, (), 0.0)
+        test = main.clone(for_test=True)
+        paddle.optimizer.SGD(0.1).minimize(loss)
+    ops = [len(program.global_block().ops) for program in (main, test)]
+    return (calls_of(lambda: cpu.accelerate(main)) / ops[0],
+            calls_of(lambda: fold_batch_norm.fold(test, probabilities)) / ops[1])
+
+
+def test_an_op_of_a_deep_network_takes_no_more_calls_to_rewrite():
+    for shallow, deep in zip(calls_for_an_op(20), calls_for_an_op(62)):
+        assert deep < 1.2 * shallow
+
+
+@pytest.mark.parametrize("model, depth, rate", [("resnet", 8, 1e-3), ("vgg", None, 2e-5), ("googlenet", None, 1e-5)])
+def test_a_deep_programs_executor_changes_no_bit(pictures, model, depth, rate):
+    usual, deep = (trained(pictures, model, depth, cpu.accelerate, rate, dropout=0.5, deep=is_deep)
+                   for is_deep in (False, True))
+    assert deep.losses == usual.losses and np.array_equal(deep.quick_answers, usual.quick_answers)
+    for name, array in usual.weights.items():
+        np.testing.assert_array_equal(deep.weights[name], array)
+
+
+def test_which_program_is_deep(monkeypatch):
+    """Many ops, but none that sums over machines: Paddle connects those in its own executor alone."""
+    import paddle
+
+    from utils.parallel.workers import all_reduce
+    from utils.speed import in_order
+
+    program, executor = paddle.static.Program(), paddle.static.Executor(paddle.CPUPlace())
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        x = paddle.scale(paddle.static.data("x", [1], "float32"), 2.0)
+        assert cpu.executor_for([program], executor) is executor
+        monkeypatch.setattr(in_order, "DEEP", 0)
+        assert isinstance(cpu.executor_for([program], executor), in_order.DeepExecutor)
+        all_reduce(x)
+        assert cpu.executor_for([program], executor) is executor
 
 
 SETTINGS_ALONE = """

@@ -6,12 +6,20 @@ already, and batch normalization may join the convolutions there. Weights keep t
 program and exported models know nothing of this.
 """
 from utils.speed.backward import convolve_backwards, omit_biases, pass_sums_on
-from utils.speed.edit import FIRST_TO_LAST, LAST_TO_FIRST, insert_transpose, kind, rename_inputs, transpose_output
+from utils.speed.edit import (
+    FIRST_TO_LAST,
+    LAST_TO_FIRST,
+    Edits,
+    insert_transpose,
+    kind,
+    rename_inputs,
+    transpose_output,
+)
 
 CHANNELS = {"conv2d": "data_format", "fused_conv2d": "data_format", "pool2d": "data_format",
             "batch_norm": "data_layout"}  # where an op says the order
 AXIS = ("concat", "elementwise_add")  # ops that may name the axis of the channels: 1, and now 3
-ANY_ORDER = ("relu", "sum", "dropout")  # element by element
+ANY_ORDER = ("relu", "gelu", "sum", "dropout")  # element by element
 
 
 def turn(program):
@@ -22,36 +30,40 @@ def turn(program):
     """
     block = program.global_block()
     fed, ops = find_maps(block)
-    if not fed or any(kind(op) not in (*CHANNELS, *AXIS, *ANY_ORDER, "mul") for op in ops):
+    if not fed or any(kind(op) not in (*CHANNELS, *AXIS, *ANY_ORDER, "flip", "mul") for op in ops):
         return False
     omit_biases(block)
     pass_sums_on(block)
     fed, ops = find_maps(block)  # without the ops that these removed
+    edits = Edits(block)
     for op in ops:
         if kind(op) in CHANNELS:
             op._set_attr(CHANNELS[kind(op)], "NHWC")
         elif kind(op) in AXIS and op.attr("axis") == 1:
             op._set_attr("axis", 3)
+        elif op.type == "flip":
+            op._set_attr("axis", [FIRST_TO_LAST.index(axis) for axis in op.attr("axis")])
     for name in fed:
-        insert_transpose(block, 0, name, name + ".channels_last", FIRST_TO_LAST)
-        rename_inputs(ops, name, name + ".channels_last")
-    flatten_as_before(block, [op for op in ops if kind(op) == "mul"])
+        insert_transpose(edits, edits.before[edits.ops[0]], name, name + ".channels_last", FIRST_TO_LAST)
+        rename_inputs(edits.readers[name], name, name + ".channels_last")
+    flatten_as_before(edits, [op for op in ops if kind(op) == "mul"])
     for op in [op for op in ops if op.type == "conv2d_grad"]:
-        convolve_backwards(block, op)
         # Paddle hands a weight's gradient back as [out, h, w, in], as if it were a picture too: put it right.
-        transpose_output(block, op, op.output("Filter@GRAD")[0], LAST_TO_FIRST)
+        transpose_output(edits, op, op.output("Filter@GRAD")[0], LAST_TO_FIRST)
+        convolve_backwards(edits, op)
+    edits.make()
     return True
 
 
-def flatten_as_before(block, ops):
+def flatten_as_before(edits, ops):
     """Give the fully connected layers among `ops` their maps, which they flatten, with the channels first."""
     for op in ops:
         if op.type == "mul":
             maps = op.input("X")[0]
-            insert_transpose(block, block.ops.index(op), maps, maps + ".channels_first", LAST_TO_FIRST)
+            insert_transpose(edits, edits.before[op], maps, maps + ".channels_first", LAST_TO_FIRST)
             rename_inputs(ops, maps, maps + ".channels_first")
         else:
-            transpose_output(block, op, op.output("X@GRAD")[0], FIRST_TO_LAST)
+            transpose_output(edits, op, op.output("X@GRAD")[0], FIRST_TO_LAST)
 
 
 def find_maps(block):

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from utils.speed.edit import Edits
+
 SUFFIX = ".folded"  # of the new variables' names
 
 
@@ -29,13 +31,11 @@ def fold(program, probabilities):
     It runs on a CPU with oneDNN and works with the variables that `values` gives. The given program is left alone.
     """
     program = program._prune([probabilities.name])
-    block = program.global_block()
-    for op in [op for op in block.ops if op.type in ("feed", "fetch")]:  # of a model that was loaded
-        block._remove_op(block.ops.index(op))
-    folds = [fold_norm(block, op) for op in block.ops if op.type == "conv2d"]
-    for op in [op for op in block.ops if op.type == "fused_conv2d"]:
-        join_sum(block, op)
-        join_relu(block, op)
+    edits = Edits(program.global_block())
+    edits.removed.update(op for op in edits.ops if op.type in ("feed", "fetch"))  # of a model that was loaded
+    folds = [fold_norm(edits, op) for op in edits.ops if op.type == "conv2d"]
+    edits.make()
+    join(program.global_block())
     return program, [done for done in folds if done]
 
 
@@ -56,12 +56,12 @@ def folded_values(one, state):
             one.beta + SUFFIX: state[one.beta] + (bias - state[one.mean]) * factor}
 
 
-def fold_norm(block, convolution):
+def fold_norm(edits, convolution):
     """Put one convolution in the place of a convolution, its bias and the batch norm; None where there is no norm."""
-    add, bias, norm = None, None, reader_of(block, convolution.output("Output")[0])
+    block, add, bias, norm = edits.block, None, None, edits.only_reader(convolution.output("Output")[0])
     if norm is not None and norm.type == "elementwise_add" and block.var(norm.input("Y")[0]).persistable:
         add, bias = norm, norm.input("Y")[0]
-        norm = reader_of(block, add.output("Out")[0])
+        norm = edits.only_reader(add.output("Out")[0])
     if norm is None or norm.type != "batch_norm":
         return None
     names = [norm.input(slot)[0] for slot in ("Scale", "Bias", "Mean", "Variance")]
@@ -71,45 +71,48 @@ def fold_norm(block, convolution):
         block.create_var(name=name + SUFFIX, shape=old.shape, dtype=old.dtype, persistable=True)
     same = {name: convolution.attr(name) for name in ("strides", "paddings", "dilations", "groups",
                                                       "padding_algorithm", "data_format")}
-    block._insert_op(
-        block.ops.index(convolution), type="fused_conv2d", outputs={"Output": norm.output("Y")}, attrs=same,
+    edits.insert(
+        edits.before[convolution], type="fused_conv2d", outputs={"Output": norm.output("Y")}, attrs=same,
         inputs={"Input": convolution.input("Input"), "Filter": [done.weights + SUFFIX], "Bias": [done.beta + SUFFIX]})
-    for op in (convolution, add, norm):
-        if op is not None:
-            block._remove_op(block.ops.index(op))
+    edits.removed.update((convolution, add, norm))
     return done
 
 
-def join_sum(block, convolution):
+def join(block):
+    """Have the folded convolutions do the sums and the relus that follow them, where they can."""
+    edits, results = Edits(block), set()
+    place = {op: number for number, op in enumerate(edits.ops)}
+    for op in edits.ops:
+        if op.type == "fused_conv2d":
+            join_sum(edits, op, results, place)
+            join_relu(edits, op)
+            results.update(op.output("Output"))
+    edits.make()
+
+
+def join_sum(edits, convolution, results, place):
     """Have a convolution add the other term of a sum to its result.
 
     It writes over that term, which therefore has to be a convolution's result as well, and not be used by others later.
+    results: what the folded convolutions before this one write; place: {op: its number}
     """
-    result = convolution.output("Output")[0]
-    add = reader_of(block, result)
+    block, result = edits.block, convolution.output("Output")[0]
+    add = edits.only_reader(result)
     if add is None or add.type != "elementwise_add":
         return
     other, = [name for name in add.input_arg_names if name != result]
-    place = block.ops.index(convolution)
-    is_ready = any(op.type == "fused_conv2d" and other in op.output_arg_names for op in block.ops[:place])
-    is_used = any(other in op.input_arg_names for op in block.ops[place:] if op is not add)
-    if is_ready and not is_used and block.var(other).shape == block.var(result).shape:
+    is_used = any(place[op] >= place[convolution] for op in edits.readers[other] if op is not add)
+    if other in results and not is_used and block.var(other).shape == block.var(result).shape:
         convolution.desc.set_input("ResidualData", [other])
         convolution._set_attr("fuse_residual_connection", True)
         convolution.desc.set_output("Output", add.output("Out"))
-        block._remove_op(block.ops.index(add))
+        edits.removed.add(add)
 
 
-def join_relu(block, convolution):
+def join_relu(edits, convolution):
     """Have a convolution do the relu that follows it."""
-    relu = reader_of(block, convolution.output("Output")[0])
+    relu = edits.only_reader(convolution.output("Output")[0])
     if relu is not None and relu.type == "relu":
         convolution._set_attr("fuse_activation", "relu")
         convolution.desc.set_output("Output", relu.output("Out"))
-        block._remove_op(block.ops.index(relu))
-
-
-def reader_of(block, name):
-    """The one op that reads a variable, or None where there is not just one."""
-    readers = [op for op in block.ops if name in op.input_arg_names]
-    return readers[0] if len(readers) == 1 else None
+        edits.removed.add(relu)
