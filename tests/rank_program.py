@@ -3,6 +3,7 @@
 `python rank_program.py OUT [option=value ...]`: each worker writes OUT/<rank>.npz with the summed cost of
 each step, the indices that it trained on, its state before and after averaging, and what it was told.
 """
+import errno
 import os
 import signal
 import sys
@@ -23,6 +24,7 @@ OPTIONS = {
     "fail": -1,  # this rank gives up after 2 steps; with 9 all do
     "slow": 0.0,  # seconds of sleep in each step
     "alone": 0.0,  # seconds that rank 0 is busy alone at the end
+    "without": "",  # what is missing: memfd (files in memory), room (for one), sight (of rank 0's)
 }
 
 
@@ -48,6 +50,21 @@ def hurt(rank, options):
         os.kill(os.getpid(), signal.SIGKILL)
     if options["fail"] in (rank, 9):
         raise UserError("this worker cannot go on")
+
+
+def take_away(what, rank):
+    """Have this process find that something is missing which sums in shared memory need."""
+    from utils.parallel import workers
+
+    def fail(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    if what == "memfd":
+        del os.memfd_create
+    elif what == "room":
+        os.posix_fallocate = fail
+    elif what == "sight" and rank == 1:
+        workers.SharedBlock = fail
 
 
 def train(workers, executor, program, metrics, options):
@@ -88,6 +105,7 @@ def main(folder, options):
     paddle.enable_static()
     workers, executor = from_environment(), paddle.static.Executor(paddle.CPUPlace())
     workers.meet()
+    take_away(options["without"], workers.rank)
     workers.join(executor)
     scope = paddle.static.global_scope()
     program, startup, metrics = build(paddle, workers, options["norm"])
@@ -109,6 +127,7 @@ def main(folder, options):
     shelves = {"drawn": drawn, "before": before, "after": program_state.take(program, scope)}
     arrays = {f"{shelf} {name}": array for shelf, kept in shelves.items() for name, array in kept.items()}
     np.savez(Path(folder) / f"{workers.rank}.npz", costs=costs, seen=seen, told=str(told), total=total,
+             is_shared=workers.block is not None,
              cores=sorted(os.sched_getaffinity(0)), **arrays)
     return 0
 

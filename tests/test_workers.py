@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -98,6 +99,100 @@ def test_workers_stand_on_cores_of_their_own(alone_and_two):
     cores = launch.usable_cores()
     shared = set(rank_0["cores"]) & set(rank_1["cores"])
     assert shared == (set() if len(cores) > 1 else set(cores))
+
+
+def test_they_share_memory(alone_and_two):
+    alone, rank_0, rank_1, _ = alone_and_two
+    assert (rank_0["is_shared"], rank_1["is_shared"], alone["is_shared"]) == (True, True, False)
+
+
+@pytest.mark.parametrize("missing", ["memfd", "room", "sight"])
+def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, tmp_path, missing):
+    finish(begin(tmp_path / "out", "workers=2", f"without={missing}"))
+    _, *with_memory, _ = alone_and_two
+    for rank, shared in enumerate(with_memory):
+        without = results(tmp_path / "out", rank)
+        assert not without["is_shared"]
+        assert [name for name in shared if name != "is_shared" and shared[name].tobytes() != without[name].tobytes()
+                ] == []
+
+
+def test_a_container_with_a_small_dev_shm_shares_memory_too(tmp_path):
+    small = "mount -t tmpfs -o size=64k tmpfs /dev/shm && df /dev/shm && exec \"$@\""
+    command = ["unshare", "--mount", "sh", "-c", small, "sh"]
+    if subprocess.run([*command, "true"], capture_output=True).returncode:
+        pytest.skip("another /dev/shm is mounted for the test, which needs `unshare` and root")
+    done = subprocess.run([*command, sys.executable, PROGRAM, str(tmp_path), "workers=2", "count=130"],
+                          cwd=tmp_path, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr
+    assert " 64 " in done.stdout and results(tmp_path, 1)["is_shared"]
+
+
+def test_three_workers_hold_the_same_weights_to_the_bit(tmp_path):
+    """And so does one that has no picture in the last step."""
+    finish(begin(tmp_path, "workers=3", "count=130", "norm=1", "seeds=1"))
+    first, *others = (results(tmp_path, rank) for rank in range(3))
+    assert first["is_shared"] and all(same(first, other, "after")[1] == set() for other in others)
+    assert all(other["costs"].tobytes() == first["costs"].tobytes() for other in others)
+
+
+class Listener:
+    """In the place of a SharedBlock: keeps what it gets to add up."""
+
+    def __init__(self):
+        self.got = []
+
+    def add_up(self, arrays):
+        self.got.append([array.copy() for array in arrays])
+
+
+def test_gradients_in_onednns_order_are_put_right_before_the_sum():
+    """A network with an op that channels_last.py does not know keeps its order, and oneDNN has the gradients in its."""
+    import paddle
+
+    from utils.speed import cpu
+
+    if not cpu._has_onednn():
+        pytest.skip("this Paddle has no oneDNN")
+    paddle.enable_static()
+    names = [f"{name}@GRAD" for name in ("conv2d_0.w_0", "conv2d_1.w_0", "fc_0.w_0")]
+
+    def train(team, fetched):
+        main, startup, metrics = convolution(paddle, team)
+        assert cpu.put_on_onednn(main, ("conv2d", "conv2d_grad")) == 4
+        team.executor, scope = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+        paddle.seed(3)
+        team.executor.run(startup, scope=scope)
+        chance = np.random.default_rng(1)
+        x, y = chance.normal(size=(8, 3, 8, 8)).astype("float32"), chance.integers(0, 4, (8, 1))
+        feed = team.feed({"x": x, "y": y}, 1, (None, False))
+        return [team.executor.run(main, feed=feed, fetch_list=metrics + fetched, scope=scope) for _ in range(3)]
+
+    team = workers.Workers(0, 2, here=2)
+    team.block = Listener()
+    with ThreadPoolExecutor(1) as pool:  # a thread of its own: Paddle keeps oneDNN's order for each
+        alone = pool.submit(train, workers.Workers(), names).result()
+        listened = pool.submit(train, team, []).result()
+    for step, (cost, _, *gradients) in enumerate(alone):
+        assert listened[step][0].item() == pytest.approx(cost.item(), rel=1e-6)
+        for gradient in gradients:
+            assert any(array.size == gradient.size and np.allclose(array, gradient.ravel(), rtol=1e-4, atol=1e-7)
+                       for array in team.block.got[step])
+    assert alone[0][0] - alone[2][0] > 0.01
+
+
+def convolution(paddle, team):
+    """Two convolutions on x [N, 3, 8, 8] and y [N, 1], Adam: (main, startup, what a step fetches)."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+        x = paddle.static.data("x", [None, 3, 8, 8], "float32")
+        y = paddle.static.data("y", [None, 1], "int64")
+        maps = paddle.static.nn.conv2d(paddle.static.nn.conv2d(x, 16, 3), 16, 3)
+        probabilities = paddle.static.nn.fc(paddle.mean(maps, [2, 3]), 4, activation="softmax")
+        costs = paddle.nn.functional.cross_entropy(probabilities, y, reduction="none", use_softmax=False)
+        accuracy = paddle.static.accuracy(probabilities, y)
+        metrics = team.minimize(paddle.optimizer.Adam(0.01), paddle.mean(costs), accuracy)
+    return main, startup, metrics
 
 
 def test_paddles_launcher_starts_them_too(tmp_path):
@@ -330,6 +425,17 @@ def test_the_worker_to_name(statuses, cause):
     assert max(range(len(statuses)), key=lambda rank: launch.guilt(statuses[rank], rank)) == cause
 
 
-def test_default_count_leaves_fair_shares(monkeypatch):
+@pytest.mark.parametrize("share, counts", [(32, [1, 1, 2, 4, 16]), (8, [1, 7, 8, 16, 16])])
+def test_default_count_leaves_fair_shares(monkeypatch, share, counts):
     monkeypatch.setattr(launch, "usable_cores", lambda: list(range(16)))
-    assert [launch.default_count(batch) for batch in (1, 63, 64, 128, 4096)] == [1, 1, 2, 4, 16]
+    monkeypatch.setattr(launch, "SMALLEST_SHARE", share)
+    assert [launch.default_count(batch) for batch in (1, 63, 64, 128, 4096)] == counts
+
+
+def test_where_cores_cannot_be_chosen_one_process_trains(monkeypatch):
+    """And workers that the user asks for stay where the system puts them."""
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "2")
+    for name in ("sched_setaffinity", "sched_getaffinity"):
+        monkeypatch.delattr(os, name)
+    assert launch.default_count(4096) == 1 and len(launch.usable_cores()) == os.cpu_count()
+    launch.take_cores()

@@ -1,10 +1,13 @@
 """Several processes that train one network: who each one is, what each step exchanges, and the sums over all of them.
 
-Paddle does the work: its store brings the processes together, its operator `all_reduce` sums inside the
-static program, over gloo between CPUs and NCCL between GPUs. `python -m paddle.distributed.launch` starts the
-processes, on one machine or several; launch.py does on one.
+Paddle does most of the work: its store brings the processes together, its operator `all_reduce` sums inside the
+static program, over gloo between CPUs of several machines and NCCL between GPUs. On one machine CPUs sum through
+shared memory instead (shared_memory.py). `python -m paddle.distributed.launch` starts the processes, on one machine
+or several; launch.py does on one.
 """
 import contextlib
+import ctypes
+import functools
 import json
 import os
 import signal
@@ -17,18 +20,14 @@ import psutil
 from paddle.base import core
 
 from utils.errors import STOP_SIGNALS, UserError, say
-from utils.parallel.launch import LOST
+from utils.parallel import shared_memory
+from utils.parallel.shared_memory import LostWorkers, SharedBlock
 from utils.storage import program_state
 
 PATIENCE = 3600  # seconds to wait for workers on other machines, and for those that read, fetch or save
 LOCAL_PATIENCE = 60  # seconds until all workers on one machine have met
 SILENCE = 5  # seconds of waiting for the others until that is said
 SIGNALS = (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13))  # any one worker that has had one stops all
-
-
-class LostWorkers(UserError):
-    """Another worker has gone. The exit status tells the watcher to look for the cause elsewhere."""
-    status = LOST
 
 
 def share_of(batch, rank, world):
@@ -54,15 +53,24 @@ def all_reduce(x):
     return total
 
 
+@functools.cache
+def program_of_nothing(dimensions):
+    """A program without an operator, and its float32 input of so many dimensions."""
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        return program, paddle.static.data("x", [None] * dimensions, "float32")
+
+
 class Workers:
     """This process among the `world` processes of a run; rank 0 speaks, draws and saves for all.
 
     With a world of 1 each sum is the number itself, and nothing is connected.
     """
 
-    def __init__(self, rank=0, world=1, meeting_point=None):  # meeting_point: (host, port) of rank 0
-        self.rank, self.world, self.meeting_point = rank, world, meeting_point
-        self.executor = self.store = self.sum = None
+    def __init__(self, rank=0, world=1, meeting_point=None, here=1):
+        """meeting_point: (host, port) of rank 0; here: how many of them are on this machine."""
+        self.rank, self.world, self.meeting_point, self.here = rank, world, meeting_point, here
+        self.executor = self.store = self.sum = self.block = None
         self.meetings = 0
 
     def meet(self):
@@ -86,9 +94,29 @@ class Workers:
     def join(self, executor):
         """Join the workers that have met, for sums: call it before any program with sums runs."""
         self.executor = executor
-        if self.world == 1:
-            return
-        host, port = self.meeting_point
+        if self.here == self.world > 1 and isinstance(executor.place, paddle.CPUPlace):
+            self.block = self.share_memory()
+        if self.world > 1 and self.block is None:
+            self.connect()
+
+    def share_memory(self):
+        """The memory that all workers share, who are on this machine; None where it cannot be had."""
+        block = path = None
+        with contextlib.suppress(OSError):
+            if self.rank == 0 and shared_memory.is_possible():
+                block = SharedBlock(0, self.world)
+                path = block.path
+        path = self.tell("shared memory", path)
+        with contextlib.suppress(OSError):
+            if self.rank > 0 and path:
+                block = SharedBlock(self.rank, self.world, path)
+        self.count("have memory", int(block is not None))
+        self.wait_for_all("asked for memory")
+        return block if self.count("have memory", 0) == self.world else None
+
+    def connect(self):
+        """Connect the workers for Paddle's sums: over NCCL between GPUs, else over gloo."""
+        executor, (host, port) = self.executor, self.meeting_point
         with self.together(), undisturbed():
             if isinstance(executor.place, paddle.CUDAPlace):
                 core.CommContextManager.set_device_id(executor.place.get_device_id())
@@ -146,22 +174,44 @@ class Workers:
     def add_gradients(self, params_grads, metrics):
         """Sum gradients and metrics over all workers: between `backward(loss * share)` and `apply_gradients`.
 
-        metrics: float32 variables of a few elements. One all-reduce for everything, since sixty small ones
-        would each wait for the slowest worker. Returns (params_grads, metrics), the same on every worker.
+        metrics: float32 variables of a few elements. One sum for everything, since sixty small ones would each
+        wait for the slowest worker. Returns (params_grads, metrics), the same on every worker.
         """
         parts = [gradient for _, gradient in params_grads] + list(metrics)
         sizes = [int(np.prod(part.shape)) for part in parts]
+        if self.block:  # one operator; joining, cutting and shaping for all_reduce takes two hundred
+            paddle.static.py_func(lambda *tensors: self.add_tensors(tensors, sizes), parts, parts)
+            return params_grads, list(metrics)
         joined = paddle.concat([paddle.reshape(part, [-1]) for part in parts])  # [sum of sizes]
         pieces = paddle.split(all_reduce(joined), sizes)
         sums = [paddle.reshape(piece, part.shape) for piece, part in zip(pieces, parts)]
         count = len(params_grads)
         return [(parameter, total) for (parameter, _), total in zip(params_grads, sums)], sums[count:]
 
+    def add_tensors(self, tensors, sizes):
+        """Sum float32 tensors of these sizes over all workers on this machine, each in its place; returns them."""
+        tensors = [self.in_plain_order(t) if t._layout() == "ONEDNN" else t for t in tensors]
+        self.block.add_up([np.frombuffer((ctypes.c_float * size).from_address(tensor._ptr()), np.float32)
+                           for tensor, size in zip(tensors, sizes)])  # the tensors' own memory: np.asarray copies it
+        return tensors
+
+    def in_plain_order(self, tensor):
+        """A copy of a tensor that oneDNN has in an order of its own; Paddle puts it right when it is fetched."""
+        program, x = program_of_nothing(len(tensor.shape()))
+        array, = self.executor.run(program, feed={"x": tensor}, fetch_list=[x])
+        tensor = type(tensor)()
+        tensor.set(array, self.executor.place)
+        return tensor
+
     def add_up(self, numbers):
         """Sum numbers over all workers, outside of any program: float64 [n] -> float64 [n]."""
         numbers = np.asarray(numbers, np.float64)
         if self.world == 1:
             return numbers
+        if self.block:
+            sums = numbers.reshape(-1).copy()
+            self.block.add_up([sums])
+            return sums.reshape(numbers.shape)
         program, total = self.sum
         with self.together():
             sums, = self.executor.run(program, feed={"numbers": numbers.reshape(-1)}, fetch_list=[total])
@@ -227,6 +277,12 @@ class Workers:
             else:
                 self.wait_until("meetings", self.meetings)
 
+    def wait_for_all(self, name):
+        """Hold each worker here until all have come, under a name that is used once: after what each does for long."""
+        if self.world > 1:
+            self.count(name, 1)
+            self.wait_until(name, self.world)
+
     def count(self, name, more):
         """Add to a number in the store; returns it."""
         with self.together(), undisturbed():
@@ -288,7 +344,8 @@ def from_environment(environment=None):
     if not host or not port.isdigit():
         raise UserError("PADDLE_TRAINERS_NUM is set, but neither PADDLE_MASTER nor PADDLE_TRAINER_ENDPOINTS "
                         "says where rank 0 is: unset it, or start with python -m paddle.distributed.launch")
-    return Workers(int(environment["PADDLE_TRAINER_ID"]), world, (host, int(port)))
+    here = int(environment.get("PADDLE_LOCAL_SIZE", 1))
+    return Workers(int(environment["PADDLE_TRAINER_ID"]), world, (host, int(port)), here)
 
 
 def check_free(port):
