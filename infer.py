@@ -2,7 +2,7 @@
 
 The order is the chapter's: read a picture, load the model, infer, label. Nothing of models/ or of
 train.py is needed, since the saved model is a program with its weights.
-The command line, which model answers, and what is printed: utils/answers.py.
+The command line, which model answers, what is printed: utils/answers.py; a look inside: utils/inside/.
 """
 import os
 import sys
@@ -58,14 +58,18 @@ def label(probabilities, classes, top_k):
     return [(classes[i], float(probabilities[i])) for i in best]
 
 
-def answer(model_dir, device, pixels, checked=None):
+def answer(model_dir, device, pixels, checked=None, look=None):
     """Load the model and run it on any number of pictures, a batch at a time.
 
     pixels: [N, 3, 32, 32] -> probabilities [N, classes], the model's description, where it ran
+    look: called with the model, the pixels and the probabilities, to look inside
     """
     model, sentence = load_model(model_dir, device, checked)
     batches = [infer(model, pixels[i:i + BATCH]) for i in range(0, len(pixels), BATCH)]
-    return np.concatenate(batches), model.description, sentence
+    probabilities = np.concatenate(batches)
+    if look:
+        look(model, pixels, probabilities)
+    return probabilities, model.description, sentence
 
 
 @exit_status(out_of_memory="name fewer pictures at a time, or try --device cpu")
@@ -76,18 +80,19 @@ def main(arguments=None):
         model_dir = answers.choose_model(options.model_dir, SHIPPED)
         checked = saved_model.check(model_dir)  # needs no Paddle, so a mistake is told at once
         images, errors = answers.read_all(options.pictures, load_image)
+        look = answers.look_inside(options, images)
         labels, description, sentence = {}, checked.description, None
         if images:
             pixels = np.concatenate(list(images.values()))
             probabilities, description, sentence = answers.in_child(
-                answer, model_dir, options.device, pixels, checked)
+                answer, model_dir, options.device, pixels, checked, look)
             for number, row in zip(images, probabilities):
                 labels[number] = label(row, description["classes"], options.top_k)
     if options.json:
         answers.print_json(options.pictures, labels, errors, description)
     elif labels:
         model = answers.introduce(model_dir, description, SHIPPED)
-        answers.print_text(options.pictures, labels, f"Model: {model}\nPlace: {sentence}")
+        answers.print_text(options, labels, f"Model: {model}\nPlace: {sentence}")
     return 2 if errors else 0
 
 

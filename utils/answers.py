@@ -14,6 +14,7 @@ from pathlib import Path
 
 from utils.errors import STOP_SIGNALS, UserError, complain, say
 from utils.image_file import shown
+from utils.inside import look
 from utils.parallel.launch import end_with_parent
 
 TRAINED = "image_classification_*.inference.model/description.json"  # where train.py saves, unless told otherwise
@@ -21,7 +22,7 @@ FACTS = ("model", "depth", "dataset", "epochs", "test_accuracy")  # of the descr
 
 
 def parse(arguments):
-    """Read the command line of infer.py."""
+    """Read the command line of infer.py. Errors: UserError where it names files that are not to be written."""
     parser = argparse.ArgumentParser(prog="infer.py", description="Name pictures with a trained model.",
                                      allow_abbrev=False)
     parser.add_argument("pictures", nargs="+", metavar="PICTURE",
@@ -31,7 +32,13 @@ def parse(arguments):
     parser.add_argument("--top-k", type=int, default=3, choices=range(1, 11), metavar="K",
                         help="how many classes to name, 1 to 10 (default: 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    return parser.parse_args(arguments)
+    parser.add_argument("--features", metavar="OUT.npz",
+                        help="write what the last layer makes its answer from, for each picture")
+    parser.add_argument("--explain", metavar="OUT.png",
+                        help="draw where in each picture its two likeliest classes are seen (Grad-CAM)")
+    options = parser.parse_args(arguments)
+    look.check(options.features, options.explain, len(options.pictures))
+    return options
 
 
 def choose_model(model_dir, shipped):
@@ -70,6 +77,13 @@ def read_all(names, load_image):
             complain("infer.py", error)
             errors[number] = error
     return images, errors
+
+
+def look_inside(options, images):
+    """What --features and --explain ask for, about the pictures that could be read -> a look.Look, None for neither."""
+    if options.features is None and options.explain is None:
+        return None
+    return look.Look(options.features, options.explain, [options.pictures[number] for number in images])
 
 
 def in_child(answer, model_dir, *arguments):
@@ -154,17 +168,20 @@ def _shortest(folder):
     return shown(whole.relative_to(here) if here in whole.parents else folder)
 
 
-def print_text(names, labels, opening):
+def print_text(options, labels, opening):
     """Print the answers as the book does, each under its picture's name where there are several.
 
-    names: all pictures; labels: by number, pairs (class, probability), best first.
+    labels: by number on the command line, pairs (class, probability), best first.
     """
     lines = [opening]
+    for word, path in (("Features", options.features), ("Explanation", options.explain)):
+        lines += [f"{word}: {shown(path)}"] if path else []
+    width = max([11, *(len(name) for best in labels.values() for name, _ in best)])
     for number, best in labels.items():
-        if len(names) > 1:
-            lines += ["", shown(names[number])]
+        if len(options.pictures) > 1:
+            lines += ["", shown(options.pictures[number])]
         lines.append(f"infer results: {best[0][0]}")
-        lines += [f"  {name:<12}{probability:.4f}" for name, probability in best]
+        lines += [f"  {name:<{width}} {probability:.4f}" for name, probability in best]
     _print("\n".join(lines))
 
 

@@ -1,8 +1,9 @@
-"""The ten drawn pictures in image/, one for each of CIFAR-10's classes: `python -m book.art` paints them."""
+"""The ten drawn pictures in image/, one for each of CIFAR-10's classes, and one of two halves: `python -m book.art`."""
 import argparse
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from book.art.brush import Canvas, curve, limb, oval, turned
 from utils.errors import exit_status
@@ -406,12 +407,17 @@ PAINTERS = (airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck
 PICTURES = {painter.__name__: painter for painter in PAINTERS}
 
 
+def dog_airplane():
+    """Two things in one picture: on the left half the middle of the dog's, on the right of the airplane's."""
+    return Image.fromarray(np.hstack([np.asarray(paint())[:, 128:384] for paint in (dog, airplane)]))
+
+
 @exit_status("end other programs")
 def main(arguments=None):
-    """Paint all ten: the same each time, but for a pixel or two that processors round differently."""
+    """Paint them all: the same each time, but for a pixel or two that processors round differently."""
     argparse.ArgumentParser(prog="python -m book.art",
-                            description="Paint the chapter's ten pictures into image/.").parse_args(arguments)
-    for name, paint in PICTURES.items():
+                            description="Paint the chapter's pictures into image/.").parse_args(arguments)
+    for name, paint in {**PICTURES, "dog_airplane": dog_airplane}.items():
         with whole_file(IMAGES / f"{name}.png") as temporary:
             paint().save(temporary, optimize=True)
         print(f"image/{name}.png")

@@ -13,6 +13,7 @@ from PIL import Image
 
 from benchmarks import disturb
 from book.figures import parts
+from book.figures.inside import features, gradcam, maps
 from book.figures.parts import INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart, legend, points, slab, write
 from utils.data import dataset, sketches
 from utils.data.cifar10 import CLASSES
@@ -566,7 +567,7 @@ def trust():
 
 
 FIGURES = (general, finegrained, disturbed, ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow,
-           curves, trust)
+           curves, trust, maps, features, gradcam)
 
 
 def draw_cifar10(archive=None):

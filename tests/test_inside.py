@@ -1,0 +1,398 @@
+"""utils/inside and infer.py's --features and --explain, against PyTorch (tests/golden) and networks made by hand."""
+import doctest
+import json
+import re
+import shutil
+import struct
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import paddle
+import pytest
+from PIL import Image
+
+import infer
+import models
+import small_models
+from test_models import recipe, set_weights
+from utils.errors import UserError
+from utils.inside import drawing, layers
+from utils.inside.features import features_of
+from utils.inside.grad_cam import grad_cam
+from utils.storage import program_state, saved_model
+
+GOLDEN = Path(__file__).with_name("golden") / "grad_cam.npz"
+COLORS = np.eye(3, dtype=np.float32)
+
+
+def save(folder, network, weights=None, classes=10, mirrored=False):
+    """Save a network as train.py saves, and load it again from its files alone.
+
+    network: image -> probabilities; weights: puts values into (parameters, scope)
+    mirrored: the network gets each picture's mirrored copy too, its answers are softened, and the mean of both counts.
+    """
+    paddle.enable_static()
+    program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
+        image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
+        probabilities = network(paddle.concat([image, paddle.flip(image, axis=[3])]) if mirrored else image)
+        if mirrored:
+            logarithms = program.global_block().create_var(shape=probabilities.shape, dtype="float32")
+            program.global_block().append_op(type="log", inputs={"X": [probabilities]}, outputs={"Out": [logarithms]})
+            probabilities = paddle.nn.functional.softmax(paddle.scale(logarithms, 1 / 1.5))
+            probabilities = paddle.mean(paddle.reshape(probabilities, [2, -1, classes]), axis=0)
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(startup, scope=scope)
+    if weights:
+        weights(program.all_parameters(), scope)
+    names = [f"class {number}" for number in range(classes)]
+    saved_model.save(folder, executor, program.clone(for_test=True), image, probabilities,
+                     small_models.describe(classes=names), scope)
+    return saved_model.load(folder, paddle.CPUPlace())
+
+
+def save_golden(folder, name, mirrored=False):
+    """One of the chapter's networks with the weights of tests/golden."""
+    return save(folder, lambda image: models.build(name, image)[0],
+                lambda parameters, scope: set_weights(parameters, scope, name), mirrored=mirrored)
+
+
+def seer(image):
+    """A network that sees red, green and blue, each at its place, and names the color there is most of."""
+    same = paddle.ParamAttr(initializer=paddle.nn.initializer.Assign(COLORS[:, :, None, None]))
+    maps = paddle.static.nn.conv2d(image, 3, 1, param_attr=same, bias_attr=False, act="relu")
+    four = paddle.ParamAttr(initializer=paddle.nn.initializer.Assign(4 * COLORS))
+    return paddle.static.nn.fc(paddle.nn.functional.avg_pool2d(maps, 32), 3, weight_attr=four, activation="softmax")
+
+
+def pooled(image):
+    """A network of patches and groups as airbench94 has them: a smooth bend, max pooling, scores divided by 9."""
+    layer, functional = paddle.static.nn, paddle.nn.functional
+
+    def bent(x):
+        """An activation that is written as a product."""
+        return x * functional.hardsigmoid(x)
+
+    x = bent(layer.conv2d(image, 24, 2))  # [N, 24, 31, 31]
+    for channels in (16, 32, 32):
+        x = functional.max_pool2d(layer.conv2d(x, channels, 3, padding=1, bias_attr=False), 2)
+        x = bent(layer.batch_norm(x))
+        x = bent(layer.batch_norm(layer.conv2d(x, channels, 3, padding=1, bias_attr=False)))
+    x = paddle.flatten(functional.max_pool2d(x, 3), 1)  # [N, 32]
+    return functional.softmax(paddle.scale(layer.fc(x, 5, bias_attr=False), 1 / 9))
+
+
+def averages(image):
+    """A network without a fully connected layer: the mean of each map is a class's score."""
+    maps = paddle.static.nn.conv2d(image, 3, 1, bias_attr=False)
+    return paddle.nn.functional.softmax(paddle.mean(maps, axis=[2, 3]))
+
+
+def halves():
+    """A picture whose left half is dark red and whose right half is blue: [1, 3, 32, 32]."""
+    pixels = np.zeros([1, 3, 32, 32], np.float32)
+    pixels[0, 0, :, :16], pixels[0, 2, :, 16:] = 0.5, 1
+    return pixels
+
+
+@pytest.fixture(scope="module")
+def golden():
+    with np.load(GOLDEN) as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def seer_dir(tmp_path_factory):
+    """The folder of a saved `seer`."""
+    folder = tmp_path_factory.mktemp("seer") / "model"
+    save(folder, seer, classes=3)
+    small_models.describe_anew(folder, classes=small_models.COLOURS)
+    return folder
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """The current folder, with red.png, blue.png and halves.png in it."""
+    monkeypatch.chdir(tmp_path)
+    for color in ("red", "blue"):
+        Image.new("RGB", (32, 32), color).save(f"{color}.png")
+    Image.fromarray((halves()[0].transpose(1, 2, 0) * 255).astype(np.uint8)).save("halves.png")
+    return tmp_path
+
+
+def ask(*arguments):
+    """The command line on the CPU -> exit status."""
+    return infer.main([*map(str, arguments), "--device", "cpu"])
+
+
+# The chapter's networks against PyTorch ---------------------------------------------------------------------------
+
+@pytest.mark.parametrize("name, mirrored", [("resnet", False), ("vgg", False), ("googlenet", False),
+                                            ("airbench", False), ("resnet", True), ("airbench", True)])
+def test_features_and_heat_maps_are_pytorchs(name, mirrored, tmp_path, golden):
+    model, (pixels, _) = save_golden(tmp_path / name, name, mirrored), recipe.batch(name)
+    np.testing.assert_allclose(features_of(model, pixels), golden[f"{name}/features"], rtol=0, atol=1e-4)
+    heats, expected = grad_cam(model, pixels, golden[f"{name}/classes"]), golden[f"{name}/heats"]
+    assert heats.dtype == np.float32 and heats.shape == expected.shape
+    largest = expected.max(axis=(2, 3), keepdims=True)
+    assert (largest > 0.001).all() and (expected.std(axis=(2, 3)) > 0.1 * largest[:, :, 0, 0]).any()
+    np.testing.assert_allclose(heats / largest, expected / largest, rtol=0, atol=1e-4)
+
+
+SHAPES = {"resnet": [(16, 32), (32, 16), (64, 8)], "vgg": [(64, 32), (128, 16), (256, 8), (512, 4), (512, 2)],
+          "googlenet": [(96, 32), (240, 16), (416, 8), (512, 4)],
+          "airbench": [(24, 31), (64, 15), (256, 7), (256, 3)]}
+FIRST = {"resnet": (16, 32), "vgg": (64, 32), "googlenet": (32, 32), "airbench": (24, 31)}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_last_maps_of_each_size_are_found(name, tmp_path):
+    model = save_golden(tmp_path / name, name)
+    opened, (pixels, _) = layers.open_up(model), recipe.batch(name)
+    maps = layers.fetch(opened, pixels, opened.layers.stages)
+    assert [each.shape[1:] for each in maps] == [(channels, side, side) for channels, side in SHAPES[name]]
+    first, score = layers.fetch(opened, pixels, [opened.layers.first, opened.layers.score])
+    channels, side = FIRST[name]
+    assert first.shape == (len(pixels), channels, side, side) and -0.2 < first.min() <= 0, "after the activation"
+    assert opened.layers.maps == opened.layers.stages[-1]
+    odds = np.exp(score - score.max(axis=1, keepdims=True))
+    np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), infer.infer(model, pixels), atol=1e-6)
+
+
+def test_a_heat_map_is_enlarged_as_pytorch_does_it(golden):
+    for name in SHAPES:
+        for heat, large in zip(golden[f"{name}/heats"][0], golden[f"{name}/large"][0]):
+            np.testing.assert_allclose(drawing.enlarge(heat, 32), large, rtol=0, atol=1e-4 * large.max())
+
+
+# By hand ----------------------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_heat_lies_on_the_half_that_shows_the_class(mirrored, tmp_path):
+    """Class c's weight is 4 at its own map and 0 at others, and reaches each place through a mean of 1,024."""
+    model, pixels = save(tmp_path / "model", seer, classes=3, mirrored=mirrored), halves()
+    assert infer.infer(model, pixels).argmax() == 2
+    heats = grad_cam(model, pixels, np.array([[2, 0, 1]]))
+    np.testing.assert_allclose(heats[0], pixels[0, [2, 0, 1]] * 4 / 1024, rtol=1e-5)
+    assert heats[0, 0, :, 16:].min() > 0 and not heats[0, 0, :, :16].any()
+    np.testing.assert_allclose(features_of(model, pixels), [[0.25, 0, 0.5]], rtol=1e-5)
+
+
+def test_each_picture_has_its_own_classes_and_batches_change_nothing(tmp_path, monkeypatch):
+    model = save(tmp_path / "model", seer, classes=3, mirrored=True)
+    pixels = np.random.default_rng(0).random([5, 3, 32, 32], np.float32)
+    classes = np.array([[0, 1], [1, 2], [2, 0], [0, 2], [1, 0]])
+    expected = np.stack([picture[two] for picture, two in zip(pixels, classes)]) * 4 / 1024
+    for batch in (128, 2):
+        monkeypatch.setattr(layers, "BATCH", batch)
+        np.testing.assert_allclose(grad_cam(model, pixels, classes), expected, rtol=1e-5)
+        np.testing.assert_allclose(features_of(model, pixels), pixels.mean(axis=(2, 3)), rtol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Paddle, about the product
+@pytest.mark.parametrize("mirrored", [False, True])
+def test_heat_maps_through_a_max_pooling_are_those_worked_out_by_hand(mirrored, tmp_path):
+    """The score grows with the largest place of each map alone, by that map's weight divided by 9."""
+    paddle.seed(3)
+    model = save(tmp_path / "model", pooled, classes=5, mirrored=mirrored)
+    opened, pixels = layers.open_up(model), np.random.default_rng(1).random([3, 3, 32, 32], np.float32)
+    *stages, last = layers.fetch(opened, pixels, opened.layers.stages)
+    assert [each.shape for each in (*stages, last)] == [(3, 24, 31, 31), (3, 16, 15, 15), (3, 32, 7, 7), (3, 32, 3, 3)]
+    assert opened.layers.first == opened.layers.stages[0] and opened.layers.maps == opened.layers.stages[-1]
+    np.testing.assert_allclose(features_of(model, pixels), last.max(axis=(2, 3)), rtol=1e-5)
+    weights, = [array for array in program_state.take(opened.program, opened.scope).values() if array.shape == (32, 5)]
+    by_hand = np.maximum(np.einsum("nchw,ck->nkhw", last, weights / 9 / 9), 0)
+    heats = grad_cam(model, pixels, np.tile(np.arange(5), (3, 1)))
+    assert (by_hand.max(axis=(2, 3)) > 0).any(axis=1).all()
+    np.testing.assert_allclose(heats, by_hand, rtol=1e-4, atol=1e-4 * by_hand.max())
+
+
+def test_the_picture_of_two_halves_is_made_of_two_of_the_ten():
+    whole, dog, airplane = (np.asarray(Image.open(Path(infer.HERE) / "image" / f"{name}.png").convert("RGB"), np.int16)
+                            for name in ("dog_airplane", "dog", "airplane"))
+    expected = np.hstack([dog[:, 128:384], airplane[:, 128:384]])
+    assert whole.shape == (512, 512, 3) and (whole != expected).any(axis=2).mean() < 1e-3
+
+
+def test_the_shipped_model_sees_dog_and_airplane_each_on_its_half():
+    model, pixels = infer.load_model(infer.SHIPPED, "cpu")[0], infer.load_image("dog_airplane.png")
+    names = model.description["classes"]
+    heats = grad_cam(model, pixels, np.array([[names.index("dog"), names.index("airplane")]]))[0]
+    left, right = (heats[:, :, half].sum(axis=(1, 2)) for half in (slice(None, 4), slice(4, None)))
+    assert left[0] > 4 * right[0] and right[1] > 4 * left[1]
+
+
+def test_looking_inside_leaves_the_model_as_it_was(seer_dir):
+    model, pixels = saved_model.load(seer_dir, paddle.CPUPlace()), halves()
+    before, ops = infer.infer(model, pixels), len(model.program.global_block().ops)
+    features_of(model, pixels)
+    grad_cam(model, pixels, np.array([[0, 2]]))
+    np.testing.assert_array_equal(infer.infer(model, pixels), before)
+    assert len(model.program.global_block().ops) == ops
+
+
+def test_a_map_of_zeros_shows_the_picture_alone():
+    shown = drawing.heat_over(halves()[0], np.zeros([8, 8]), 64)
+    np.testing.assert_allclose(shown[:, :32], 0.5 / 3, atol=1e-6)
+    np.testing.assert_allclose(shown[:, 32:], 1 / 3, atol=1e-6)
+
+
+def test_heat_colors_the_place_where_it_is():
+    shown = drawing.heat_over(halves()[0], np.array([[0, 1.0]]), 64)
+    np.testing.assert_allclose(shown[:, :8].std(axis=2), 0, atol=1e-6)
+    red, green, blue = shown[:, 56:].mean(axis=(0, 1))
+    assert red > green + 0.3 and red > blue + 0.3
+
+
+# The command line -------------------------------------------------------------------------------------------------
+
+def test_features_are_written_with_names_and_labels(seer_dir, here, capsys):
+    assert ask("--features", "out.npz", "red.png", "halves.png", "--model-dir", seer_dir) == 0
+    assert "Features: out.npz" in capsys.readouterr().out.splitlines()
+    with np.load("out.npz") as found:
+        assert found["features"].dtype == np.float32 and found["features"].shape == (2, 3)
+        np.testing.assert_allclose(found["features"], [[1, 0, 0], [127 / 255 / 2, 0, 0.5]], rtol=1e-5)
+        assert found["pictures"].tolist() == ["red.png", "halves.png"] and found["labels"].tolist() == ["red", "blue"]
+        assert found["classes"].tolist() == small_models.COLOURS
+        best = np.exp(4) / (np.exp(4) + 2)
+        np.testing.assert_allclose(found["probabilities"][0], [best, (1 - best) / 2, (1 - best) / 2], rtol=1e-4)
+
+
+def test_a_picture_that_cannot_be_read_is_left_out_and_the_status_says_so(seer_dir, here, capsys):
+    assert ask("--features", "out.npz", "red.png", "nowhere.png", "blue.png", "--model-dir", seer_dir) == 2
+    assert capsys.readouterr().err == "infer.py: error: nowhere.png: No such file or directory\n"
+    with np.load("out.npz") as found:
+        assert found["pictures"].tolist() == ["red.png", "blue.png"] and found["labels"].tolist() == ["red", "blue"]
+    assert ask("--explain", "out.png", "nowhere.png", "--model-dir", seer_dir) == 2
+    assert not Path("out.png").exists()
+
+
+def test_names_are_kept_as_they_are(seer_dir, here):
+    names = ["$x.png", "größe.png"] + (["\udcff.png"] if sys.platform == "linux" else [])  # a byte that is no text
+    for name in names:
+        shutil.copy("red.png", name)
+    assert ask("--features", "OUT.NPZ", *names, "--json", "--model-dir", seer_dir) == 0
+    with np.load("OUT.NPZ") as found:
+        assert found["pictures"].tolist() == names
+    assert {path.name for path in here.iterdir()} == {"red.png", "blue.png", "halves.png", "OUT.NPZ", *names}
+
+
+def test_json_and_both_files_at_once(seer_dir, here, capsys):
+    assert ask("--json", "--features", "f.npz", "--explain", "e.png", "halves.png", "--model-dir", seer_dir) == 0
+    assert json.loads(capsys.readouterr().out)["results"][0]["label"] == "blue"
+    assert np.load("f.npz")["features"].shape == (1, 3) and drawing.is_drawing("e.png")
+    assert sorted(path.name for path in here.iterdir()) == ["blue.png", "e.png", "f.npz", "halves.png", "red.png"]
+
+
+def tiles_of(path, row):
+    """The three squares of a row of the drawing: uint8 arrays."""
+    top = row * (drawing.HEAD + drawing.SIDE) + drawing.HEAD
+    lefts = [drawing.MARGIN + column * (drawing.SIDE + drawing.GAP) for column in range(3)]
+    whole = np.asarray(Image.open(path).convert("RGB"), np.int16)
+    return [whole[top + 4:top + drawing.SIDE - 4, left + 4:left + drawing.SIDE - 4] for left in lefts]
+
+
+def test_the_drawing_shows_each_picture_and_the_heat_on_its_half(seer_dir, here):
+    assert ask("--explain", "out.png", "red.png", "halves.png", "--model-dir", seer_dir) == 0
+    picture, best, second = tiles_of("out.png", 1)
+    assert abs(picture[:, :110] - [127, 0, 0]).max() <= 2 and abs(picture[:, 140:] - [0, 0, 255]).max() <= 2
+    heat = [tile[..., 0] - tile[..., 2] for tile in (best, second)]  # gray has as much red as blue
+    assert heat[0][:, 140:].min() > 60 and abs(heat[0][:, :110]).max() <= 2, "blue, on the right"
+    assert heat[1][:, :110].min() > 60 and abs(heat[1][:, 140:]).max() <= 2, "red, on the left"
+    first = Path("out.png").read_bytes()
+    assert ask("--explain", "out.png", "blue.png", "--model-dir", seer_dir) == 0, "a drawing of its own is replaced"
+    assert Path("out.png").read_bytes() != first
+
+
+def test_odd_names_are_drawn_without_a_word(seer_dir, here, capsys, recwarn):
+    names = ["$x^{$.png", "a\nb.png", "中文.png", "n" * 200 + ".png"]
+    for name in names:
+        Image.new("RGB", (32, 32), "blue").save(name)
+    small_models.describe_anew(seer_dir, classes=["$\\frac$", "{", "蓝"])
+    try:
+        assert ask("--explain", "out.png", *names, "--json", "--model-dir", seer_dir) == 0
+    finally:
+        small_models.describe_anew(seer_dir, classes=small_models.COLOURS)
+    assert drawing.is_drawing("out.png") and capsys.readouterr().err == ""
+    assert not [each for each in recwarn if "Glyph" in str(each.message)]
+
+
+@pytest.mark.parametrize("arguments, problem", [
+    (["--features", "out.txt"], "--features out.txt: its name has to end with .npz"),
+    (["--features", ""], "its name has to end with .npz"),
+    (["--explain", "out.jpg"], "--explain out.jpg: its name has to end with .png"),
+    (["--explain", "blue.png"], "--explain blue.png is there already and was not drawn by --explain"),
+    (["--features", "folder.npz"], "folder.npz is no ordinary file"),
+    (["--explain", "huge.png"], "huge.png is there already"),
+    (["--features", "red.png/out.npz"], "red.png/out.npz"),
+    (["--explain", "out.png", *["red.png"] * drawing.SIDE], "--explain draws 50 pictures at most, not 257"),
+])
+def test_a_file_that_is_not_to_be_written_is_one_line(arguments, problem, seer_dir, here, capsys):
+    Path("folder.npz").mkdir()
+    start = zlib.crc32(b"IHDR" + (size := struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)))
+    Path("huge.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size + struct.pack(">I", start))
+    before = {path.name: path.read_bytes() for path in here.glob("*.png")}
+    assert ask(*arguments, "red.png", "--model-dir", seer_dir) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.count("\n") == 1 and err.startswith("infer.py: error: ") and problem in err
+    assert {path.name: path.read_bytes() for path in here.iterdir() if path.is_file()} == before
+
+
+@pytest.mark.parametrize("option, network, problem", [
+    ("--explain", None, "no convolution"), ("--features", averages, "no fully connected layer"),
+    ("--explain", averages, "no convolution before a fully connected layer")])
+def test_a_model_without_such_layers_is_one_line_and_nothing_is_lost(option, network, problem, here, model_dir, capsys):
+    out = Path("out.npz" if option == "--features" else "out.png")
+    drawing.draw(out, ["x"], halves(), np.ones([1, 1, 2, 2]), [[("a", 1.0)]]) if option == "--explain" else \
+        out.write_bytes(b"of before")
+    before = out.read_bytes()
+    if network:
+        save("averages", network, classes=3)
+    assert ask(option, out, "red.png", "--model-dir", "averages" if network else model_dir) == 2
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1 and problem in err
+    assert out.read_bytes() == before and not list(here.glob(".*"))
+
+
+def test_a_full_disk_keeps_what_was_there(seer_dir, here, capsys, monkeypatch):
+    Path("out.npz").write_bytes(b"of before")
+
+    def savez(file, **_):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(np, "savez", savez)
+    assert ask("--features", "out.npz", "red.png", "--model-dir", seer_dir) == 2
+    assert "No space left on device" in capsys.readouterr().err
+    assert Path("out.npz").read_bytes() == b"of before" and not list(here.glob(".*"))
+
+
+def test_without_matplotlib_the_line_says_what_to_install(seer_dir, here, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(ImportError):
+        import matplotlib  # noqa: F401  to see that it is hidden
+    assert ask("--explain", "out.png", "red.png", "--model-dir", seer_dir) == 2
+    assert "pip install -r requirements.txt" in capsys.readouterr().err
+
+
+def test_a_model_with_one_class_has_one_heat_map(tmp_path):
+    one = np.array([[1.0]])
+    drawing.draw(tmp_path / "one.png", ["x"], halves(), np.ones([1, 1, 2, 2]), [[("only", one[0, 0])]])
+    with Image.open(tmp_path / "one.png") as picture:
+        assert picture.size == (2 * drawing.SIDE + drawing.GAP + 2 * drawing.MARGIN,
+                                drawing.HEAD + drawing.SIDE + drawing.FOOT)
+
+
+def test_a_network_that_names_no_layers_is_refused_in_python_too(tmp_path):
+    model = save(tmp_path / "model", averages, classes=3)
+    with pytest.raises(UserError, match="no fully connected layer"):
+        features_of(model, halves())
+
+
+def test_the_pages_three_lines_say_what_they_print():
+    page = (Path(infer.HERE) / "README.md").read_text(encoding="utf-8")
+    session = next(block for block in re.findall(r"```pycon\n(.*?)```", page, flags=re.S) if "features_of" in block)
+    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", None, None)
+    assert len(test.examples) == 5 and doctest.DocTestRunner(verbose=False).run(test).failed == 0
