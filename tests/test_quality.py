@@ -1,4 +1,4 @@
-"""How good a model is: benchmarks/quality.py against counts made by hand, and the model that comes with the program.
+"""How good a model is: what is measured against counts made by hand, and the model that comes with the program.
 
 What its card says holds on 1,000 real images, within what the choice of the 1,000 allows. And of every benchmark: help
 without data, and one line for an archive that does not exist.
@@ -13,9 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import evaluate
 import infer
 from benchmarks import quality
 from utils.data.cifar10 import CLASSES
+from utils.evaluation import metrics as evaluation
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = infer.SHIPPED / "measured.json"
@@ -25,15 +27,15 @@ PROGRAMS = [name for name, source in SOURCES.items() if "__main__" in source]
 
 def test_confusion_counts_by_class():
     labels, named = np.array([0, 0, 0, 1, 2, 2]), np.array([0, 0, 1, 1, 0, 2])
-    assert quality.confusion(named, labels, 3).tolist() == [[2, 1, 0], [0, 1, 0], [1, 0, 1]]
+    assert evaluation.confusion(named, labels, 3).tolist() == [[2, 1, 0], [0, 1, 0], [1, 0, 1]]
 
 
 def test_calibration_error_by_hand():
     # Two intervals: below 0.5 one wrong answer at 0.4; above, three at 0.6, 0.8 and 1.0 of which two are right.
     probabilities = np.array([[0.4, 0.3, 0.3], [0.6, 0.4, 0.0], [0.1, 0.8, 0.1], [0.0, 0.0, 1.0]])
-    rows = quality.reliability(probabilities, np.array([1, 0, 1, 0]), bins=2)
+    rows = evaluation.reliability(probabilities, np.array([1, 0, 1, 0]), bins=2)
     assert rows == [(1, 0.4, 0.0), (3, pytest.approx(0.8), pytest.approx(2 / 3))]
-    assert quality.calibration_error(rows) == pytest.approx((0.4 + 3 * (0.8 - 2 / 3)) / 4)
+    assert evaluation.calibration_error(rows) == pytest.approx((0.4 + 3 * (0.8 - 2 / 3)) / 4)
 
 
 def test_tables_say_what_was_measured():
@@ -92,9 +94,9 @@ def test_the_quick_way_and_the_executors_give_the_same_probabilities(monkeypatch
     paddle.enable_static()
     model = saved_model.load(infer.SHIPPED, paddle.CPUPlace())
     pixels = np.concatenate([infer.load_image(f"{name}.png") for name in CLASSES])
-    quick = quality.forward_of(model)(pixels)
-    monkeypatch.setattr(quality.cpu, "forward", lambda *_: None)
-    assert np.allclose(quality.forward_of(model)(pixels), quick, atol=1e-4)
+    quick = evaluate.forward_of(model)(pixels)
+    monkeypatch.setattr(evaluate.cpu, "forward", lambda *_: None)
+    assert np.allclose(evaluate.forward_of(model)(pixels), quick, atol=1e-4)
 
 
 def asked(name, *arguments):

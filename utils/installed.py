@@ -7,7 +7,7 @@ from utils.errors import UserError, complain
 
 NEEDED = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "psutil"}  # by the names of their modules
 OLDEST, NEWEST = (3, 9), (3, 13)  # of the Pythons that Paddle has wheels for
-SCRIPTS = ("train.py", "infer.py")
+SCRIPTS = ("train.py", "infer.py", "evaluate.py")
 
 
 def check():

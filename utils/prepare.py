@@ -1,4 +1,4 @@
-"""What both scripts do before anything imports Paddle: see that it is there, and have it find what it needs."""
+"""What the scripts do before anything imports Paddle: see that it is there, and have it find what it needs."""
 import sys
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from utils import errors, installed
 
 ROOT = Path(__file__).resolve().parent.parent
 
-if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve() in (ROOT / "train.py", ROOT / "infer.py"):
+if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve() in map(ROOT.joinpath, installed.SCRIPTS):
     errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
 installed.check()  # or the next lines fail with a traceback
 

@@ -1,0 +1,73 @@
+"""How good a model's probabilities are: the confusion matrix, the calibration, and the costliest mistakes."""
+import numpy as np
+
+BINS = 15  # of the calibration error: Guo et al. 2017, section 5
+LEAST = 1e-20  # a probability below it costs no more than it
+
+
+def confusion(named, labels, count):
+    """How often each class (row) was named as each (column): int64 [count, count]."""
+    return np.bincount(labels * count + named, minlength=count * count).reshape(count, count)
+
+
+def class_errors(counts):
+    """The share of each class's images that got another name; None for a class without images."""
+    return [1 - row[number] / sum(row) if sum(row) else None for number, row in enumerate(counts)]
+
+
+def reliability(probabilities, labels, bins=BINS):
+    """What answers of about the same probability are worth, for equal intervals from 0 to 1.
+
+    Returns [(images in the interval, their mean probability, share named rightly), ...]
+    """
+    best, right = probabilities.max(1), probabilities.argmax(1) == labels
+    interval, rows = np.minimum((best * bins).astype(int), bins - 1), []
+    for number in range(bins):
+        inside = interval == number
+        rows.append((int(inside.sum()), float(best[inside].mean()), float(right[inside].mean()))
+                    if inside.any() else (0, 0.0, 0.0))
+    return rows
+
+
+def calibration_error(rows):
+    """Expected calibration error: the mean distance of probability and share named rightly.
+
+    rows: as `reliability` returns them; each counts by its images.
+    Source: Guo et al. 2017, equation 3.
+    """
+    distances = [count * abs(mean - share) for count, mean, share in rows]
+    return sum(distances) / sum(count for count, _, _ in rows)
+
+
+def measure(probabilities, labels, classes):
+    """What the probabilities of labeled images say about a model, ready for JSON.
+
+    probabilities: [N, classes]; labels: int64 [N]
+    """
+    named, rows = probabilities.argmax(1), reliability(probabilities, labels)
+    return {"pictures": len(labels), "classes": list(classes), "error": float((named != labels).mean()),
+            "cost": float(costs(probabilities, labels).mean()),
+            "confusion": confusion(named, labels, len(classes)).tolist(),
+            "calibration_error": calibration_error(rows), "reliability": rows}
+
+
+def costs(probabilities, labels):
+    """Cross entropy of each image: -ln(probability of the right class), float [N]."""
+    return -np.log(np.maximum(probabilities[np.arange(len(labels)), labels], LEAST))
+
+
+def worst_mistakes(probabilities, labels, classes, most):
+    """The wrong answers that cost most, worst first: which image, what it was named, what it is, both probabilities."""
+    wrong = np.flatnonzero(probabilities.argmax(1) != labels)
+    worst = wrong[np.argsort(-costs(probabilities[wrong], labels[wrong]), kind="stable")][:most]
+    return [{"image": int(i), "named": classes[probabilities[i].argmax()], "probability": float(probabilities[i].max()),
+             "is": classes[labels[i]], "probability_of_right": float(probabilities[i, labels[i]])} for i in worst]
+
+
+def most_confused(counts, classes, most):
+    """Pairs of classes that are confused most often, as (is, named, times)."""
+    wrong = np.array(counts)
+    np.fill_diagonal(wrong, 0)
+    pairs = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    return [(classes[i], classes[j], int(wrong[i, j])) for i, j in zip(*np.unravel_index(pairs, wrong.shape))
+            if wrong[i, j]]
