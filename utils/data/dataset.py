@@ -1,4 +1,5 @@
-"""Which images a run trains on: CIFAR-10, or drawn sketches where CIFAR-10 is unavailable."""
+"""Which images a run trains on: CIFAR-10, drawn sketches where it is unavailable, or a reader's own pictures."""
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ HURRY = Patience(answer=4, pauses=(1, 2))  # where sketches are waiting, an abse
 
 
 class Dataset(NamedTuple):
-    """Images to train and to test on: uint8 [N, 3, 32, 32] (RGB), labels int64 [N], 0 to 9."""
+    """Images to train and to test on: uint8 [N, 3, 32, 32] (RGB), labels int64 [N], from 0."""
 
     name: str
     train_images: np.ndarray
@@ -61,6 +62,19 @@ def read_cifar10(archive):
     if (train, test) != (50_000, 10_000):
         notes.append(f"{train:,} + {test:,} images instead of 50,000 + 10,000")
     return Dataset("CIFAR-10", *images, note="; ".join(notes))
+
+
+def read_folder(path, say=print, is_seen=True):
+    """The pictures in a folder that holds a folder for each class; see utils/data/folder.py.
+
+    say: takes each warning; is_seen: whether a progress bar may be shown. Errors: UserError.
+    """
+    from utils.data import folder  # needs Pillow, as sketches do
+    from utils.image_file import shown
+
+    *images, note, classes = folder.read(path, say, is_seen)
+    name = shown(Path(path).resolve().name)[:50]  # a saved model's description takes twice as much
+    return Dataset(f"the folder {name}", *images, note, classes)
 
 
 def draw_sketches():
