@@ -19,18 +19,18 @@ import paddle
 import paddle.nn.functional as F
 
 import models
+from utils import strong
 from utils.data.batches import batches_of, feed_of
 from utils.errors import exit_status
 from utils.place import choose_place
 from utils.run import open_run
-from utils.settings import RATES, parse
+from utils.settings import parse
 from utils.speed import cpu
 from utils.storage import saved_model
 
 LOG_EVERY = 100  # batches, as in the book
 TEST_BATCH = 100  # images, few enough for the core's cache; no bearing on the result
 AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's auxiliary losses: Szegedy et al. 2014, section 5
-WEIGHT_DECAY = 5e-4  # of the strong recipe
 
 
 class Programs(NamedTuple):
@@ -42,74 +42,72 @@ class Programs(NamedTuple):
     probabilities: Any
     metrics: list  # what a step fetches: loss and accuracy
     schedule: Any
+    averaging: Any = None  # of the weights, in the strong recipe of airbench
 
 
-def inference_program(model, depth, classes):
+def inference_program(settings, data):
     """The network on its input `pixel`, [N, 3, 32, 32] in [0, 1].
 
     Returns the input, the probabilities [N, classes], and those of auxiliary classifiers.
     """
     image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
-    probabilities, auxiliaries = models.build(model, image, depth, classes)
+    probabilities, auxiliaries = network(image, settings, data)
     return image, probabilities, auxiliaries
 
 
-def cross_entropy(probabilities, label):
+def network(image, settings, data):
+    """The network of the settings, for the classes of the data; see models.build."""
+    return models.build(settings.model, image, settings.depth, len(data.classes), data.train_images)
+
+
+def cross_entropy(probabilities, label, smoothing=0.0):
     """Mean of -ln(probability of the right class) over the batch."""
-    return paddle.mean(F.cross_entropy(probabilities, label, reduction="none", use_softmax=False))
+    if smoothing:
+        label = strong.smooth(label, probabilities.shape[1], smoothing)
+    return paddle.mean(F.cross_entropy(probabilities, label, reduction="none", use_softmax=False,
+                                       soft_label=smoothing > 0))
 
 
-def train_program(probabilities, auxiliaries):
+def train_program(probabilities, auxiliaries, smoothing):
     """Loss and accuracy of the batch, against `label`, int64 [N, 1]."""
     label = paddle.static.data("label", [None, 1], "int64")
-    loss = cross_entropy(probabilities, label)
+    loss = cross_entropy(probabilities, label, smoothing)
     for auxiliary in auxiliaries:
-        loss += AUXILIARY_WEIGHT * cross_entropy(auxiliary, label)
+        loss += AUXILIARY_WEIGHT * cross_entropy(auxiliary, label, smoothing)
     return loss, paddle.static.accuracy(probabilities, label)
 
 
 def one_cycle(step, steps):
-    """The learning rate as a share of its peak: up over a fifth of all steps, then down to 0."""
-    return min((step + 1) / (0.2 * steps), (steps - step) / (0.8 * steps), 1)
+    """The learning rate as a share of its peak: up for 4 tenths of all steps, then down to 0."""
+    return min((step + 1) / (0.4 * steps), (steps - step) / (0.6 * steps), 1)
 
 
-def optimizer_program(recipe, learning_rate, steps, parameters):
+def optimizer_program(settings, steps, parameters):
     """The optimizer, and the schedule of its learning rate (None for a constant one).
 
-    quick: Adam on one cycle. book: Adam at a constant rate. strong: Nesterov's momentum of 0.9 on
-    one cycle that rises for 3 tenths of the steps, with decay on the weights of layers.
-    Source: Sutskever et al. 2013 (momentum); Smith and Topin 2017 (one cycle).
+    book: Adam at a constant rate. quick: Adam on one cycle (Smith and Topin 2017).
     """
-    rate = learning_rate or RATES[recipe]
-    if recipe == "book":
-        return paddle.optimizer.Adam(rate), None
-    if recipe == "quick":
-        schedule = paddle.optimizer.lr.LambdaDecay(rate, lambda step: one_cycle(step, steps))
-        return paddle.optimizer.Adam(schedule), schedule
-    schedule = paddle.optimizer.lr.OneCycleLR(rate, total_steps=max(steps, 2))
-    for parameter in parameters:
-        if is_decayed(parameter.name):
-            parameter.regularizer = paddle.regularizer.L2Decay(WEIGHT_DECAY)
-    return paddle.optimizer.Momentum(schedule, momentum=0.9, use_nesterov=True), schedule
+    if settings.recipe == "book":
+        return paddle.optimizer.Adam(settings.rate), None
+    if settings.recipe == "strong":
+        return strong.optimizer_program(settings.numbers, settings.rate, steps, parameters)
+    schedule = paddle.optimizer.lr.LambdaDecay(settings.rate, lambda step: one_cycle(step, steps))
+    return paddle.optimizer.Adam(schedule), schedule
 
 
-def is_decayed(name):
-    """Whether weight decay is for this parameter: for weights, not biases or batch norm's."""
-    return name.startswith(("conv2d", "fc")) and ".w_" in name
-
-
-def build_programs(settings, classes, steps, workers):
+def build_programs(settings, data, steps, workers):
     """Build the training program, its initialization, and the test program."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
-        image, probabilities, auxiliaries = inference_program(
-            settings.model, settings.depth, classes)
-        loss, accuracy = train_program(probabilities, auxiliaries)
+        image, probabilities, auxiliaries = inference_program(settings, data)
+        loss, accuracy = train_program(probabilities, auxiliaries, settings.numbers.smoothing)
         test = main.clone(for_test=True)  # before minimize: testing must not train
-        optimizer, schedule = optimizer_program(
-            settings.recipe, settings.learning_rate, steps, main.all_parameters())
+        optimizer, schedule = optimizer_program(settings, steps, main.all_parameters())
         metrics = workers.minimize(optimizer, loss, accuracy)  # alone: optimizer.minimize(loss)
-    return Programs(main, startup, test, image, probabilities, metrics, schedule)
+    programs = Programs(main, startup, test, image, probabilities, metrics, schedule)
+    if settings.recipe == "strong":
+        return strong.complete(programs, settings.numbers, lambda x: network(x, settings, data)[0])
+    return programs
 
 
 def train_epoch(run, epoch):
@@ -171,10 +169,10 @@ def set_up(run):
     executor = paddle.static.Executor(place)
     run.workers.join(executor)
     run.load_data()
-    classes, chosen = len(run.data.classes), FLAGS
-    programs = build_programs(run.settings, classes, run.steps, run.workers)
+    programs, chosen = build_programs(run.settings, run.data, run.steps, run.workers), FLAGS
     if isinstance(place, paddle.CPUPlace) and not run.settings.plain:
         chosen += cpu.accelerate(programs.main)
+        executor = cpu.executor_for([programs.startup, programs.main], executor)
     paddle.seed(run.settings.seed)
     executor.run(programs.startup, scope=run.scope)
     run.begin(executor, programs, sentence, chosen)  # with the checkpoint's state, if there is one

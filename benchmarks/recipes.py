@@ -4,10 +4,12 @@ This is how the recipes' numbers are chosen. 5,000 of the 50,000 training images
 take no part. Everything but what RECIPES names is train.py's own: network, augmentation, batches, loop.
 """
 import argparse
+import itertools
 import subprocess
 import sys
 
 from benchmarks import runs
+from utils import recipes
 from utils.data.cifar10 import named_archive
 from utils.errors import exit_status
 from utils.parallel import launch
@@ -15,38 +17,37 @@ from utils.parallel import launch
 HELD_OUT = 5000
 
 
-def momentum(train, decay):
-    """train.py's strong recipe with another decay."""
-    train.WEIGHT_DECAY = decay
+def momentum(_train, decay, **more):
+    """The strong recipe with another decay, and more that differs."""
+    recipes.RECIPES["strong"] = recipes.STRONG._replace(decay=decay, **more)
 
 
 def smoothed(train, decay):
-    """train.py's strong recipe with a tenth of each label spread over all classes (Szegedy et al. 2015, section 7)."""
-    momentum(train, decay)
-    train_program = train.train_program
-
-    def smoothed_program(probabilities, auxiliaries):
-        loss, accuracy = train_program(probabilities, auxiliaries)
-        return 0.9 * loss - 0.1 * train.paddle.mean(train.paddle.log(probabilities)), accuracy
-    train.train_program = smoothed_program
+    """The strong recipe with a tenth of each label spread over all classes (Szegedy et al. 2015, section 7)."""
+    momentum(train, decay, smoothing=0.1)
 
 
 def adamw(train, decay):
     """Adam with decoupled decay on the weights of convolutions and fully connected layers, and one cycle."""
-    def optimizer_program(_recipe, peak, steps, _parameters):
-        schedule = train.paddle.optimizer.lr.OneCycleLR(max_learning_rate=peak, total_steps=steps)
+    def optimizer_program(settings, steps, _parameters):
+        schedule = train.paddle.optimizer.lr.OneCycleLR(max_learning_rate=settings.rate, total_steps=steps)
         return train.paddle.optimizer.AdamW(schedule, weight_decay=decay,
-                                            apply_decay_param_fun=train.is_decayed), schedule
+                                            apply_decay_param_fun=train.strong.is_decayed), schedule
     train.optimizer_program = optimizer_program
 
 
-def unchanged(_train, _decay):
+def rise(train, share):
+    """The quick recipe, whose rate rises for another share of the run."""
+    train.one_cycle = lambda step, steps: min((step + 1) / (share * steps), (steps - step) / ((1 - share) * steps), 1)
+
+
+def unchanged(_train, _number):
     """train.py's recipe, at another peak."""
 
 
-QUICK = (0.002, 0.003, 0.004, 0.005, 0.006, 0.008)  # peaks of the recipe for two passes
-RECIPES = {  # name -> train.py's recipe, what is changed in it, its peak learning rate, its decay
-    **{f"quick {peak:g}": ("quick", unchanged, peak, None) for peak in QUICK},
+QUICK = itertools.product((0.004, 0.008, 0.012, 0.016), (0.2, 0.4))  # peaks, shares of the run in which the rate rises
+RECIPES = {  # name -> train.py's recipe, what is changed in it, its peak learning rate, its decay or rise
+    **{f"quick {peak:g}, rise {share:g}": ("quick", rise, peak, share) for peak, share in QUICK},
     "book 0.001": ("book", unchanged, 0.001, None),
     "momentum 0.2, decay 5e-4": ("strong", momentum, 0.2, 5e-4),
     "the same, labels smoothed": ("strong", smoothed, 0.2, 5e-4),
@@ -70,8 +71,8 @@ def measure(given):
     """Train with one recipe and print its cost and error on the held-out images."""
     import train
 
-    recipe, change, peak, decay = RECIPES[given.recipe]
-    change(train, decay)
+    recipe, change, peak, number = RECIPES[given.recipe]
+    change(train, number)
     with runs.ready(given.data_file, lambda data: held_out(data, seed=0), recipe=recipe, learning_rate=peak,
                     seed=given.seed, epochs=given.epochs) as run:
         for epoch in range(given.epochs):

@@ -35,7 +35,7 @@ def build(epochs, steps):
 
 def tensors(images, labels, indices, rng=None):
     """A batch as PyTorch takes it."""
-    feed = batches.feed_of(images, labels, indices, rng)
+    feed = batches.feed_of(images, labels, indices, rng and batches.augment(images[indices], rng))
     return torch.from_numpy(feed["pixel"]).to(memory_format=torch.channels_last), torch.from_numpy(feed["label"][:, 0])
 
 

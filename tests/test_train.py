@@ -16,6 +16,7 @@ import train
 from conftest import ROOT
 from small_runs import assert_same_run, before_each_step, contents, state
 from utils.parallel.workers import Workers
+from utils.settings import Settings
 
 
 def test_the_log_and_the_files(run, tmp_path):
@@ -185,7 +186,7 @@ def test_the_strong_recipe_by_hand():
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
         x = paddle.static.data("x", [1, 2], "float32")
         loss = paddle.mean(paddle.static.nn.fc(x, 1))
-        optimizer, schedule = train.optimizer_program("strong", None, 10, program.all_parameters())
+        optimizer, schedule = train.optimizer_program(Settings(recipe="strong"), 10, program.all_parameters())
         optimizer.minimize(loss)
     with paddle.static.scope_guard(scope):
         executor = paddle.static.Executor(paddle.CPUPlace())
@@ -206,21 +207,21 @@ def test_the_strong_recipe_by_hand():
 
 
 def test_one_cycle_by_hand():
-    """Ten steps: 1/2 and 1 of the peak in the first fifth, then down by an eighth of it in each step; never 0."""
-    expected = [1 / 2, 1, 1, 7 / 8, 6 / 8, 5 / 8, 4 / 8, 3 / 8, 2 / 8, 1 / 8]
+    """Ten steps: up to the peak by a quarter of it in each of the first four, then down by sixths; never 0."""
+    expected = [1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
     assert [train.one_cycle(step, 10) for step in range(10)] == pytest.approx(expected)
     assert [train.one_cycle(step, 1) for step in range(1)] == [1]  # a look of one batch
 
 
 def test_the_quick_recipe_is_adam_at_that_rate():
-    """Adam's first steps move a weight by the rate itself, whatever its gradient: 1/2, 1 and 1 of the peak."""
+    """Adam's first steps move a weight by the rate itself, whatever its gradient: 1/4, 2/4 and 3/4 of the peak."""
     import paddle
 
     paddle.enable_static()
     program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
         loss = paddle.mean(paddle.static.nn.fc(paddle.static.data("x", [1, 2], "float32"), 1))
-        optimizer, schedule = train.optimizer_program("quick", 0.1, 10, program.all_parameters())
+        optimizer, schedule = train.optimizer_program(Settings(learning_rate=0.1), 10, program.all_parameters())
         optimizer.minimize(loss)
     executor, moved = paddle.static.Executor(paddle.CPUPlace()), []
     executor.run(startup, scope=scope)
@@ -229,7 +230,7 @@ def test_the_quick_recipe_is_adam_at_that_rate():
         schedule.step(step)
         executor.run(program, feed={"x": np.float32([[1, 20]])}, scope=scope)
         moved.append(before - np.array(scope.find_var("fc_0.w_0").get_tensor()))
-    np.testing.assert_allclose(np.array(moved)[:, :, 0], [[0.05] * 2, [0.1] * 2, [0.1] * 2], rtol=1e-4)
+    np.testing.assert_allclose(np.array(moved)[:, :, 0], [[0.025] * 2, [0.05] * 2, [0.075] * 2], rtol=1e-4)
 
 
 def test_every_test_picture_weighs_the_same(monkeypatch):

@@ -16,20 +16,19 @@ import paddle
 
 from utils import curves
 from utils.data import dataset
-from utils.data.batches import batches_of, epoch_order, feed_of
+from utils.data.batches import augment, balanced_order, batches_of, epoch_order, feed_of, mirrored_in_turn
 from utils.errors import OutputLost, Stopped, UserError, say
 from utils.parallel import launch, workers
 from utils.parallel.interrupts import Interrupts
 from utils.progress import Bar
-from utils.settings import RATES, Settings, plan, settings_saved
+from utils.settings import Settings, plan, settings_saved
 from utils.speed import cpu
-from utils.storage import checkpoint, program_state
+from utils.storage import checkpoint, program_state, start_from
 from utils.storage.checkpoint import Checkpoint
 from utils.storage.earlier import holds_finished_model, keep_aside
 from utils.storage.files import FolderLock
 
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
-RECIPES = {"quick": "Adam, one cycle", "book": "Adam", "strong": "momentum, one cycle, crop and flip"}  # in the log
 
 
 @contextlib.contextmanager
@@ -93,10 +92,15 @@ class Run:
     def load_data(self):
         """Load the images, the same for all workers: rank 0 finds or fetches them first, the others after it.
 
+        A folder of pictures is there already, and all read it at once.
+
         Errors: UserError where they are not those that the run was begun with.
         """
         choice, path = self.settings.dataset, self.settings.data_file
-        if self.workers.rank == 0:
+        if self.settings.data_dir:
+            self.data = dataset.read_folder(self.settings.data_dir, self.log, self.workers.rank == 0)
+            self.workers.wait_for_all("images")  # reading many takes minutes, and not the same everywhere
+        elif self.workers.rank == 0:
             self.data = dataset.load(choice, path, self.log)
             choice = "sketches" if self.data.name == "sketches" else "cifar10"
         choice = self.workers.tell("dataset", choice)
@@ -105,7 +109,7 @@ class Run:
         wanted = self.settings.data
         if self.workers.tell("data", found if wanted is None else wanted) != found:
             raise UserError(f"these images are not those that the run in {self.folder} began with: resume it with "
-                            "their --dataset or --data-file, or start anew in another --model-dir")
+                            "their --dataset, --data-file or --data-dir, or start anew in another --model-dir")
         self.settings = replace(self.settings, dataset=choice, data=found)
 
     @property
@@ -130,9 +134,11 @@ class Run:
         self.settings = replace(self.settings, device=kind)
         if kind == "cpu" and not self.settings.plain:
             self.take_weights = cpu.forward(programs.test, programs.probabilities, executor.place, self.scope)
-        before = self.put_state()
+        before, start = self.put_state()
         self.speed = cpu.describe(chosen) if kind == "cpu" else None
         self.log(self.head(place, self.speed))
+        if start:
+            self.log(f"Start: {start}")
         if before:
             began_on = settings_saved(self.settings.checkpoint_path, before.settings).device
             moved = f"; it began on the {began_on}" if began_on not in (kind, "auto") else ""
@@ -140,8 +146,13 @@ class Run:
         self.interrupts.hold()
 
     def put_state(self):
-        """Bring the checkpoint's state, or rank 0's first weights, to all workers; returns the checkpoint."""
-        main, saved, tell = self.programs.main, self.saved, self.workers.tell
+        """Bring the checkpoint's state, or rank 0's first weights, to all workers.
+
+        Returns the checkpoint, and a line about the model that the weights come from where they do.
+        """
+        main, saved, tell, start = self.programs.main, self.saved, self.workers.tell, None
+        if self.workers.rank == 0 and self.settings.start_from and not saved:
+            start = start_from.put(self.settings.start_from, self.programs, self.scope, self.executor.place)
         if saved:
             program_state.put(main, self.scope, self.executor.place, saved.arrays)
         self.workers.copy_state(main, self.scope)
@@ -152,7 +163,7 @@ class Run:
         self.progress = tell("progress", saved.progress if saved else self.progress)
         self.progress["finished"] = False  # a finished run is resumed for more epochs
         self.saved = None  # its arrays are not needed any more
-        return saved
+        return saved, start
 
     def head(self, place, speed):
         """The log's first lines: network, data, place, and what the numbers depend on."""
@@ -163,8 +174,9 @@ class Run:
                  f"{len(data.test_labels):,} to test",
                  f"Place: {place}; Paddle {paddle.__version__}",
                  *([f"Speed: {speed}"] if speed else []),
-                 f"Recipe {settings.recipe}: {RECIPES[settings.recipe]}, batch {settings.batch_size}, "
-                 f"{passes(settings.epochs)}, seed {settings.seed}; workers: {self.workers.world}"]
+                 f"Recipe {settings.recipe}: {settings.numbers.words}, batch {settings.batch_size}, "
+                 f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
+                 f"workers: {self.workers.world}"]
         if settings.is_look_aside:
             lines.append(f"A quick look leaves the finished model beside it alone: this one goes to {self.folder}")
         return "\n".join(lines)
@@ -179,7 +191,7 @@ class Run:
         Errors: Stopped, after a signal, when the run is saved.
         """
         settings, schedule = self.settings, self.programs.schedule
-        order = epoch_order(len(self.data.train_labels), settings.seed, epoch)
+        order = self.order_of(epoch)
         plan_of_epoch = batches_of(order, settings.batch_size)[:self.steps_per_epoch]
         first = self.progress["batch"]
         self.bar = Bar(sum(map(len, plan_of_epoch)), sum(map(len, plan_of_epoch[:first])), " images", f"Pass {epoch}",
@@ -189,17 +201,30 @@ class Run:
             paddle.seed(int(seeds.generate_state(1)[0]))  # dropout's
             if schedule is not None:
                 schedule.step(epoch * self.steps_per_epoch + batch)
-            yield batch, self.feed(plan_of_epoch[batch], seeds)
+            yield batch, self.feed(epoch, plan_of_epoch[batch], seeds)
+            if self.programs.averaging:
+                step = epoch * self.steps_per_epoch + batch + 1
+                self.programs.averaging.update(self.executor, self.scope, step, self.steps)
             self.progress["batch"] = batch + 1
             self.bar.advance(len(plan_of_epoch[batch]))
             self.save_or_stop()
         self.bar.close()
 
-    def feed(self, indices, seeds):
+    def order_of(self, epoch):
+        """The order in which an epoch visits the images."""
+        labels, seed = self.data.train_labels, self.settings.seed
+        return balanced_order(labels, seed, epoch) if self.settings.balance else epoch_order(len(labels), seed, epoch)
+
+    def feed(self, epoch, indices, seeds):
         """This worker's share of a batch, as a step reads it."""
-        rng = np.random.default_rng(seeds) if self.settings.recipe == "strong" else None
         mine, share = self.workers.share_of(indices)
-        return self.workers.feed(feed_of(self.data.train_images, self.data.train_labels, mine, rng), share, self.asks())
+        images, labels, recipe = self.data.train_images, self.data.train_labels, self.settings.numbers
+        changed = None
+        if recipe.is_augmented:
+            turned = mirrored_in_turn(len(labels), self.settings.seed, epoch)[mine] if recipe.takes_turns else None
+            changed = augment(images[mine], np.random.default_rng(seeds), recipe.shift, recipe.border, turned,
+                              recipe.cutout)
+        return self.workers.feed(feed_of(images, labels, mine, changed), share, self.asks())
 
     def asks(self):
         """What this worker asks all to do after the step: (the signal to stop for or None, whether to save)."""
@@ -221,7 +246,7 @@ class Run:
         if math.isfinite(number):
             return
         settings, schedule = self.settings, self.programs.schedule
-        rate = schedule.get_lr() if schedule else settings.learning_rate or RATES[settings.recipe]
+        rate = schedule.get_lr() if schedule else settings.rate
         path = settings.checkpoint_path
         kept = f"the last good state is in {path}" if path.exists() else "nothing was saved yet"
         raise UserError(f"the {name} became {number} in {where}, at learning rate {rate:g}: try a smaller one; {kept}")

@@ -12,16 +12,19 @@ from pathlib import Path
 from typing import Optional
 
 from utils.errors import UserError
+from utils.parallel.launch import SMALLEST_SHARE
+from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
 from utils.storage.earlier import holds_finished_model
 
-NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet"}
-RATES = {"quick": 0.004, "book": 0.001, "strong": 0.2}  # learning rate of each recipe, or its peak
+NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
+            "airbench": "Airbench"}
 DATASETS = ("auto", "cifar10", "sketches")
 DEVICES = ("auto", "cpu", "gpu")
 MOST_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
-FREE_ON_RESUME = ("model_dir", "data_file", "dataset", "device", "epochs")  # what may differ from the checkpoint
+PLACES = ("data_file", "data_dir", "dataset")  # of the images
+FREE_ON_RESUME = ("model_dir", *PLACES, "device", "epochs")  # what may differ from the checkpoint
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Settings:
     model: str = "resnet"
     depth: Optional[int] = None
     epochs: int = 2
-    batch_size: int = 128
+    batch_size: Optional[int] = None
     learning_rate: Optional[float] = None
     recipe: str = "quick"
     dataset: str = "auto"
@@ -42,6 +45,13 @@ class Settings:
     workers: Optional[int] = None
     plain: bool = False
     data: Optional[int] = None  # fingerprint of the images
+    data_dir: Optional[str] = None
+    start_from: Optional[str] = None
+    balance: bool = False
+
+    def __post_init__(self):
+        if self.batch_size is None:
+            object.__setattr__(self, "batch_size", self.numbers.batch_size)
 
     @property
     def folder(self):
@@ -68,13 +78,24 @@ class Settings:
         """The network's name as the papers write it."""
         return NETWORKS[self.model] + (f"-{self.network_depth}" if self.network_depth else "")
 
+    @property
+    def numbers(self):
+        """The recipe's numbers, for this network and so many passes."""
+        return recipe_of(self.recipe, self.model, self.epochs)
+
+    @property
+    def rate(self):
+        """The learning rate, or its peak."""
+        return self.learning_rate or self.numbers.rate
+
     def description(self):
         """What a reader of the saved model is told about the run."""
-        return {"model": self.model, "depth": self.network_depth, "recipe": self.recipe, "seed": self.seed}
+        start = {"start_from": Path(self.start_from).name} if self.start_from else {}
+        return {"model": self.model, "depth": self.network_depth, "recipe": self.recipe, "seed": self.seed, **start}
 
     def infer_command(self):
         """The command that labels an image with this run's model."""
-        return command("infer.py", "dog.png", *self._folder_flag())
+        return command("infer.py", "PICTURE" if self.data_dir else "dog.png", *self._folder_flag())
 
     def resume_command(self, *more):
         """The command that resumes this run; the checkpoint knows the rest."""
@@ -101,19 +122,24 @@ def parse(arguments):
     add("--model", choices=sorted(NETWORKS), help="the network (default: resnet)")
     add("--depth", type=int, help="layers of a ResNet: 6n+2 (default: 32)")
     add("--epochs", type=above_zero(int), help="passes over the training images (default: 2)")
-    add("--batch-size", type=above_zero(int), help="images per step (default: 128)")
-    add("--learning-rate", type=above_zero(float), help="the rate, or the recipe's peak (default: {quick:g}, {book:g}, "
-        "{strong:g} for quick, book, strong)".format_map(RATES))
-    add("--recipe", choices=RATES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
+    add("--batch-size", type=above_zero(int), help=f"images per step (default: 128; {AIRBENCH.batch_size} for "
+        "airbench with the strong recipe)")
+    add("--learning-rate", type=above_zero(float), help="the rate, or the recipe's peak (default: " + ", ".join(
+        f"{recipe.rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
+    add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
     add("--dataset", choices=DATASETS, help="auto: CIFAR-10, or drawings where it is unavailable (default)")
     add("--data-file", type=os.path.abspath, help="a cifar-10-python.tar.gz of yours")
+    add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
+    add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
+    add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with the weights of a trained model, but for "
+        "its last layer")
     add("--device", choices=DEVICES, help="auto: CUDA where it works, else the CPU (default)")
     add("--seed", type=seed, help="the same seed, the same numbers (default: a new one for each run)")
     add("--model-dir", type=folder, help="where to save (default: image_classification_<model>.inference.model)")
     add("--max-batches", type=above_zero(int), help="end each pass after so many batches, for a quick look")
     add("--workers", type=above_zero(int), help="processes that share each batch on a CPU (default: one per core, as "
-        "long as each has 32 images)")
+        f"long as each has {SMALLEST_SHARE} images)")
     add("--resume", action="store_true", help="resume the unfinished run in the model's folder")
     add("--plain", action="store_true", help="use Paddle as it comes, without the fast path")
     return vars(parser.parse_args(arguments))
@@ -143,6 +169,11 @@ def folder(text):
     return text
 
 
+def whole_path(text):
+    """A reader of folder names that hold wherever the program is started."""
+    return os.path.abspath(folder(text))
+
+
 def plan(given):
     """What this run is to be, and where it resumes -> (Settings, the checkpoint's head or None).
 
@@ -151,6 +182,8 @@ def plan(given):
     """
     given = dict(given)
     resume = given.pop("resume", False)
+    if "start_from" in given and not resume:  # a resumed run has its weights in the checkpoint
+        given.update(network_started_from(given))
     settings = Settings(**given)
     head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=resume)
     if resume:
@@ -161,9 +194,25 @@ def plan(given):
                         f"{settings.checkpoint_path} to start anew")
     elif settings.max_batches and holds_finished_model(settings.folder, head):
         return plan({**given, "model_dir": f"{settings.folder}{LOOK}"})
+    if settings.data_dir and not {"dataset", "data_file"}.isdisjoint(given):
+        raise UserError(f"the images come from --data-dir {settings.data_dir}: omit it, or --dataset and --data-file")
     if settings.seed is None:
         settings = replace(settings, seed=secrets.randbits(32))
     return settings, head if resume else None
+
+
+def network_started_from(given):
+    """The network of --start-from as settings. Errors: UserError where another is asked for."""
+    from utils.storage import start_from  # with Pillow, which the watching process can do without
+
+    model, depth, words = start_from.network_of(given["start_from"])
+    if model not in NETWORKS:
+        raise UserError(f"--start-from: {words} is no network that train.py builds: name another model")
+    found = Settings(model=model, depth=depth)
+    asked = Settings(model=given.get("model", model), depth=given.get("depth", depth))
+    if found.title != asked.title:
+        raise UserError(f"--start-from is {words}, a {found.title}, not a {asked.title}: omit --model and --depth")
+    return {"model": model, "depth": depth}
 
 
 def settings_resumed(given, settings, head):
@@ -201,7 +250,7 @@ def settings_saved(path, saved):
     kinds = {field.name: field.type for field in fields(Settings)}
     types = {str: (str,), int: (int,), bool: (bool,), Optional[int]: (int, type(None)),
              Optional[str]: (str, type(None)), Optional[float]: (int, float, type(None))}
-    choices = {"model": NETWORKS, "recipe": RATES, "dataset": DATASETS, "device": DEVICES}
+    choices = {"model": NETWORKS, "recipe": RECIPES, "dataset": DATASETS, "device": DEVICES}
     for name, value in saved.items():
         if name not in kinds or type(value) not in types[kinds[name]] or value not in choices.get(name, [value]):
             raise UserError(f"the checkpoint {path} is damaged (its settings say {value!r} for {name}); remove it "

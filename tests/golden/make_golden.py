@@ -32,21 +32,22 @@ class Network:
         self.parameters.append(values.requires_grad_(kind not in ("mean", "variance")))
         return values
 
-    def conv(self, x, ch_out, size, stride=1, padding=0, bias=True):
+    def conv(self, x, ch_out, size, stride=1, padding=0, bias=True, learned=True):
         weight = self.parameter("conv", [ch_out, x.shape[1], size, size])
+        weight.requires_grad_(learned)
         return F.conv2d(x, weight, self.parameter("bias", [ch_out]) if bias else None, stride, padding)
 
-    def batch_norm(self, x):
+    def batch_norm(self, x, kept=0.9):
         channels = x.shape[1]
         gamma, beta, mean, variance = [
             self.parameter(kind, [channels]) for kind in ("gamma", "beta", "mean", "variance")]
         if not self.training:
             return F.batch_norm(x, mean, variance, gamma, beta, training=False, eps=1e-5)
         new_mean, new_variance = mean.clone(), variance.clone()
-        y = F.batch_norm(x, new_mean, new_variance, gamma, beta, training=True, momentum=0.1, eps=1e-5)
+        y = F.batch_norm(x, new_mean, new_variance, gamma, beta, training=True, momentum=1 - kept, eps=1e-5)
         # PyTorch's running variance takes the sum of squares over m - 1, Paddle's the one over m.
         m = x.numel() // channels
-        new_variance = 0.9 * variance + (new_variance - 0.9 * variance) * (m - 1) / m
+        new_variance = kept * variance + (new_variance - kept * variance) * (m - 1) / m
         number = len(self.parameters)
         self.statistics[number - 2], self.statistics[number - 1] = new_mean, new_variance
         return y
@@ -123,6 +124,18 @@ def googlenet(net, x):
     return [net.fc(x.mean(dim=(2, 3)), 10), first, second]
 
 
+def airbench(net, x):
+    def gelu_of_norm(x):
+        return F.gelu(net.batch_norm(x, kept=0.6))
+
+    x = F.gelu(net.conv(x, 24, 2, learned=False))
+    for ch_out in 64, 256, 256:
+        x = gelu_of_norm(net.max_pool(net.conv(x, ch_out, 3, 1, 1, bias=False), 2, 2))
+        x = gelu_of_norm(net.conv(x, ch_out, 3, 1, 1, bias=False))
+    x = net.max_pool(x, 3, 3).flatten(1)
+    return [x @ net.parameter("fc", [256, 10]) / 9]
+
+
 def run(model, network, training, golden):
     """Add this network's probabilities and loss, in training its gradients and running statistics too."""
     pictures, labels = (torch.tensor(array) for array in batch(model))
@@ -143,13 +156,13 @@ def run(model, network, training, golden):
     for number, parameter in enumerate(net.parameters):
         if number in net.statistics:
             golden[f"{model}/statistics/{number}"] = net.statistics[number].numpy().astype(np.float32)
-        else:
+        elif parameter.requires_grad:
             gradient = parameter.grad.numpy()
             golden[f"{model}/gradient/{number}"] = samples(gradient).astype(np.float32)
             golden[f"{model}/norm/{number}"] = np.linalg.norm(gradient)
 
 
-NETWORKS = {"resnet": resnet, "vgg": vgg, "googlenet": googlenet}
+NETWORKS = {"resnet": resnet, "vgg": vgg, "googlenet": googlenet, "airbench": airbench}
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ very batches that it would have had.
 """
 import numpy as np
 
-PADDING = 4  # pixels, as in He et al. 2015, section 4.2
+SHIFT = 4  # pixels, as in He et al. 2015, section 4.2
 
 
 def epoch_order(count, seed, epoch):
@@ -23,27 +23,52 @@ def to_float(images):
     return np.multiply(images, np.float32(1 / 255), dtype=np.float32)
 
 
-def augment(images, rng):
-    """Random crop out of a frame padded with `PADDING` zeros, and a flip left to right of every other image.
+def augment(images, rng, shift=SHIFT, border="constant", mirrored=None, cutout=0):
+    """Shift images by up to `shift` pixels each way, mirror some left to right, and black out a square of each.
 
-    images: uint8 [N, C, H, W] -> uint8 [N, C, H, W]. Source: He et al. 2015, section 4.2.
+    images: uint8 [N, C, H, W] -> uint8 [N, C, H, W]. border: what comes in, as numpy.pad names it: "constant" for
+    black, "reflect". mirrored: bool [N], by chance where None. cutout: side of the square; 0 for none.
+    Source: He et al. 2015, section 4.2 (shift and mirror); DeVries and Taylor 2017 (cutout).
     """
-    count, channels, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (PADDING, PADDING), (PADDING, PADDING)))
-    top, left = rng.integers(0, 2 * PADDING + 1, (2, count))
+    count, _, height, width = images.shape
+    padded = np.pad(images, ((0, 0), (0, 0), (shift, shift), (shift, shift)), mode=border)
+    top, left = rng.integers(0, 2 * shift + 1, (2, count))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
-    cropped = windows[np.arange(count), :, top, left]  # (N, C, H, W)
-    flipped = rng.random(count) < 0.5
-    cropped[flipped] = cropped[flipped, :, :, ::-1]
-    return cropped
+    moved = windows[np.arange(count), :, top, left]  # (N, C, H, W)
+    if mirrored is None:
+        mirrored = rng.random(count) < 0.5
+    moved[mirrored] = moved[mirrored, :, :, ::-1]
+    if cutout:
+        for image, y, x in zip(moved, *rng.integers(0, (height - cutout + 1, width - cutout + 1), (count, 2)).T):
+            image[:, y:y + cutout, x:x + cutout] = 0
+    return moved
 
 
-def feed_of(images, labels, indices, rng=None):
+def feed_of(images, labels, indices, changed=None):
     """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1].
 
-    rng: for random crops and flips; None for the images as they are.
+    changed: the images of `indices` as augmentation made them; None for the images as they are.
     """
-    chosen = images[indices]
-    if rng is not None:
-        chosen = augment(chosen, rng)
-    return {"pixel": to_float(chosen), "label": labels[indices].reshape(-1, 1)}
+    pixels = to_float(images[indices] if changed is None else changed)
+    return {"pixel": pixels, "label": labels[indices].reshape(-1, 1)}
+
+
+def balanced_order(labels, seed, epoch):
+    """As `epoch_order`, with each class equally often, give or take one: int64 [count].
+
+    Images of a small class are repeated; those of a large one take turns from epoch to epoch.
+    Source: Buda et al. 2018, oversampling, with epochs of the usual length.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    shares = np.bincount(np.arange(len(labels)) % len(classes))
+    chosen = [np.resize(rng.permutation(each), share) for each, share in zip(classes, shares)]
+    return rng.permutation(np.concatenate(chosen))
+
+
+def mirrored_in_turn(count, seed, epoch):
+    """Which images an epoch mirrors: half of them, the other half in the next; bool [count].
+
+    Source: Jordan 2024, section 3.6 ("alternating flip").
+    """
+    return (np.random.default_rng([seed]).random(count) < 0.5) ^ bool(epoch % 2)

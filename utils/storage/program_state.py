@@ -62,4 +62,10 @@ def free(scope):
 
 def count_parameters(program):
     """How many numbers a program learns."""
-    return sum(math.prod(p.shape) for p in program.all_parameters() if p.trainable)
+    return sum(math.prod(parameter.shape) for parameter in learned(program))
+
+
+def learned(program):
+    """The parameters that a program learns: all but those that are fixed, or have a learning rate of 0."""
+    return [parameter for parameter in program.all_parameters()
+            if parameter.trainable and parameter.optimize_attr["learning_rate"] > 0]

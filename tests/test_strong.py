@@ -1,0 +1,221 @@
+"""What the strong recipe adds, against numbers worked out by hand or by NumPy."""
+import numpy as np
+import pytest
+
+import models
+import train
+from utils import recipes, strong
+from utils.data import batches
+from utils.parallel.workers import Workers
+from utils.settings import Settings
+from utils.storage import program_state
+
+
+@pytest.fixture(autouse=True)
+def static_graph():
+    import paddle
+
+    paddle.enable_static()
+    return paddle
+
+
+def executor():
+    import paddle
+
+    return paddle.static.Executor(paddle.CPUPlace())
+
+
+def images(count, seed=0):
+    """Random images uint8 [count, 3, 32, 32] whose neighboring pixels are alike, as in photographs."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (count, 3, 8, 8)).repeat(4, axis=2).repeat(4, axis=3)
+    return (0.7 * coarse + 0.3 * rng.integers(0, 256, (count, 3, 32, 32))).astype(np.uint8)
+
+
+class Data:
+    """As much of a data set as the programs need."""
+    classes, train_images = ("cat", "dog", "frog"), images(1000)
+
+
+def programs_of(**settings):
+    """The programs of train.py, initialized in a scope of their own."""
+    import paddle
+
+    settings = Settings(model="airbench", recipe="strong", **settings)
+    programs, scope = train.build_programs(settings, Data, 100, Workers()), paddle.static.Scope()
+    paddle.seed(3)
+    executor().run(programs.startup, scope=scope)
+    return programs, scope
+
+
+def test_whitened_patches_are_uncorrelated_and_equally_spread():
+    """The network's first layer on the images that it was made from: NumPy's covariance of its first 12 maps."""
+    pixels = Data.train_images / np.float32(255)
+    filters, biases = models.airbench.__globals__["whitening"](Data.train_images)
+    assert filters.shape == (24, 3, 2, 2) and biases.shape == (24,)
+    maps = np.einsum("nchwij,kcij->nhwk", np.lib.stride_tricks.sliding_window_view(pixels, (2, 2), axis=(2, 3)),
+                     filters) + biases
+    flat = maps.reshape(-1, 24).astype(np.float64)
+    np.testing.assert_allclose(flat[:, :12], -flat[:, 12:], atol=1e-3)  # directions and their opposites
+    np.testing.assert_allclose(flat.mean(0), 0, atol=0.01)
+    covariance = np.cov(flat[:, :12].T)
+    assert np.abs(covariance - np.diag(np.diag(covariance))).max() < 0.01
+    assert np.diag(covariance) == pytest.approx(np.ones(12), abs=0.05)  # a little less: 5e-4 is added to variances
+
+
+def test_filters_begin_as_the_identity_and_the_rest_are_random():
+    programs, scope = programs_of()
+    first, second = (np.array(scope.find_var(f"conv2d_{n}.w_0").get_tensor()) for n in (1, 2))
+    identity = np.zeros((24, 24, 3, 3))
+    identity[range(24), range(24), 1, 1] = 1
+    np.testing.assert_array_equal(first[:24], identity)
+    bound = 1 / np.sqrt(24 * 9)
+    assert first.shape == (64, 24, 3, 3) and 0.95 * bound < np.abs(first[24:]).max() <= bound
+    assert second.shape == (64, 64, 3, 3) and second.sum() == 64 and (second.max(axis=(1, 2, 3)) == 1).all()
+
+
+def test_airbench_learns_as_many_numbers_as_counted_by_hand():
+    """Seven convolutions without biases but the first's, six batch norms that learn shifts alone, one layer."""
+    convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 256 * 256 + 256 * 256 + 256 * 256)
+    assert program_state.count_parameters(programs_of()[0].main) == \
+        24 + convolutions + 2 * (64 + 256 + 256) + 256 * 3 == 1_969_560
+
+
+def test_the_first_layer_and_the_scales_stay_as_they_are_and_the_rest_learns():
+    programs, scope = programs_of()
+    before = program_state.take(programs.main, scope)
+    feed = batches.feed_of(Data.train_images, np.arange(1000) % 3, np.arange(64))
+    programs.schedule.step(10)
+    executor().run(programs.main, feed=feed, fetch_list=programs.metrics, scope=scope)
+    after = program_state.take(programs.main, scope)
+    fixed = {name for name in before if name.endswith(".w_0") and (before[name] == after[name]).all()}
+    assert fixed == {"conv2d_0.w_0", *(f"batch_norm_{n}.w_0" for n in range(6))}
+
+
+def test_shifts_of_batch_norm_learn_at_64_times_the_rate():
+    """One step of Nesterov's momentum from rest moves a number by rate * 1.85 * gradient: measured by two rates."""
+    moved = {}
+    for bias_rate in (1, 64):
+        recipes.OF_NETWORK["strong", "airbench"] = recipes.AIRBENCH._replace(bias_rate=bias_rate)
+        try:
+            programs, scope = programs_of(learning_rate=1e-4)
+        finally:
+            recipes.OF_NETWORK["strong", "airbench"] = recipes.AIRBENCH
+        feed = batches.feed_of(Data.train_images, np.arange(1000) % 3, np.arange(64))
+        executor().run(programs.main, feed=feed, scope=scope)
+        moved[bias_rate] = np.array(scope.find_var("batch_norm_0.b_0").get_tensor())
+    assert np.abs(moved[1]).max() > 0
+    np.testing.assert_allclose(moved[64], 64 * moved[1], rtol=1e-4)
+
+
+def test_the_triangle_by_hand():
+    assert [strong.triangle(step, 100) for step in (0, 23, 100)] == pytest.approx([0.2, 1, 0.07])
+    assert strong.triangle(11.5, 100) == pytest.approx(0.6) and strong.triangle(61.5, 100) == pytest.approx(0.535)
+
+
+def test_smoothed_labels_by_hand():
+    """A fifth of the label spread over 4 classes leaves 0.85 at the right one and 0.05 at each other."""
+    import paddle
+
+    program = paddle.static.Program()
+    with paddle.static.program_guard(program, paddle.static.Program()):
+        probabilities = paddle.static.data("p", [None, 4], "float32")
+        loss = train.cross_entropy(probabilities, paddle.static.data("label", [None, 1], "int64"), smoothing=0.2)
+    row = np.float32([[0.1, 0.2, 0.3, 0.4]])
+    found, = executor().run(program, feed={"p": row, "label": np.int64([[2]])}, fetch_list=[loss])
+    assert found.item() == pytest.approx(-(0.05 * np.log([0.1, 0.2, 0.4]).sum() + 0.85 * np.log(0.3)), rel=1e-5)
+
+
+def test_mean_weights_by_hand():
+    """Steps 5 and 10 of 10 mix, with 0.95^5 times the cube of the share done; the last leaves the mean."""
+    import paddle
+
+    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    with paddle.static.program_guard(main, startup):
+        paddle.static.nn.fc(paddle.static.data("x", [None, 1]), 1, bias_attr=False, weight_attr=paddle.ParamAttr(
+            name="w", initializer=paddle.nn.initializer.Constant(1.0)))
+    means, run = strong.MeanWeights(main, startup), executor()
+    run.run(startup, scope=scope)
+    weight, mean = 1.0, 1.0
+    for step in range(1, 11):
+        weight += 1
+        scope.find_var("w").get_tensor().set(np.float32([[weight]]), paddle.CPUPlace())
+        means.update(run, scope, step, 10)
+        if step in (5, 10):
+            kept = 0.95 ** 5 * (step / 10) ** 3
+            weight = mean = kept * mean + (1 - kept) * weight
+        assert np.array(scope.find_var("w").get_tensor()).item() == pytest.approx(weight, rel=1e-6)
+        assert np.array(scope.find_var("w.mean").get_tensor()).item() == pytest.approx(mean, rel=1e-6)
+    assert "w.mean" in program_state.names(main)  # so that a checkpoint has it
+
+
+def test_where_the_last_step_is_no_fifth_the_mean_is_left():
+    import paddle
+
+    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    with paddle.static.program_guard(main, startup):
+        paddle.static.nn.fc(paddle.static.data("x", [None, 1]), 1, bias_attr=False, weight_attr=paddle.ParamAttr(
+            name="w", initializer=paddle.nn.initializer.Constant(1.0)))
+    means, run = strong.MeanWeights(main, startup), executor()
+    run.run(startup, scope=scope)
+    scope.find_var("w").get_tensor().set(np.float32([[9]]), paddle.CPUPlace())
+    means.update(run, scope, 7, 7)
+    assert np.array(scope.find_var("w").get_tensor()).item() == 1
+
+
+def test_the_answer_is_the_mean_over_an_image_and_its_mirror():
+    """NumPy's mean of the plain network's probabilities for both, each to the power of 1 / temperature."""
+    programs, scope = programs_of()
+    pixels = batches.to_float(images(6, seed=1))
+    plain = train.build_programs(Settings(model="airbench"), Data, 100, Workers())
+
+    def probabilities(programs, pixels):
+        program = programs.test._prune([programs.probabilities.name])
+        return executor().run(program, feed={"pixel": pixels}, fetch_list=[programs.probabilities.name],
+                              scope=scope)[0]
+
+    def sharpened(p):
+        powers = p.astype(float) ** (1 / recipes.AIRBENCH.temperature)
+        return powers / powers.sum(1, keepdims=True)
+
+    turned = pixels[:, :, :, ::-1].copy()
+    expected = (sharpened(probabilities(plain, pixels)) + sharpened(probabilities(plain, turned))) / 2
+    found = probabilities(programs, pixels)
+    assert found.shape == (6, 3) and found.std(0).max() > 1e-3
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_allclose(found, probabilities(programs, turned), atol=2e-6)
+
+
+def test_each_image_is_mirrored_in_every_second_pass():
+    first, second, third = (batches.mirrored_in_turn(1000, seed=5, epoch=epoch) for epoch in range(3))
+    assert (first == ~second).all() and (first == third).all()
+    assert 400 < first.sum() < 600
+
+
+def test_shifts_that_bring_in_the_mirrored_border():
+    """Every image is found by brute force among the 5 x 5 windows of NumPy's reflected frame, mirrored as asked."""
+    originals = np.random.default_rng(0).integers(1, 256, (20, 3, 32, 32), dtype=np.uint8)
+    mirrored = np.arange(20) % 2 == 0
+    moved = batches.augment(originals, np.random.default_rng(1), shift=2, border="reflect", mirrored=mirrored)
+    for original, turned, image in zip(originals, mirrored, moved):
+        frame = np.pad(original, ((0, 0), (2, 2), (2, 2)), mode="reflect")
+        windows = [frame[:, top:top + 32, left:left + 32] for top in range(5) for left in range(5)]
+        assert any((window[:, :, ::-1 if turned else 1] == image).all() for window in windows)
+
+
+def test_cutout_blackens_one_square():
+    white = np.full((50, 3, 32, 32), 255, np.uint8)
+    cut = batches.augment(white, np.random.default_rng(2), shift=2, border="reflect", cutout=8)
+    places = set()
+    for image in cut:
+        rows, columns = (np.flatnonzero((image == 0).any(axis=(0, axis))) for axis in (2, 1))
+        assert len(rows) == len(columns) == 8 and (image == 0).sum() == 3 * 64
+        assert (np.diff(rows) == 1).all() and (np.diff(columns) == 1).all()
+        places.add((rows[0], columns[0]))
+    assert len(places) > 40
+
+
+def test_a_long_run_of_airbench_has_cutout_and_no_other():
+    assert Settings(model="airbench", recipe="strong", epochs=16).numbers.cutout == 8
+    assert Settings(model="airbench", recipe="strong", epochs=15).numbers.cutout == 0
+    assert Settings(model="resnet", recipe="strong", epochs=40).numbers == recipes.STRONG
