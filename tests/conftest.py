@@ -58,11 +58,11 @@ def run(small_archive, tmp_path, capfd):
 
 @pytest.fixture(scope="module")
 def model_dir(tmp_path_factory):
-    """A folder with small_models.colour_model, saved as train.py saves."""
+    """A folder with small_models.color_model, saved as train.py saves."""
     import small_models
 
-    folder = tmp_path_factory.mktemp("model") / "colours"
-    small_models.save_colours(folder)
+    folder = tmp_path_factory.mktemp("model") / "colors"
+    small_models.save_colors(folder)
     return folder
 
 

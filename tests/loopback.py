@@ -7,7 +7,7 @@ import time
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Each path of `pages` has a list of behaviours, one for each request; the last one is kept up."""
+    """Each path of `pages` has a list of behaviors, one for each request; the last one is kept up."""
 
     daemon_threads = True
 
@@ -15,9 +15,9 @@ class Server(http.server.ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.pages, self.asked, self.over = {}, [], threading.Event()
 
-    def serve(self, path, *behaviours):
-        """Have a path answered by these behaviours; returns its address."""
-        self.pages[path] = list(behaviours)
+    def serve(self, path, *behaviors):
+        """Have a path answered by these behaviors; returns its address."""
+        self.pages[path] = list(behaviors)
         return f"http://127.0.0.1:{self.server_port}{path}"
 
     def handle_error(self, request, client_address):
@@ -25,7 +25,7 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Looks the behaviour up and lets it act."""
+    """Looks the behavior up and lets it act."""
 
     def do_GET(self):
         self.server.asked.append((self.path, self.headers.get("Range")))

@@ -17,17 +17,17 @@ if __name__ == "__main__":
 
     cpu.set_flags()
 
-COLOURS = ["red", "green", "blue"]
-SHARPNESS = 4.0  # the colour model's weight: its probabilities are softmax(SHARPNESS * mean colour)
+COLORS = ["red", "green", "blue"]
+SHARPNESS = 4.0  # the color model's weight: its probabilities are softmax(SHARPNESS * mean color)
 
 
 def describe(**facts):
     """A description as training writes it."""
-    return {"model": "colours", "depth": None, "dataset": "three colours", "classes": COLOURS, "epochs": 1,
+    return {"model": "colors", "depth": None, "dataset": "three colors", "classes": COLORS, "epochs": 1,
             "test_accuracy": 0.75, **facts}
 
 
-def colour_model(classes=3, sharpness=SHARPNESS, scope=None):
+def color_model(classes=3, sharpness=SHARPNESS, scope=None):
     """A fully connected layer on the image's mean color -> (executor, program, image, probabilities)."""
     import paddle
 
@@ -37,21 +37,21 @@ def colour_model(classes=3, sharpness=SHARPNESS, scope=None):
     with paddle.utils.unique_name.guard(), paddle.static.program_guard(main, startup):
         image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
         logits = paddle.static.nn.fc(paddle.mean(image, axis=[2, 3]), classes, weight_attr=paddle.ParamAttr(
-            name="colour_weights", initializer=paddle.nn.initializer.Assign(weights)))
+            name="color_weights", initializer=paddle.nn.initializer.Assign(weights)))
         probabilities = paddle.nn.functional.softmax(logits)
     executor = paddle.static.Executor(paddle.CPUPlace())
     executor.run(startup, scope=scope)
     return executor, main, image, probabilities
 
 
-def save_colours(folder, **options):
+def save_colors(folder, **options):
     """Save the color model as train.py saves, from a scope of its own; `sharpness` tells two of them apart."""
     import paddle
 
     from utils.storage import saved_model
 
     scope = paddle.static.Scope()
-    saved_model.save(folder, *colour_model(scope=scope, **options), describe(), scope)
+    saved_model.save(folder, *color_model(scope=scope, **options), describe(), scope)
 
 
 def describe_anew(folder, **changes):

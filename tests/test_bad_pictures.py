@@ -1,6 +1,6 @@
 """Good, odd and hostile files through the real command line: an answer, or one line and exit status 2.
 
-Answers are known because each file is of one colour and the model names colours (small_models.py).
+Answers are known because each file is of one color and the model names colors (small_models.py).
 """
 import gzip
 import io
@@ -31,9 +31,9 @@ def encoded(image, kind, **options):
     return buffer.getvalue()
 
 
-def png_header(width, height, depth=1, colour=0):
+def png_header(width, height, depth=1, color=0):
     """The start of a PNG, to which chunks are added."""
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + png_chunk(b"IHDR", header)
 
 
@@ -48,7 +48,7 @@ def noise():
 
 
 def good_files():
-    """Name -> (content, colour); None where any answer will do."""
+    """Name -> (content, color); None where any answer will do."""
     files = {f"plain.{kind.lower()}": (encoded(RED, kind), "red") for kind in (
         "PNG", "JPEG", "BMP", "DIB", "GIF", "WEBP", "TIFF", "PPM", "TGA", "ICO", "PCX", "SGI", "JPEG2000")}
     if features.check("avif"):
@@ -64,7 +64,7 @@ def good_files():
     for mode, kind in (("1", "PNG"), ("L", "PNG"), ("LA", "PNG"), ("I;16", "PNG"), ("I;16", "TIFF"),
                        ("I", "TIFF"), ("F", "TIFF"), ("1", "TIFF"), ("L", "JPEG")):
         black = encoded(Image.new(mode, (40, 30)), kind)
-        files[f"grey-{mode.replace(';', '')}.{kind.lower()}"] = (black, None)
+        files[f"gray-{mode.replace(';', '')}.{kind.lower()}"] = (black, None)
     for orientation in range(1, 9):
         exif = Image.Exif()
         exif[274] = orientation
@@ -151,7 +151,7 @@ def run(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory, model_dir):
-    """All files through one call of the command line -> colours, names that fail, and what `run` gives."""
+    """All files through one call of the command line -> colors, names that fail, and what `run` gives."""
     folder = tmp_path_factory.mktemp("corpus")
     good, bad = good_files(), bad_files()
     for name, (content, _) in good.items():
@@ -160,16 +160,16 @@ def corpus(tmp_path_factory, model_dir):
         (folder / name).write_bytes(content)
     failing = [*bad, *special_files(folder)]
     assert len(good) + len(failing) >= 40
-    colours = {name: colour for name, (_, colour) in good.items()}
-    return colours, failing, run(folder, *failing, *good, "--model-dir", str(model_dir), "--json")
+    colors = {name: color for name, (_, color) in good.items()}
+    return colors, failing, run(folder, *failing, *good, "--model-dir", str(model_dir), "--json")
 
 
 def test_every_good_picture_gets_its_answer(corpus):
-    colours, _, (_, out, _, _, _) = corpus
+    colors, _, (_, out, _, _, _) = corpus
     results = json.loads(out)["results"]
     answers = {entry["picture"]: entry.get("label", entry.get("error")) for entry in results}
-    wrong = {name: answers.get(name) for name, colour in colours.items()
-             if answers.get(name) not in ([colour] if colour else small_models.COLOURS)}
+    wrong = {name: answers.get(name) for name, color in colors.items()
+             if answers.get(name) not in ([color] if color else small_models.COLORS)}
     assert wrong == {}
 
 

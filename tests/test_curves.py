@@ -14,7 +14,7 @@ def test_curves_show_both_lines(tmp_path):
     history = {"points": [(x / 10, 2 - x / 20, x / 20) for x in range(1, 20)], "tests": [(1, 1.5, 0.5), (2, 1.2, 0.6)]}
     curves.draw(tmp_path / "curves.png", history, "ResNet-8 on sketches")
     pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).astype(int)
-    for colour in ((0x4c, 0x78, 0xa8), (0xe4, 0x57, 0x56)):
-        near = np.abs(pixels - colour).max(axis=2) < 12
+    for color in ((0x4c, 0x78, 0xa8), (0xe4, 0x57, 0x56)):
+        near = np.abs(pixels - color).max(axis=2) < 12
         half = pixels.shape[1] // 2
         assert near[:, :half].sum() > 50 and near[:, half:].sum() > 50

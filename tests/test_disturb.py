@@ -14,7 +14,7 @@ def noise():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_strength_changes_more_and_shape_and_range_stay(kind, noise):
-    smooth = np.cumsum(np.cumsum(noise, axis=2), axis=3)  # neighbours alike, as in photographs
+    smooth = np.cumsum(np.cumsum(noise, axis=2), axis=3)  # neighbors alike, as in photographs
     smooth /= smooth.max()
     changes = []
     for strength in STRENGTHS:

@@ -103,12 +103,12 @@ def test_attempts_end(server, target):
     assert os.listdir(target.parent) == []
 
 
-@pytest.mark.parametrize("behaviour, word", [
+@pytest.mark.parametrize("behavior, word", [
     (loopback.broken_off(CONTENT, 20_000), "broke off"), (loopback.stalled(CONTENT, 20_000), "stalled"),
 ], ids=["broken off", "stalled"])
-def test_what_was_received_is_not_fetched_twice(server, target, behaviour, word):
+def test_what_was_received_is_not_fetched_twice(server, target, behavior, word):
     lines = []
-    source = server.serve("/a", behaviour, loopback.whole(CONTENT))
+    source = server.serve("/a", behavior, loopback.whole(CONTENT))
     download([source], target, MD5, lines.append, QUICK)
     assert_whole(target)
     assert [asked for _, asked in server.asked] == [None, "bytes=20000-"]
@@ -199,12 +199,12 @@ def test_run_that_a_signal_ends_is_resumed(server, target, number):
     assert_whole(target)
 
 
-@pytest.mark.parametrize("behaviour, word", [
+@pytest.mark.parametrize("behavior, word", [
     (loopback.page(), "sends text/html"), (loopback.whole(CONTENT[:-1] + b"x"), "MD5"),
     (loopback.silent(), "no answer within"), (loopback.whole(b""), "MD5"),
 ], ids=["page", "other file", "silent", "empty"])
-def test_wrong_file_is_never_kept(server, target, behaviour, word):
-    (reason,) = failure(target, server.serve("/a", behaviour), patience=QUICK._replace(answer=0.3, stall=5))
+def test_wrong_file_is_never_kept(server, target, behavior, word):
+    (reason,) = failure(target, server.serve("/a", behavior), patience=QUICK._replace(answer=0.3, stall=5))
     assert word in reason
     assert os.listdir(target.parent) == []
     assert len(server.asked) == 1

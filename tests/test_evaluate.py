@@ -65,7 +65,7 @@ def test_numbers_are_those_counted_by_hand(model_dir, colors, capsys):
     assert [row for row in said["reliability"] if row[0]] == [[8, pytest.approx(SURE), 7 / 8]]
     assert said["mistakes"] == [{"image": said["mistakes"][0]["image"], "named": "blue", "is": "red",
                                  "probability": pytest.approx(SURE), "probability_of_right": pytest.approx(UNSURE)}]
-    assert said["model"]["dataset"] == "three colours" and "colors" in said["data"]["name"]
+    assert said["model"]["dataset"] == "three colors" and "colors" in said["data"]["name"]
 
 
 def test_the_command_prints_tables_and_says_where_the_pictures_are(model_dir, colors):
@@ -75,7 +75,7 @@ def test_the_command_prints_tables_and_says_where_the_pictures_are(model_dir, co
     assert done.returncode == 0 and done.stderr.count("\n") == 1
     assert "Warning" in done.stderr and "another class" in done.stderr  # the blue picture is there twice
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("Model: ") and "colours trained on three colours" in lines[0]
+    assert lines[0].startswith("Model: ") and "colors trained on three colors" in lines[0]
     assert lines[1].startswith("Data: the folder colors, 8 test images") and lines[2] == "Place: CPU, as asked"
     assert "Error 12.50% on 8 images, cost 0.5360" in lines
     assert "is        images   error    1    2    3" in lines
@@ -118,7 +118,7 @@ def test_data_may_lack_classes_of_the_model_and_number_them_otherwise(model_dir,
 
 def test_without_a_choice_the_data_is_what_the_model_was_trained_on(tmp_path, monkeypatch, capsys):
     """A model of the ten classes that says the first three by color alone; what it names is worked out in numpy."""
-    small_models.save_colours(tmp_path / "model", classes=10)
+    small_models.save_colors(tmp_path / "model", classes=10)
     small_models.describe_anew(tmp_path / "model", dataset="sketches", classes=list(CLASSES))
     monkeypatch.setattr(dataset, "SKETCHES", {"train": (10, 1), "test": (60, 2)})
     assert judge("--model-dir", tmp_path / "model", "--output", tmp_path / "out", "--json") == 0
@@ -144,7 +144,7 @@ def test_data_with_other_classes_is_one_line(model_dir, capsys, tmp_path, monkey
 
 def test_a_model_of_pictures_that_are_not_named_is_one_line(model_dir, tmp_path, capsys):
     line = failed(capsys, "--model-dir", model_dir, "--output", tmp_path)
-    assert "was trained on three colours" in line and "--data-dir" in line
+    assert "was trained on three colors" in line and "--data-dir" in line
 
 
 def test_what_is_not_there_is_one_line(model_dir, tmp_path, capsys):
@@ -179,7 +179,7 @@ def test_a_model_on_which_paddle_crashes_is_one_line(colors, tmp_path):
     (tmp_path / "crash.py").write_text("import os, signal, sys; sys.path.insert(0, sys.argv.pop(1))\nimport evaluate\n"
                                        "evaluate.load_and_ask = lambda *_: os.kill(os.getpid(), signal.SIGSEGV)\n"
                                        "sys.exit(evaluate.main(sys.argv[1:]))")
-    small_models.save_colours(tmp_path / "model")
+    small_models.save_colors(tmp_path / "model")
     done = subprocess.run([sys.executable, tmp_path / "crash.py", ROOT, "--model-dir", tmp_path / "model",
                            "--data-dir", colors], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     line = done.stderr.splitlines()[-1]

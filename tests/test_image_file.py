@@ -88,7 +88,7 @@ def test_every_mode_of_pillow_gives_its_color(mode):
     np.testing.assert_allclose(small.mean(axis=(0, 1)) * 255, expected, atol=6 if mode == "LAB" else 2)
 
 
-def test_deep_grey_keeps_its_brightness(tmp_path):
+def test_deep_gray_keeps_its_brightness(tmp_path):
     ramp = np.linspace(0, 65535, 64).round().astype(np.uint16)
     Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / "a.png")
     row = read_picture(tmp_path / "a.png")[0, 0, 16]
@@ -96,7 +96,7 @@ def test_deep_grey_keeps_its_brightness(tmp_path):
 
 
 @pytest.mark.parametrize("white", [1.0, 255.0, 65535.0, 1e6])
-def test_floating_point_grey_is_scaled_by_its_range(tmp_path, white):
+def test_floating_point_gray_is_scaled_by_its_range(tmp_path, white):
     values = np.full((32, 32), white / 4, np.float32)
     values[:16] = white
     values[0, 0], values[31, 31] = np.nan, -np.inf

@@ -48,7 +48,7 @@ def test_one_picture_prints_the_books_line_and_the_best_classes(model_dir, pictu
     out, err = capsys.readouterr()
     assert err == ""
     model, place, *rest = out.splitlines()
-    assert "colours trained on three colours" in model and "0.7500" in model and "CPU" in place
+    assert "colors trained on three colors" in model and "0.7500" in model and "CPU" in place
     best, other = np.exp(4) / (np.exp(4) + 2), 1 / (np.exp(4) + 2)
     assert rest[0] == "infer results: red"
     assert [line.split() for line in rest[1:]] == [["red", f"{best:.4f}"], ["green", f"{other:.4f}"],
@@ -68,7 +68,7 @@ def test_several_pictures_stand_under_their_names_and_good_ones_are_answered(mod
 def test_json_holds_answers_and_errors(model_dir, pictures, capsys):
     assert ask("blue.png", "nowhere.png", "--json", "--model-dir", model_dir) == 2
     found = json.loads(capsys.readouterr().out)
-    assert found["model"]["dataset"] == "three colours"
+    assert found["model"]["dataset"] == "three colors"
     blue, nowhere = found["results"]
     assert blue["label"] == "blue"
     assert blue["best"][0] == {"class": "blue", "probability": pytest.approx(0.964664, abs=2e-6)}
@@ -89,7 +89,7 @@ def test_json_answers_each_name_in_the_order_given_also_twice(model_dir, picture
 def test_json_of_pictures_that_all_fail(model_dir, pictures, capsys):
     assert ask("nowhere.png", "--json", "--model-dir", model_dir) == 2
     found = json.loads(capsys.readouterr().out)
-    assert found["model"]["model"] == "colours" and list(found["results"][0]) == ["picture", "error"]
+    assert found["model"]["model"] == "colors" and list(found["results"][0]) == ["picture", "error"]
 
 
 def test_json_tells_of_a_model_or_a_device_that_cannot_be_used(model_dir, pictures, capsys, monkeypatch):

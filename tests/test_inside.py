@@ -108,7 +108,7 @@ def seer_dir(tmp_path_factory):
     """The folder of a saved `seer`."""
     folder = tmp_path_factory.mktemp("seer") / "model"
     save(folder, seer, classes=3)
-    small_models.describe_anew(folder, classes=small_models.COLOURS)
+    small_models.describe_anew(folder, classes=small_models.COLORS)
     return folder
 
 
@@ -255,7 +255,7 @@ def test_features_are_written_with_names_and_labels(seer_dir, here, capsys):
         assert found["features"].dtype == np.float32 and found["features"].shape == (2, 3)
         np.testing.assert_allclose(found["features"], [[1, 0, 0], [127 / 255 / 2, 0, 0.5]], rtol=1e-5)
         assert found["pictures"].tolist() == ["red.png", "halves.png"] and found["labels"].tolist() == ["red", "blue"]
-        assert found["classes"].tolist() == small_models.COLOURS
+        assert found["classes"].tolist() == small_models.COLORS
         best = np.exp(4) / (np.exp(4) + 2)
         np.testing.assert_allclose(found["probabilities"][0], [best, (1 - best) / 2, (1 - best) / 2], rtol=1e-4)
 
@@ -314,7 +314,7 @@ def test_odd_names_are_drawn_without_a_word(seer_dir, here, capsys, recwarn):
     try:
         assert ask("--explain", "out.png", *names, "--json", "--model-dir", seer_dir) == 0
     finally:
-        small_models.describe_anew(seer_dir, classes=small_models.COLOURS)
+        small_models.describe_anew(seer_dir, classes=small_models.COLORS)
     assert drawing.is_drawing("out.png") and capsys.readouterr().err == ""
     assert not [each for each in recwarn if "Glyph" in str(each.message)]
 

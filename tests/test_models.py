@@ -204,7 +204,7 @@ BOOKS = ("resnet", "vgg", "googlenet")       # airbench begins in its own way: t
 
 
 @pytest.mark.parametrize("model", BOOKS)
-def test_batch_normalisation_is_the_books(model):
+def test_batch_normalization_is_the_books(model):
     operators = [op for op in built(model)[0].global_block().ops if op.type == "batch_norm"]
     assert operators
     for op in operators:
@@ -353,7 +353,7 @@ def compare_step(model, accelerate, golden):
             np.testing.assert_allclose(state[name], expected, output_bound, output_bound, err_msg=name)
             continue
         norm = scale = float(golden[f"{model}/norm/{number}"])
-        if norm < 1e-9:     # a bias under batch normalisation, whose gradient is 0 but for rounding
+        if norm < 1e-9:     # a bias under batch normalization, whose gradient is 0 but for rounding
             assert name.endswith(".b_0")
             scale = float(golden[f"{model}/norm/{number - 1}"])     # so hold it against its layer's weights
         error = np.linalg.norm(recipe.samples(gradients[name]) - golden[f"{model}/gradient/{number}"])

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import small_models
-from small_models import describe_anew, save_colours
+from small_models import describe_anew, save_colors
 from utils.errors import UserError
 from utils.storage import saved_model
 
@@ -35,15 +35,15 @@ def load(folder):
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory):
-    """A folder with a colour model; tests that change it take `copy`."""
-    folder = tmp_path_factory.mktemp("saved") / "colours"
-    save_colours(folder)
+    """A folder with a color model; tests that change it take `copy`."""
+    folder = tmp_path_factory.mktemp("saved") / "colors"
+    save_colors(folder)
     return folder
 
 
 @pytest.fixture
 def copy(saved, tmp_path):
-    """A copy of the saved colour model, to be damaged."""
+    """A copy of the saved color model, to be damaged."""
     return Path(shutil.copytree(saved, tmp_path / "model"))
 
 
@@ -83,8 +83,8 @@ def test_the_scope_that_is_given_is_saved_and_no_other(tmp_path, static_scope):
     import paddle
 
     scope = paddle.static.Scope()
-    small_models.colour_model(sharpness=2.0)  # the same names in Paddle's global scope
-    model = small_models.colour_model(sharpness=8.0, scope=scope)
+    small_models.color_model(sharpness=2.0)  # the same names in Paddle's global scope
+    model = small_models.color_model(sharpness=8.0, scope=scope)
     saved_model.save(tmp_path / "given", *model, small_models.describe(), scope)
     saved_model.save(tmp_path / "global", *model, small_models.describe())
     red = np.zeros((1, 3, 32, 32), np.float32)
@@ -107,7 +107,7 @@ def test_a_model_that_is_replaced_after_the_check_is_read_anew(copy):
     import paddle
 
     checked = saved_model.check(copy)
-    save_colours(copy, sharpness=2.0)  # removes the files that were checked
+    save_colors(copy, sharpness=2.0)  # removes the files that were checked
     red = np.zeros((1, 3, 32, 32), np.float32)
     red[:, 0] = 1
     model = saved_model.load(copy, paddle.CPUPlace(), checked)
@@ -120,7 +120,7 @@ def test_the_description_names_the_files_and_what_the_model_is(saved):
     description = json.loads((saved / "description.json").read_text())
     assert description["input"]["shape"] == [None, 3, 32, 32] and description["input"]["name"] == "pixel"
     assert description["paddle"] == paddle.__version__
-    assert description["classes"] == small_models.COLOURS and description["dataset"] == "three colours"
+    assert description["classes"] == small_models.COLORS and description["dataset"] == "three colors"
     for entry in description["files"].values():
         content = (saved / entry["name"]).read_bytes()
         assert entry["bytes"] == len(content) and entry["sha256"] == hashlib.sha256(content).hexdigest()
@@ -128,7 +128,7 @@ def test_the_description_names_the_files_and_what_the_model_is(saved):
 
 
 def test_a_test_loss_that_is_no_number_is_kept_as_null(static_scope, tmp_path):
-    saved_model.save(tmp_path, *small_models.colour_model(),
+    saved_model.save(tmp_path, *small_models.color_model(),
                      small_models.describe(test_accuracy=np.float32(0.5), test_loss=float("nan")))
     text = (tmp_path / "description.json").read_text()
     assert json.loads(text)["test_accuracy"] == 0.5 and json.loads(text)["test_loss"] is None
@@ -136,14 +136,14 @@ def test_a_test_loss_that_is_no_number_is_kept_as_null(static_scope, tmp_path):
 
 
 def test_saving_again_leaves_one_model_and_nothing_of_others(static_scope, tmp_path):
-    save_colours(tmp_path)
+    save_colors(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "mine.pdmodel").write_text("mine too")
-    (tmp_path / ".colours-00000000.pdiparams.abc.partial.pdiparams").write_text("left by a killed save")
-    save_colours(tmp_path)
+    (tmp_path / ".colors-00000000.pdiparams.abc.partial.pdiparams").write_text("left by a killed save")
+    save_colors(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == names | {"notes.txt", "mine.pdmodel"}
-    save_colours(tmp_path, sharpness=2.0)
+    save_colors(tmp_path, sharpness=2.0)
     changed = {path.name for path in tmp_path.iterdir()}
     assert len(changed) == 5 and changed & names == {"description.json"}
 
@@ -164,7 +164,7 @@ def test_a_save_that_ends_before_a_rename_leaves_a_whole_model(copy, static_scop
 
     monkeypatch.setattr(os, "replace", end_at_the_moment)
     with pytest.raises(Killed):
-        save_colours(copy, sharpness=2.0)
+        save_colors(copy, sharpness=2.0)
     monkeypatch.undo()
     red = np.zeros((1, 3, 32, 32), np.float32)
     red[:, 0] = 1
@@ -177,7 +177,7 @@ def test_a_full_disk_is_one_line_and_keeps_the_model_before(copy, static_scope):
 
     before = {path.name: path.read_bytes() for path in copy.iterdir()}
     size = next(copy.glob("*.pdiparams")).stat().st_size
-    executor, program, image, probabilities = small_models.colour_model(sharpness=2.0)
+    executor, program, image, probabilities = small_models.color_model(sharpness=2.0)
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size - 8, limits[1]))  # takes no file whole
     try:
@@ -198,7 +198,7 @@ from utils.storage import saved_model
 models = []
 for sharpness in (2.0, 8.0):
     scope = paddle.static.Scope()
-    models.append((scope, small_models.colour_model(sharpness=sharpness, scope=scope)))
+    models.append((scope, small_models.color_model(sharpness=sharpness, scope=scope)))
 for scope, model in itertools.cycle(models):
     saved_model.save(sys.argv[2], *model, small_models.describe(), scope)
     print("saved", flush=True)
@@ -354,7 +354,7 @@ def test_a_damaged_model_is_one_line_on_the_command_line(copy, capsys, damage):
 def test_another_networks_parameters_are_one_line_on_the_command_line(copy, static_scope, tmp_path, capsys):
     import infer
 
-    save_colours(tmp_path / "other", classes=5)
+    save_colors(tmp_path / "other", classes=5)
     another_networks_parameters(copy, tmp_path / "other")
     assert infer.main(["dog.png", "--model-dir", str(copy), "--device", "cpu"]) == 2
     printed = capsys.readouterr()

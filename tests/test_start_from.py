@@ -19,7 +19,7 @@ from utils.run import Run
 from utils.settings import Settings
 from utils.storage import program_state, saved_model, start_from
 
-SHIPPED = ROOT / "models" / "resnet32_cifar10"
+SHIPPED = ROOT / "models" / "airbench_cifar10"
 FEW = ["--epochs", "1", "--batch-size", "8", "--max-batches", "2", "--seed", "3", "--device", "cpu", "--workers", "1"]
 
 
@@ -129,11 +129,11 @@ def test_the_same_network_may_be_named(base, pets, begin):
 
 
 def test_what_is_no_model_of_these_networks_is_one_line(begin, tmp_path, base):
-    small_models.save_colours(tmp_path / "colours")
+    small_models.save_colors(tmp_path / "colors")
     (tmp_path / "empty").mkdir()
     damaged = shutil.copytree(base, tmp_path / "damaged")
     next(damaged.glob("*.pdiparams")).write_bytes(b"")
-    for folder, complaint in (("colours", "is no network that train.py builds"), ("empty", "no model in"),
+    for folder, complaint in (("colors", "is no network that train.py builds"), ("empty", "no model in"),
                               ("none", "no model in"), ("damaged", "cannot be used")):
         status, out, err = begin("--start-from", tmp_path / folder, "--dataset", "sketches")
         assert status == 2 and out == "" and err.count("\n") == 1 and complaint in err
@@ -150,7 +150,7 @@ def test_a_description_that_names_another_network_is_one_line(base, pets, begin,
 
 def test_the_model_that_comes_with_the_program(pets, begin, at_first):
     status, out, _ = begin("--data-dir", pets, "--start-from", SHIPPED, "--max-batches", "1")
-    assert status == 0 and "Start: resnet-32 trained on CIFAR-10, with a new last layer" in out
+    assert status == 0 and "Start: airbench trained on CIFAR-10, with a new last layer" in out
     assert at_first["batch_norm_0.w_2"].std() > 0.01  # running variances, which are 1 in a new network
 
 
@@ -201,7 +201,7 @@ def test_googlenets_auxiliary_classifiers_start_anew(tmp_path):
     programs, scope, executor = built("googlenet", 3)
     first = program_state.take(programs.main, scope)
     line = start_from.put(tmp_path, programs, scope, executor.place)
-    assert line == "googlenet trained on three colours, with a new last layer and new auxiliary classifiers"
+    assert line == "googlenet trained on three colors, with a new last layer and new auxiliary classifiers"
     now = program_state.take(programs.main, scope)
     weights = {parameter.name for parameter in programs.main.all_parameters() if parameter.name.endswith("w_0")}
     kept = {name for name in weights if (now[name] == first[name]).all() and now[name].std() > 0}

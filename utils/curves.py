@@ -36,9 +36,9 @@ def draw(path, history, title):
     cost, error = figure.subplots(1, 2)
     panels = ((cost, "cost (cross entropy)", lambda row: row[1]), (error, "error (%)", lambda row: 100 * (1 - row[2])))
     for axes, label, value in panels:
-        for name, colour, style in (("points", "#4c78a8", {}), ("tests", "#e45756", {"marker": "o"})):
+        for name, color, style in (("points", "#4c78a8", {}), ("tests", "#e45756", {"marker": "o"})):
             rows = history[name]
-            axes.plot([row[0] for row in rows], [value(row) for row in rows], color=colour, linewidth=1.6,
+            axes.plot([row[0] for row in rows], [value(row) for row in rows], color=color, linewidth=1.6,
                       label={"points": "training", "tests": "test"}[name], **style)
         axes.set_xlabel("pass")
         axes.set_ylabel(label)

@@ -58,7 +58,7 @@ def check_count(count, batch_size):
 
 
 def cores_of(place, places, cores):
-    """The cores of one of `places` workers on this machine: equal runs of neighbours, at least one each."""
+    """The cores of one of `places` workers on this machine: equal runs of neighbors, at least one each."""
     first, end = len(cores) * place // places, len(cores) * (place + 1) // places
     return cores[first:end] or [cores[place % len(cores)]]
 
