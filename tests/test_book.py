@@ -1,9 +1,11 @@
 """The page and the notebook made from README.md: whole, self-contained, and a real browser finds no fault."""
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+import venv
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -33,8 +35,17 @@ addEventListener("load", () => {
     faults, pictures: pictures.length, missing: pictures.filter(p => !p.complete || !p.naturalWidth).length,
     formulas: formulas.length,
     flat: formulas.filter(f => f.namespaceURI != mathml || f.getBoundingClientRect().height < 5).length,
-    wide: document.documentElement.scrollWidth - innerWidth, high: document.documentElement.scrollHeight});
+    wide: document.documentElement.scrollWidth - innerWidth, high: document.documentElement.scrollHeight,
+    over: [...document.querySelectorAll("main *")].filter(e => !scrolls(e) && e.getBoundingClientRect().right >
+      innerWidth + 1).map(e => e.tagName + " " + e.textContent.slice(0, 40)),
+    lost: [...document.querySelectorAll("a[href^='#']")].map(a => decodeURIComponent(a.hash.slice(1))).filter(
+      name => !document.getElementById(name))});
 });
+// Whether something may be wider than the window, since it can be scrolled to or is no box of its own.
+function scrolls(element) {
+  return element && (element.closest("math, svg") || ["auto", "scroll"].includes(getComputedStyle(element).overflowX) ||
+                     scrolls(element.parentElement));
+}
 </script>"""
 
 
@@ -62,7 +73,7 @@ def test_the_page_is_well_formed_and_needs_no_other_file():
     balance.feed(HTML)
     assert balance.faults == [] and balance.open == []
     assert "<script" not in HTML
-    assert all(source.startswith("data:image/png;base64,")
+    assert all(source.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,"))
                for source in re.findall(r'<img[^>]* src="([^"]+)"', HTML))
     assert 'name="viewport"' in HTML
 
@@ -74,7 +85,7 @@ def test_every_formula_is_mathml_and_no_dollar_is_left_in_the_text():
 
 
 def test_the_contents_lead_to_the_headings():
-    names = set(re.findall(r'<h[1-6] id="([^"]+)"', HTML))
+    names = set(re.findall(r'<(?:h[1-6]|a) id="([^"]+)"', HTML))
     inner = re.findall(r'href="#([^"]+)"', HTML)
     assert len(inner) > 30 and set(inner) <= names
     wanted = [heading for level, heading in chapter.headings_of(TEXT) if level in (2, 3)]
@@ -91,7 +102,18 @@ def test_code_stands_in_the_page_as_in_the_source():
             assert block.text in texts
 
 
-@pytest.mark.parametrize("width", [1400, 400], ids=["desk", "phone"])
+def test_every_link_of_the_page_leads_somewhere():
+    """To an anchor of the page, to a file of the project, or to another site."""
+    names = set(re.findall(r'<[^>]* id="([^"]+)"', HTML))
+    links = set(re.findall(r'href="([^"]+)"', HTML))
+    inner, outer = ({link for link in links if link.startswith(start)} for start in ("#", "http"))
+    assert len(inner) > 20 and {link[1:] for link in inner} <= names
+    assert all(re.fullmatch(r"https?://[^\s/]+\.[^\s/]+(/\S*)?", link) for link in outer)
+    paths = {link.partition("#")[0] for link in links - inner - outer}
+    assert paths and all(path.startswith("../") and (ROOT / path[3:]).exists() for path in paths), paths
+
+
+@pytest.mark.parametrize("width", [1280, 400], ids=["desk", "phone"])
 def test_a_browser_shows_the_page(width, tmp_path):
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
@@ -113,8 +135,9 @@ def test_a_browser_shows_the_page(width, tmp_path):
     assert found, shown.stderr[-2000:]
     seen = json.loads(found.group(1))
     assert seen["faults"] == [] and seen["missing"] == 0 and seen["flat"] == 0
-    assert seen["pictures"] == len(re.findall(r"<img ", TEXT)) and seen["formulas"] > FORMULAS
+    assert seen["pictures"] == len(re.findall(r"<img |!\[", TEXT)) and seen["formulas"] > FORMULAS
     assert seen["wide"] <= 0, "the page is wider than the screen"
+    assert seen["over"] == [] and seen["lost"] == []
     assert seen["high"] > 5000
 
 
@@ -135,6 +158,8 @@ def test_the_notebook_holds_every_definition_and_command_in_the_pages_order():
 def test_the_notebooks_prose_is_the_pages():
     """Word for word, figures and code apart."""
     def words(text):
+        text = re.sub(r"^\[!\[.*|", "", text, flags=re.M)
+        text = re.sub(r'(\]\(|href=")\.\./', r"\1", text)  # from build/ to the project
         text = re.sub(r"!\[.*?\]\(attachment:.*?\)|<img [^>]*>|</?p[^>]*>|<br/>|<!--.*?-->|\$\$", " ", text)
         return re.sub(r"^```(math)?$", " ", text, flags=re.M).split()
 
@@ -146,6 +171,33 @@ def test_the_notebooks_prose_is_the_pages():
             del lines[block.lines[0] - 1:block.lines[1] + 1]
             left = "".join(lines)
     assert words("\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")) == words(left)
+
+
+def test_the_badges_lead_to_the_notebook_where_the_project_is_published():
+    site, owner, name = re.fullmatch(r"(https://github\.com)/([\w-]+)/([\w-]+)", chapter.REPOSITORY).groups()
+    head = TEXT[:TEXT.index("\n\n", TEXT.index("[!["))]
+    links = re.findall(r"\]\((https://[^)]+)\)", head)
+    assert links == [f"https://colab.research.google.com/github/{owner}/{name}/blob/main/book/chapter.ipynb",
+                     f"https://raw.githubusercontent.com/{owner}/{name}/main/book/chapter.ipynb"]
+    assert (ROOT / "book/chapter.ipynb").is_file() and site in notebook.START
+
+
+def test_the_hosted_notebook_is_the_page_of_today():
+    made = nbformat.reads((ROOT / chapter.HOSTED).read_text(encoding="utf-8"), as_version=4)
+    assert made == notebook.build(TEXT, quick=False, hosted=True), "python book/notebook.py --hosted writes it anew"
+    prose = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
+    figures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", prose)
+    assert len(figures) == len(re.findall("<img ", TEXT))
+    for target in figures + re.findall(r'(?:\]\(|href=")([\w./-]+)[)"#]', prose):
+        raw = f"{chapter.REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/"
+        assert target.startswith(raw) and (ROOT / target[len(raw):]).is_file(), "a service has no such file"
+
+
+def test_badges_are_set_once():
+    for page_before in ("# Title\n\nText.\n", "# Title\n\n[![Old](image/old.svg)](https://old)\n\nText.\n"):
+        text = notebook.with_badges(page_before)
+        assert text.startswith("# Title\n\n[![") and text.endswith(")\n\nText.\n") and "old" not in text
+        assert notebook.with_badges(text) == text
 
 
 def ran(*cells):
@@ -207,6 +259,47 @@ def test_help_is_help(script, tmp_path):
                            text=True)
     assert asked.returncode == 0 and asked.stdout.startswith(f"usage: {script}") and asked.stderr == ""
     assert list(tmp_path.iterdir()) == []
+
+
+def published(folder):
+    """A copy of the project's files as a repository; returns variables that lead its public address there."""
+    def git(*words, **more):
+        return subprocess.run(["git", *words], check=True, capture_output=True, text=True, **more).stdout
+
+    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    git("init", "--quiet", cwd=folder)
+    git("add", ".", cwd=folder)
+    git("-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "-m", "copy", cwd=folder)
+    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}.insteadOf",
+            "GIT_CONFIG_VALUE_0": chapter.REPOSITORY}
+
+
+@pytest.mark.slow
+def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
+    """All it finds is what a service has: Python, Jupyter, git, the network. Only the fetch is replaced, by a copy."""
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "work").mkdir()
+    redirected = published(tmp_path / "copy")
+    venv.create(tmp_path / "service", with_pip=True)
+    python = next(tmp_path.glob("service/*/python*"))
+    wanted = [line for line in (ROOT / "requirements-dev.txt").read_text().splitlines()
+              if line.startswith(("ipykernel", "nbclient", "nbformat"))]
+    subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
+    source = tmp_path / "work" / "chapter.ipynb"
+    nbformat.write(notebook.build(TEXT, quick=True, hosted=True), source)
+    program = ("import sys, nbclient, nbformat\n"
+               "notebook = nbformat.read(sys.argv[1], as_version=4)\n"
+               "nbclient.NotebookClient(notebook, timeout=1800, resources={'metadata': {'path': '.'}}).execute()\n"
+               "print([output for cell in notebook.cells if cell.cell_type == 'code' for output in cell.outputs])")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    done = subprocess.run([python, "-c", program, source], cwd=source.parent, capture_output=True, text=True,
+                          env={**environment, **redirected, "JUPYTER_PATH": ""})
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "infer results: " in done.stdout
+    assert {path.name for path in source.parent.iterdir()} == {"chapter.ipynb", "image-classification"}
 
 
 @pytest.mark.slow
