@@ -1,4 +1,6 @@
-"""README.md as a program reads it: its blocks, each with the mark above it, and the source they quote.
+"""The pages as a program reads them: their blocks, each with the mark above it, and the source they quote.
+
+README.md is the chapter, book/running.md what a reader looks up.
 
 `<!-- code: FILE NAME -->` above a block means the top-level statement of FILE that gives NAME its meaning (the last, if
 several do): a function, a class, a constant, or an import. `<!-- code: FILE FIRST LAST -->` means all statements from
@@ -17,6 +19,12 @@ from utils.storage.files import whole_file
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"<!-- (code|run|help|output): ?(.*?) ?-->")
+PAGES = ("README.md", "book/running.md")
+# Where the project is published: OWNER is a placeholder for the account. Whoever publishes it writes its name here,
+# then the badges into README.md and the hosted notebook anew: `python book/notebook.py --hosted`.
+REPOSITORY, BRANCH = "https://github.com/OWNER/image-classification", "main"
+HOSTED = "book/chapter.ipynb"  # the notebook that services open
+CUT = "..."  # a line of sample output that stands for lines left out
 WHOLE = ("models/vgg.py", "models/resnet.py", "models/googlenet.py", "train.py", "infer.py")  # shown to the last line
 
 
@@ -47,9 +55,26 @@ class Quote(NamedTuple):
     text: str
 
 
-def read():
+def read(page=PAGES[0]):
     """The whole page as text."""
-    return source_of("README.md")
+    return source_of(page)
+
+
+def address_of(path, form="blob"):
+    """Where a file of the published project is: its page, or with the form "raw" the file itself."""
+    if form == "raw":
+        return f"{REPOSITORY.replace('//github.com/', '//raw.githubusercontent.com/')}/{BRANCH}/{path}"
+    return f"{REPOSITORY}/{form}/{BRANCH}/{path}"
+
+
+def badges():
+    """The line under the title that leads to the notebook services.
+
+    Colab opens a notebook of GitHub by its address; AI Studio opens files, so its badge leads to the file.
+    """
+    colab = address_of(HOSTED).replace("https://github.com/", "https://colab.research.google.com/github/")
+    return (f"[![Open in Colab](image/colab.svg)]({colab})\n"
+            f"[![Notebook for AI Studio](image/aistudio.svg)]({address_of(HOSTED, 'raw')})\n")
 
 
 def source_of(path):

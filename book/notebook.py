@@ -2,7 +2,8 @@
 
 It runs from top to bottom. Blocks of code become cells with the same text, commands marked `run` become commands, and
 after some definitions a cell tries them out. `--quick` appends to each command what its mark says, so that it takes a
-minute; `--run` runs the notebook and keeps what it printed.
+minute; `--run` runs the notebook and keeps what it printed; `--hosted` writes book/chapter.ipynb for notebook services,
+whose figures and links lead to where the project is published, and README.md's badges, which lead to it.
 """
 import argparse
 import ast
@@ -23,12 +24,26 @@ from book import chapter
 from book.chapter import ROOT
 from utils.errors import exit_status
 
-START = """import os
+START = f"""# In the project's folder, or in one inside it, this notebook runs as it is. Elsewhere, as in Colab,
+# this cell fetches the project and installs Paddle for the CPU first, which takes a few minutes.
+import os
+import shutil
 import sys
 from pathlib import Path
 
-project = next((folder for folder in (Path.cwd(), *Path.cwd().parents) if (folder / "train.py").exists()), None)
-assert project, "this notebook has to lie in the project's folder, or in one inside it, such as build/"
+repository = "{chapter.REPOSITORY}"
+fetched = Path.cwd() / Path(repository).name
+places = (Path.cwd(), *Path.cwd().parents, fetched)
+project = next((folder for folder in places if (folder / "train.py").exists()), None)
+if project is None:
+    project, part = fetched, f"{{fetched}}.part"  # it gets its name when all of it is there
+    shutil.rmtree(part, ignore_errors=True)
+    !git clone --quiet --depth 1 "{{repository}}" "{{part}}"
+    assert _exit_code == 0, "the project could not be fetched"
+    !"{{sys.executable}}" -m pip install --quiet -r "{{part}}/requirements-cpu.txt"
+    assert _exit_code == 0, "Paddle could not be installed"
+    os.rename(part, project)
+    assert "numpy" not in sys.modules, "all is installed: restart the kernel (menu Runtime or Kernel), run from the top"
 os.chdir(project)
 sys.path.insert(0, str(project))
 
@@ -63,10 +78,10 @@ TRIES = {
 class Cells(list):
     """The notebook's cells while it is put together, and which files have cells so far."""
 
-    def __init__(self, text, quick):
+    def __init__(self, text, quick, hosted=False):
         """text: the page, from which follows what each file's cells have to bring that no block shows."""
         super().__init__([new_code_cell(START)])
-        self.quick, self.opened = quick, set()
+        self.quick, self.hosted, self.opened = quick, hosted, set()
         self.shown = {}  # file -> the statements that the page shows
         for block in chapter.blocks_of(text):
             if block.kind == "code":
@@ -74,20 +89,24 @@ class Cells(list):
                 self.shown.setdefault(quote.path, []).extend(quote.statements)
 
     def prose(self, text):
-        """A cell of text, its figures attached."""
-        text, attachments = re.sub(r"^<!--.*?-->\n", "", text, flags=re.M).strip(), {}
+        """A cell of text, its figures attached, or for a service their addresses; without marks and badges."""
+        text, attachments = re.sub(r"^(<!--.*?-->|\[!\[.*)\n", "", text, flags=re.M).strip(), {}
+        base = chapter.address_of("") if self.hosted else "../"  # the file lies in build/
 
         def attach(found):
-            """A figure in HTML as one in Markdown, which refers to an attachment."""
+            """A figure in HTML as one in Markdown."""
             path = re.search(r'src="([^"]+)"', found.group(0)).group(1)
             alt = re.search(r'alt="([^"]*)"', found.group(0)).group(1)
+            caption = found.group(0).split("<br/>")[1].replace("</p>", "").strip()
+            if self.hosted:
+                return f"![{alt}]({chapter.address_of(path, 'raw')})\n\n{caption}"
             picture = base64.b64encode((ROOT / path).read_bytes()).decode()
             attachments[Path(path).name] = {"image/png": picture}
-            caption = found.group(0).split("<br/>")[1].replace("</p>", "").strip()
             return f"![{alt}](attachment:{Path(path).name})\n\n{caption}"
 
         text = re.sub(r'<p align="center">\n<img.*?</p>', attach, text, flags=re.S)
         text = re.sub(r"```math\n(.*?)```", r"$$\n\1$$", text, flags=re.S)
+        text = re.sub(r'(\]\(|href=")(?!https?:|attachment:|#)(?=[\w./-]+[#)"])', rf"\g<1>{base}", text)
         if text:
             self.append(new_markdown_cell(text, attachments=attachments))
 
@@ -124,9 +143,9 @@ def not_shown(path, shown):
     return "\n".join(imports)
 
 
-def build(text, quick):
+def build(text, quick, hosted=False):
     """The notebook of the page."""
-    cells, lines, at = Cells(text, quick), text.splitlines(keepends=True), 0
+    cells, lines, at = Cells(text, quick, hosted), text.splitlines(keepends=True), 0
     for block in chapter.blocks_of(text):
         if block.kind not in ("code", "run"):
             continue
@@ -142,6 +161,12 @@ def build(text, quick):
         cell["id"] = f"cell-{number}"  # the same page, the same file
     about = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
     return new_notebook(cells=list(cells), metadata=about)
+
+
+def with_badges(text):
+    """The page with the badges under its title as they have to be."""
+    title, rest = text.split("\n", 1)
+    return f"{title}\n\n{chapter.badges()}\n" + re.sub(r"\A\s*(\[!\[.*\n)*\s*", "", rest)
 
 
 @contextlib.contextmanager
@@ -172,18 +197,24 @@ def run(notebook):
 def main(arguments=None):
     """Write the notebook."""
     parser = argparse.ArgumentParser(prog="notebook.py", description="Make a Jupyter notebook of the chapter.")
-    parser.add_argument("target", nargs="?", type=Path, default=ROOT / "build" / "chapter.ipynb", metavar="FILE",
+    parser.add_argument("target", nargs="?", type=Path, metavar="FILE",
                         help="where to write it (default: build/chapter.ipynb)")
     parser.add_argument("--quick", action="store_true", help="few batches of drawn images instead of a whole training")
     parser.add_argument("--run", action="store_true", help="run it and keep the output")
+    parser.add_argument("--hosted", action="store_true",
+                        help=f"for notebook services (default FILE: {chapter.HOSTED}); sets README.md's badges too")
     given = parser.parse_args(arguments)
-    notebook = build(chapter.read(), given.quick)
+    target = given.target or ROOT / (chapter.HOSTED if given.hosted else "build/chapter.ipynb")
+    text = with_badges(chapter.read()) if given.hosted else chapter.read()
+    if given.hosted and text != chapter.read():
+        chapter.write(ROOT / "README.md", text)
+    notebook = build(text, given.quick, given.hosted)
     nbformat.validate(notebook)
-    chapter.write(given.target, nbformat.writes(notebook) + "\n")  # before the run: it takes minutes
+    chapter.write(target, nbformat.writes(notebook) + "\n")  # before the run: it takes minutes
     if given.run:
         run(notebook)
-        chapter.write(given.target, nbformat.writes(notebook) + "\n")
-    print(given.target)
+        chapter.write(target, nbformat.writes(notebook) + "\n")
+    print(target)
     return 0
 
 

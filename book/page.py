@@ -76,7 +76,8 @@ def code(text, language):
 
 def data_uri(path):
     """A figure of the project, as part of the page."""
-    return "data:image/png;base64," + base64.b64encode((ROOT / path).read_bytes()).decode()
+    kind = "svg+xml" if path.endswith(".svg") else "png"
+    return f"data:image/{kind};base64," + base64.b64encode((ROOT / path).read_bytes()).decode()
 
 
 def body_of(text):
@@ -86,7 +87,7 @@ def body_of(text):
     markdown.add_render_rule("fence", lambda self, tokens, place, options, env:
                              code(tokens[place].content, tokens[place].info.strip()))
     body = markdown.render(re.sub(r"^<!--.*?-->\n", "", text, flags=re.M))
-    body = re.sub(r'src="(image/[^"]+\.png)"', lambda found: f'src="{data_uri(found.group(1))}"', body)
+    body = re.sub(r'src="(image/[^"]+\.(?:png|svg))"', lambda found: f'src="{data_uri(found.group(1))}"', body)
     body = re.sub(r'href="(?!https?:|#)([^"]+)"', r'href="../\1"', body)  # the page lies in build/
     body = body.replace("<p><strong>Contents:", '<p class="contents"><strong>Contents:')  # for narrow screens
     return body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
