@@ -21,8 +21,9 @@ from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = chapter.read()
-HTML = page.build(TEXT)
-FORMULAS = len(re.findall(r"^```math$", TEXT, flags=re.M))
+WHOLE = page.whole()
+HTML = page.build(WHOLE)
+FORMULAS = len(re.findall(r"^```math$", WHOLE, flags=re.M))
 
 # Put into a copy of the page: what the browser made of it, as JSON in the title.
 PROBE = """<script>
@@ -88,7 +89,7 @@ def test_the_contents_lead_to_the_headings():
     names = set(re.findall(r'<(?:h[1-6]|a) id="([^"]+)"', HTML))
     inner = re.findall(r'href="#([^"]+)"', HTML)
     assert len(inner) > 30 and set(inner) <= names
-    wanted = [heading for level, heading in chapter.headings_of(TEXT) if level in (2, 3)]
+    wanted = [heading for level, heading in chapter.headings_of(WHOLE) if level in (2, 3)]
     listed = re.findall(r'<li class="level[23]"><a href="#[^"]+">(.*?)</a>', HTML)
     assert listed == wanted
 
@@ -97,9 +98,18 @@ def test_code_stands_in_the_page_as_in_the_source():
     blocks = re.findall(r'<div class="highlight"><pre>(.*?)</pre></div>', HTML, flags=re.S)
     texts = [re.sub(r"<[^>]+>", "", block).replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
              .replace("&#39;", "'").replace("&amp;", "&") for block in blocks]
-    for block in chapter.blocks_of(TEXT):
+    for block in chapter.blocks_of(WHOLE):
         if block.kind == "code":
             assert block.text in texts
+
+
+def test_what_readers_look_up_is_the_pages_last_section():
+    """One level further down, with each section of it, and no link leaves the page for it."""
+    running = chapter.headings_of(chapter.read("book/running.md"))
+    headings = chapter.headings_of(WHOLE)
+    assert headings == chapter.headings_of(TEXT) + [(level + 1, heading) for level, heading in running]
+    assert [level for level, _ in headings].count(1) == 1
+    assert "running.md" not in "".join(re.findall(r'href="([^"]+)"', HTML)) and "README.md#" not in HTML
 
 
 def test_every_link_of_the_page_leads_somewhere():
@@ -135,7 +145,7 @@ def test_a_browser_shows_the_page(width, tmp_path):
     assert found, shown.stderr[-2000:]
     seen = json.loads(found.group(1))
     assert seen["faults"] == [] and seen["missing"] == 0 and seen["flat"] == 0
-    assert seen["pictures"] == len(re.findall(r"<img |!\[", TEXT)) and seen["formulas"] > FORMULAS
+    assert seen["pictures"] == len(re.findall(r"<img |!\[", WHOLE)) and seen["formulas"] > FORMULAS
     assert seen["wide"] <= 0, "the page is wider than the screen"
     assert seen["over"] == [] and seen["lost"] == []
     assert seen["high"] > 5000
@@ -284,7 +294,7 @@ def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
     (tmp_path / "work").mkdir()
     redirected = published(tmp_path / "copy")
     venv.create(tmp_path / "service", with_pip=True)
-    python = next(tmp_path.glob("service/*/python*"))
+    python = tmp_path / "service" / ("Scripts" if os.name == "nt" else "bin") / "python"
     wanted = [line for line in (ROOT / "requirements-dev.txt").read_text().splitlines()
               if line.startswith(("ipykernel", "nbclient", "nbformat"))]
     subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
