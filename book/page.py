@@ -1,4 +1,4 @@
-"""README.md as one HTML page that needs no other file: `python book/page.py` writes build/chapter.html.
+"""Both pages as one of HTML that needs no other file: `python book/page.py` writes build/chapter.html.
 
 Figures are inside, code is colored, formulas are MathML, which browsers draw themselves; it has no script.
 """
@@ -36,7 +36,7 @@ body { margin: 0; background: var(--ground); color: var(--ink); font: 17px/1.6 s
         padding: 1rem; }
 nav { display: none; font-size: .9rem; line-height: 1.4; }
 nav ul { list-style: none; margin: .5rem 0; padding: 0; } nav li { margin: .35rem 0; }
-nav .level3 { padding-left: 1rem; }
+nav .level3 { padding-left: 1rem; } nav a { text-decoration: none; } nav a:hover { text-decoration: underline; }
 @media (min-width: 75rem) {
   .page { grid-template-columns: 15rem minmax(0, 52rem); }
   .contents { display: none; }
@@ -54,9 +54,13 @@ code { font-family: ui-monospace, "DejaVu Sans Mono", monospace; }
 :not(pre) > code { background: var(--card); padding: .1em .3em; border-radius: 4px; font-size: .88em;
                    overflow-wrap: anywhere; }
 .table, .formula { overflow-x: auto; } table { border-collapse: collapse; }
-th, td { border-bottom: 1px solid var(--rule); padding: .35rem .9rem .35rem 0; text-align: left; }
-td:last-child, th:last-child { text-align: right; }
-.formula { padding: .3rem 0; } math { font-size: 1.08em; }
+th, td { border-bottom: 1px solid var(--rule); padding: .35rem .9rem .35rem 0; text-align: left; vertical-align: top;
+         min-width: 4.5rem; }
+td:last-child, th:last-child { padding-right: 0; } td:has(code) { min-width: 11rem; }
+details { background: var(--card); border-radius: 8px; padding: .5rem 1rem; margin: 1em 0; }
+details pre { padding: .5rem 0; } summary { cursor: pointer; color: var(--link); }
+.formula { padding: .3rem 0; } math { font: 1.08em "STIX Two Math", "Latin Modern Math", "Cambria Math", math; }
+@media (max-width: 40rem) { pre { font-size: .74rem; padding: .7rem; } }
 """
 DARK = "@media (prefers-color-scheme: dark) { %s }"
 
@@ -74,6 +78,18 @@ def code(text, language):
     return highlight(text, lexer, HtmlFormatter())
 
 
+def whole():
+    """Both pages as one text: what the chapter's readers look up becomes its last section, and links lead there."""
+    text, running = map(chapter.read, chapter.PAGES)
+    running = re.sub(r"^```.*?^```|^#", lambda found: "##" if found.group(0) == "#" else found.group(0), running,
+                     flags=re.M | re.S)  # each heading one level down
+    both = f"{text}\n{running.replace('](../', '](')}"
+    for page in chapter.PAGES:
+        title = chapter.headings_of(chapter.read(page))[0][1]
+        both = both.replace(f"]({page}#", "](#").replace(f"]({page})", f"](#{title.lower().replace(' ', '-')})")
+    return both
+
+
 def data_uri(path):
     """A figure of the project, as part of the page."""
     kind = "svg+xml" if path.endswith(".svg") else "png"
@@ -82,7 +98,7 @@ def data_uri(path):
 
 def body_of(text):
     """The page's text as HTML."""
-    markdown = MarkdownIt("commonmark").enable("table").use(anchors_plugin, max_level=3).use(
+    markdown = MarkdownIt("commonmark").enable("table").use(anchors_plugin, max_level=4).use(
         dollarmath_plugin, renderer=lambda tex, options: formula(tex, options["display_mode"]))
     markdown.add_render_rule("fence", lambda self, tokens, place, options, env:
                              code(tokens[place].content, tokens[place].info.strip()))
@@ -121,7 +137,7 @@ def main(arguments=None):
     parser.add_argument("target", nargs="?", type=Path, default=ROOT / "build" / "chapter.html", metavar="FILE",
                         help="where to write it (default: build/chapter.html)")
     given = parser.parse_args(arguments)
-    chapter.write(given.target, build(chapter.read()))
+    chapter.write(given.target, build(whole()))
     print(given.target)
     return 0
 

@@ -239,7 +239,7 @@ def test_the_matrix_is_dark_where_a_class_was_named(tmp_path):
 
 def test_the_page_shows_what_is_said_about_the_model_that_comes_with_the_program():
     measured = json.loads((infer.SHIPPED / "measured.json").read_text(encoding="utf-8"))
-    assert report.text(measured) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert report.text(measured) in (ROOT / "book" / "running.md").read_text(encoding="utf-8")
 
 
 def test_help_does_not_wait_for_paddle():

@@ -19,7 +19,8 @@ import infer
 from utils.data.cifar10 import CLASSES
 
 ROOT = Path(infer.__file__).resolve().parent
-PAGE = (ROOT / "README.md").read_text(encoding="utf-8").split("\n### Elsewhere\n")[1].split("\n## ")[0]
+PAGE = (ROOT / "book" / "running.md").read_text(encoding="utf-8").split("\n## The model elsewhere: ONNX\n")[1].split(
+    "\n## ")[0]
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the page's command is for a POSIX shell")
 
 
@@ -66,7 +67,7 @@ def test_onnxruntime_gives_the_probabilities_that_paddle_gives(converted):
 def test_the_pages_session_is_what_python_prints(converted, monkeypatch):
     """Its lines need neither Paddle nor this program."""
     monkeypatch.chdir(converted.parents[1])
-    session = doctest.DocTestParser().get_doctest(block_of("pycon", ">>> "), {}, "README.md", None, 0)
+    session = doctest.DocTestParser().get_doctest(block_of("pycon", ">>> "), {}, "running.md", None, 0)
     told = []
     doctest.DocTestRunner().run(session, out=told.append)
     assert told == [] and len(session.examples) >= 5 and session.examples[-1].want

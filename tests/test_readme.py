@@ -1,15 +1,18 @@
-"""README.md and the program say the same; `python tests/test_readme.py --write` puts today's source into it.
+"""The pages and the program say the same; `python tests/test_readme.py --write` puts today's source into them.
 
 What is compared: code blocks with the source, and of some files all blocks together with the whole file; help with
-`--help`; sample output with the program's own formats; links and figures with the files; headings with the original's
-sections; numbers of weights with the programs that Paddle builds. How a block is marked: book/chapter.py.
+`--help`; sample output with the program's own formats, and what is shortened with the whole; links, anchors and
+figures with the files; headings with the original's sections; numbers of weights with the programs that Paddle builds.
+The pages are README.md and book/running.md; how a block is marked: book/chapter.py.
 """
 import ast
 import contextlib
+import doctest
 import importlib
 import io
 import itertools
 import os
+import posixpath
 import re
 import subprocess
 import sys
@@ -17,16 +20,20 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("markdown_it", reason="README.md is read with markdown-it-py of requirements-dev.txt")
+pytest.importorskip("markdown_it", reason="the pages are read with markdown-it-py of requirements-dev.txt")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for `python tests/test_readme.py`
 
 from book import chapter
 from book.chapter import ROOT
 from utils.storage.program_state import count_parameters
 
-TEXT = chapter.read()
-BLOCKS = chapter.blocks_of(TEXT)
-PYTHON = [block for block in BLOCKS if block.language in ("python", "py", "python3", "")]
+TEXTS = {page: chapter.read(page) for page in chapter.PAGES}
+TEXT = TEXTS["README.md"]
+BLOCKS = [pytest.param(block, id=f"{page}:{block.lines[0]}")
+          for page, text in TEXTS.items() for block in chapter.blocks_of(text)]
+PYTHON = [each for each in BLOCKS if each.values[0].language in ("python", "py", "python3", "")]
+HELP = [each for each in BLOCKS if each.values[0].kind == "help"]
+OUTPUT = [each.values[0] for each in BLOCKS if each.values[0].kind == "output"]
 COLUMNS = 100  # of a line of code on the page
 SECTIONS = """Background, Result Demo, Exploration of Models, CNN, VGG, GoogLeNet, ResNet, Get Data Ready,
 Model Configuration, VGG, ResNet, Inference Program, Training Program, Optimizer, Model Training,
@@ -78,16 +85,26 @@ def same(block):
     return block.text == current(block) if exactly else loosely(block.text) == loosely(current(block))
 
 
-@pytest.mark.parametrize("block", PYTHON, ids=lambda block: f"line{block.lines[0]}")
+@pytest.mark.parametrize("block", PYTHON)
 def test_each_python_block_is_whole_statements_byte_for_byte(block):
     assert block.kind == "code", "an unmarked block of Python: put <!-- code: FILE NAME --> above it"
     assert same(block), "the page is behind the source: python tests/test_readme.py --write"
     assert [line for line in block.text.splitlines() if len(line) > COLUMNS] == [], f"at most {COLUMNS} columns"
 
 
-def test_there_are_blocks_and_they_stand_in_their_files_order():
-    places = places_of(TEXT)
-    assert set(chapter.WHOLE) <= set(places)
+@pytest.mark.parametrize("block", HELP)
+def test_help_is_what_the_script_prints(block):
+    assert same(block), "the page is behind the source: python tests/test_readme.py --write"
+
+
+def test_the_help_of_each_script_stands_on_a_page_once():
+    assert sorted(each.values[0].words for each in HELP) == [("evaluate.py",), ("infer.py",), ("train.py",)]
+
+
+@pytest.mark.parametrize("page", chapter.PAGES)
+def test_there_are_blocks_and_they_stand_in_their_files_order(page):
+    places = places_of(TEXTS[page])
+    assert page != "README.md" or set(chapter.WHOLE) <= set(places)
     for path, lines in places.items():
         assert lines == sorted(set(lines)), f"blocks of {path} are in another order than in it, or twice"
 
@@ -196,33 +213,61 @@ def test_another_order_than_the_files_is_seen(names):
     assert lines["models/vgg.py"] != sorted(set(lines["models/vgg.py"]))
 
 
-def anchors():
-    """The names that GitHub gives the page's headings."""
-    names, seen = set(), {}
-    for _, heading in chapter.headings_of(TEXT):
+def anchors_of(text):
+    """The names that GitHub gives a page's headings, and those that the page itself gives."""
+    names, seen = set(re.findall(r'<a id="([^"]+)"></a>', text)), {}
+    for _, heading in chapter.headings_of(text):
         name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
         names.add(name + (f"-{seen[name]}" if name in seen else ""))
         seen[name] = seen.get(name, 0) + 1
     return names
 
 
-def targets():
-    """Where the page's links and figures point to."""
-    prose = re.sub(r"^```.*?^```", "", TEXT, flags=re.M | re.S)
+def targets_of(text):
+    """Where a page's links and figures point to."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.M | re.S)
     return re.findall(r"\]\(([^()\s]+(?:\([^()]*\)[^()\s]*)*)\)",
                       prose) + re.findall(r'(?:src|href)="([^"]+)"', prose)
 
 
-@pytest.mark.parametrize("target", sorted({t for t in targets()
-                                           if not t.startswith(("http://", "https://"))}))
-def test_each_relative_link_and_figure_leads_somewhere(target):
+def what_is_wrong_with(target, page):
+    """Why a relative link or figure of a page leads nowhere; None where it leads somewhere."""
     path, _, anchor = target.partition("#")
-    if path:
-        assert (ROOT / path).exists()
-        tracked = subprocess.run(["git", "ls-files", "--", path], cwd=ROOT, capture_output=True, text=True)
-        assert tracked.returncode or tracked.stdout, f"{path} is not committed"
-    else:
-        assert anchor in anchors()
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
+    if not (ROOT / path).exists():
+        return f"there is no {path}"
+    tracked = subprocess.run(["git", "ls-files", "--", path], cwd=ROOT, capture_output=True, text=True)
+    if tracked.returncode == 0 and not tracked.stdout:
+        return f"{path} is not committed"
+    return f"{path} has no heading for #{anchor}" if anchor and anchor not in anchors_of(chapter.read(path)) else None
+
+
+@pytest.mark.parametrize("page, target", sorted({(page, target) for page, text in TEXTS.items() for target in
+                                                 targets_of(text) if not target.startswith(("http://", "https://"))}))
+def test_each_relative_link_and_figure_leads_somewhere(page, target):
+    assert what_is_wrong_with(target, page) is None
+
+
+@pytest.mark.parametrize("page, target, fault", [
+    ("README.md", "utils/nothing.py", "there is no utils/nothing.py"),
+    ("book/running.md", "utils/run.py", "there is no book/utils/run.py"), ("book/running.md", "../utils/run.py", None),
+    ("README.md", "#nothing", "README.md has no heading for #nothing"), ("README.md", "#references", None),
+    ("book/running.md", "../README.md#nothing", "README.md has no heading for #nothing"),
+    ("README.md", "RESULTS.md#nothing", "RESULTS.md has no heading for #nothing"),
+    ("README.md", "RESULTS.md#depth", None),
+])
+def test_a_link_that_leads_nowhere_is_seen(page, target, fault):
+    assert what_is_wrong_with(target, page) == fault
+
+
+def test_the_pages_link_to_each_other_and_share_no_anchor():
+    """Each section of book/running.md is linked from the chapter; in the HTML page both are one."""
+    chapters, reference = (anchors_of(text) for text in TEXTS.values())
+    assert chapters & reference == set()
+    sections = anchors_of("".join(f"## {heading}\n" for level, heading in
+                                  chapter.headings_of(TEXTS["book/running.md"]) if level == 2))
+    linked = {target.partition("#")[2] for target in targets_of(TEXT) if target.startswith("book/running.md")}
+    assert sections <= linked
 
 
 def test_each_figure_has_a_text_for_who_cannot_see_it():
@@ -237,12 +282,15 @@ def test_the_original_chapters_sections_are_there_in_its_order():
     assert missing == []
 
 
-def test_every_reference_is_cited_or_listed_and_none_is_missing():
-    references = re.findall(r"^(\d+)\. .*\]\(http", TEXT[TEXT.index("\n## References"):], flags=re.M)
-    assert [int(number) for number in references] == list(range(1, len(references) + 1))
-    assert len(references) >= 22
-    cited = {int(n) for n in re.findall(r'\[(\d+)\]\(#references\)|>(\d+)</a>', TEXT) for n in n if n}
-    assert cited and max(cited) <= len(references)
+def test_every_reference_is_cited_and_every_citation_leads_to_its_entry():
+    text, entries = TEXT.split("\n## References\n")
+    references = re.findall(r'^(\d+)\. <a id="ref-(\d+)"></a>.*\]\(http', entries, flags=re.M)
+    assert references == [(str(number), str(number)) for number in range(1, len(references) + 1)]
+    assert len(references) >= 22 and len(references) == len(re.findall(r"^\d+\.", entries, flags=re.M))
+    cited = re.findall(r"\[(\d+)\]\(#([\w-]+)\)", text) + [
+        (number, name) for name, number in re.findall(r'href="#([\w-]+)">(\d+)</a>', text)]
+    assert [citation for citation in cited if citation[1] != f"ref-{citation[0]}"] == []
+    assert {number for number, _ in references} == {number for number, _ in cited}
 
 
 def log_lines():
@@ -267,11 +315,43 @@ def rewritten(line):
 
 
 def test_sample_log_lines_are_what_the_program_writes():
-    lines = [line for block in BLOCKS if block.kind == "output" for line in block.text.splitlines()]
+    lines = [line for block in OUTPUT for line in block.text.splitlines()]
     shown = [line for line in lines if line.startswith(("Pass ", "Test with "))]
     assert len(shown) >= 4
     for line in shown:
         assert rewritten(line) == line
+
+
+def pieces_of(lines):
+    """The runs of lines between marks of a cut."""
+    cuts = [-1, *(place for place, line in enumerate(lines) if line == chapter.CUT), len(lines)]
+    return [lines[first + 1:last] for first, last in zip(cuts, cuts[1:]) if last > first + 1]
+
+
+def is_shortened(lines, whole):
+    """Whether lines are a text's own, in its order, with a mark wherever some are left out."""
+    place = 0
+    for piece in pieces_of(lines):
+        starts = [start for start in range(place, len(whole)) if whole[start:start + len(piece)] == piece]
+        if not starts:
+            return False
+        place = starts[0] + len(piece)
+    return True
+
+
+@pytest.mark.parametrize("name", sorted({block.words for block in OUTPUT}))
+def test_shortened_output_is_a_part_of_the_whole(name):
+    """Of several blocks with the same mark one is whole, and the others are its lines."""
+    texts = [block.text.splitlines() for block in OUTPUT if block.words == name]
+    whole, = [lines for lines in texts if chapter.CUT not in lines]
+    assert all(is_shortened(lines, whole) for lines in texts)
+
+
+@pytest.mark.parametrize("lines, fits", [
+    ("a ... d", True), ("... b c ...", True), ("a b ... c d", True), ("a c", False), ("a ... x", False),
+    ("c ... a", False), ("a ... b d", False)])
+def test_a_line_that_was_changed_or_left_out_without_a_mark_is_seen(lines, fits):
+    assert is_shortened(lines.split(), list("abcd")) == fits
 
 
 def test_a_log_line_of_another_form_is_seen():
@@ -314,25 +394,38 @@ def test_the_table_of_costs_is_what_the_benchmark_prints():
     assert done.stdout.count("\n") > 5 and done.stdout in TEXT and done.stderr == ""
 
 
+def test_what_the_chapter_types_into_python_prints_what_it_shows():
+    """Of book/running.md the same is in tests/test_onnx.py."""
+    typed = "\n".join(block.text for block in chapter.blocks_of(TEXT) if block.language == "pycon")
+    examples = doctest.DocTestParser().get_doctest(typed, {}, "README.md", "README.md", 0)
+    result = doctest.DocTestRunner().run(examples)
+    assert result.failed == 0 and result.attempted >= 5
+
+
 def test_each_file_of_requirements_that_the_page_names_is_there():
-    named = set(re.findall(r"pip install -r (\S+\.txt)", TEXT))
+    named = set(re.findall(r"pip install -r (\S+\.txt)", "".join(TEXTS.values())))
     assert named == {"requirements.txt", "requirements-dev.txt", "requirements-cpu.txt"}
     assert all((ROOT / name).is_file() for name in named)
 
 
+def test_the_project_is_cloned_from_where_it_is_published():
+    assert f"\ngit clone {chapter.REPOSITORY}\n" in TEXT
+
+
 def main(arguments):
-    """`--write` brings the page up to date; without it, say whether it is. Both say what no block shows."""
-    text = chapter.read()
-    try:
-        written = update(text)
-    except ValueError as error:
-        raise SystemExit(f"README.md: {error}") from error
-    if arguments == ["--write"]:
-        (ROOT / "README.md").write_text(written, encoding="utf-8")
-    elif written != text:
-        raise SystemExit("README.md is behind the source: python tests/test_readme.py --write")
+    """`--write` brings the pages up to date; without it, say whether they are. Both say what no block shows."""
+    for page in chapter.PAGES:
+        text = chapter.read(page)
+        try:
+            written = update(text)
+        except ValueError as error:
+            raise SystemExit(f"{page}: {error}") from error
+        if arguments == ["--write"]:
+            (ROOT / page).write_text(written, encoding="utf-8")
+        elif written != text:
+            raise SystemExit(f"{page} is behind the source: python tests/test_readme.py --write")
     for path in chapter.WHOLE:
-        line = difference(written, path, chapter.source_of(path))
+        line = difference(chapter.read(), path, chapter.source_of(path))
         if line is not None:
             raise SystemExit(f"README.md does not show the whole of {path}, or not in its order, first at: {line}")
 

@@ -21,7 +21,7 @@ STEP = "import sys; sys.path.insert(0, sys.argv[1]); from utils.gpu import step;
 LIMIT = 120  # seconds: enough to read Paddle and cuDNN from a slow disk; step.py has a longer limit of its own
 TOLERANCE = 0.05  # of the largest number: tensor cores round to 3 digits, a device without code gives zeros
 PIP_LIBRARIES = "nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6"  # what the 2.6.2 wheel was built with
-README = "see 'Which Paddle for which machine' in README.md"
+README = "see 'Which Paddle for which machine' in book/running.md"
 NO_MEMORY = ("ResourceExhausted", "out of memory", "ALLOC_FAILED", "cudaErrorMemoryAllocation")
 NO_CODE = ("no kernel image", "invalid device function", "ARCH_MISMATCH")
 MISSING = tuple(map(re.compile, (  # the library itself first, then what wanted it
