@@ -174,12 +174,16 @@ class Side:
             self.speeds[work].append(count * (BATCH if work == "train" else 1) / self.ask(work, count))
 
 
-def begin(held, python, cores, options):
-    """Start a `serve` on these cores, and end it with all of its workers when `held` is left: what Side needs."""
+def begin(held, python, cores, options, threads=None):
+    """Start a `serve` on these cores, and end it with all of its workers when `held` is left: what Side needs.
+
+    threads: of each worker, where that is not as the program itself would have it.
+    """
     folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
     notes, parent = held.enter_context(launch.temporary_file()), os.getpid()
     ours = ("OMP_NUM_THREADS", "FLAGS_new_executor", "MKL_DEBUG")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    environment.update({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
 
     def prepare():
         os.sched_setaffinity(0, cores)
@@ -210,7 +214,7 @@ def sides_of(held, given, cores, is_largest):
         name = (f"{workers} worker{'s' * (workers > 1)}, {each} thread{'s' * (each > 1)} each"
                 + ", not pinned" * unpinned)
         options = ["--serve", "paddle", "--workers", str(workers), *["--unpinned"] * unpinned]
-        sides.append(Side(name, *begin(held, sys.executable, cores, options)))
+        sides.append(Side(name, *begin(held, sys.executable, cores, options, each)))
     if given.torch_python:
         parts = begin(held, given.torch_python, cores, ["--serve", "torch"])
         sides += [Side(name, *parts, side=name) for name in LAYOUTS]

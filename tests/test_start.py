@@ -184,6 +184,16 @@ def test_several_workers_ask_once_whoever_chose_their_number(monkeypatch):
     assert asked == [1]
 
 
+@pytest.mark.parametrize("given, count", [
+    ({}, 14), ({"depth": 20}, 16), ({"depth": 1202, "batch_size": 16}, 1), ({"model": "vgg"}, 7), ({"depth": -19}, 1),
+])
+def test_a_larger_network_is_shared_by_fewer_workers(monkeypatch, given, count):
+    """With 16 cores and 16 GB, of which a worker at depth 1,202 takes 8 (RESULTS.md, "Depth")."""
+    monkeypatch.setattr(start.launch, "usable_cores", lambda: list(range(16)))
+    monkeypatch.setattr(start.launch, "memory_here", lambda: 16 << 10)
+    assert start.count_of_workers(Settings(device="cpu", **given)) == count
+
+
 @pytest.mark.parametrize("device", ["auto", "gpu"])
 def test_workers_do_not_share_a_gpu(monkeypatch, device):
     monkeypatch.setattr(start, "cuda_works", lambda: True)

@@ -425,11 +425,40 @@ def test_the_worker_to_name(statuses, cause):
     assert max(range(len(statuses)), key=lambda rank: launch.guilt(statuses[rank], rank)) == cause
 
 
-@pytest.mark.parametrize("share, counts", [(32, [1, 1, 2, 4, 16]), (8, [1, 7, 8, 16, 16])])
-def test_default_count_leaves_fair_shares(monkeypatch, share, counts):
+def test_each_core_has_a_worker_while_shares_are_fair(monkeypatch):
     monkeypatch.setattr(launch, "usable_cores", lambda: list(range(16)))
-    monkeypatch.setattr(launch, "SMALLEST_SHARE", share)
-    assert [launch.default_count(batch) for batch in (1, 63, 64, 128, 4096)] == counts
+    monkeypatch.setattr(launch, "memory_here", lambda: 64 << 10)
+    assert [launch.default_count(batch) for batch in (1, 8, 15, 16, 127, 128, 4096)] == [1, 1, 1, 2, 15, 16, 16]
+    monkeypatch.setattr(launch, "usable_cores", lambda: list(range(64)))
+    assert launch.default_count(128) == 16
+
+
+@pytest.mark.parametrize("gigabytes, memory, count", [
+    (1, 550, 1), (4, 550, 3), (16, 550, 14), (16, 1100, 7), (2, 9000, 1),
+])
+def test_workers_take_half_of_the_memory_at_most(monkeypatch, gigabytes, memory, count):
+    monkeypatch.setattr(launch, "usable_cores", lambda: list(range(16)))
+    monkeypatch.setattr(launch, "memory_here", lambda: gigabytes << 10)
+    assert launch.default_count(128, memory) == count
+
+
+@pytest.mark.parametrize("text, megabytes", [
+    ("max", None), ("3221225472", 3072), (None, None), ("9223372036854771712", None),
+])
+def test_a_containers_memory_is_what_counts(monkeypatch, tmp_path, text, megabytes):
+    limit = tmp_path / "memory.max"
+    if text:
+        limit.write_text(text + "\n", encoding="ascii")
+    monkeypatch.setattr(launch, "LIMITS", [str(limit)])
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    assert launch.memory_here() == pytest.approx(megabytes or whole, rel=0.01)
+
+
+def test_a_worker_has_one_thread_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert launch.environment_of(1, 4, "127.0.0.1:1")["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert launch.environment_of(1, 4, "127.0.0.1:1")["OMP_NUM_THREADS"] == "3"
 
 
 def test_where_cores_cannot_be_chosen_one_process_trains(monkeypatch):

@@ -139,7 +139,7 @@ def parse(arguments):
     add("--model-dir", type=folder, help="where to save (default: image_classification_<model>.inference.model)")
     add("--max-batches", type=above_zero(int), help="end each pass after so many batches, for a quick look")
     add("--workers", type=above_zero(int), help="processes that share each batch on a CPU (default: one per core, as "
-        f"long as each has {SMALLEST_SHARE} images)")
+        f"long as each has {SMALLEST_SHARE} images, and in half of the memory)")
     add("--resume", action="store_true", help="resume the unfinished run in the model's folder")
     add("--plain", action="store_true", help="use Paddle as it comes, without the fast path")
     return vars(parser.parse_args(arguments))

@@ -14,6 +14,7 @@ from utils.settings import parse, plan
 from utils.speed import cpu
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
+MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes, with few images
 OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
 ASK_PADDLE = "import sys; sys.path.insert(0, sys.argv[1]); from utils import start; start.print_cuda_problem()"
 
@@ -69,8 +70,13 @@ def count_of_workers(settings):
             raise UserError(f"--workers {settings.workers} shares a CPU: for several GPUs use python -m "
                             f"paddle.distributed.launch --nproc_per_node {settings.workers} train.py, or --device cpu")
         return settings.workers
-    count = launch.default_count(settings.batch_size)
+    count = launch.default_count(settings.batch_size, memory_of_worker(settings))
     return 1 if count == 1 or settings.device == "gpu" or (settings.device == "auto" and cuda_works()) else count
+
+
+def memory_of_worker(settings):
+    """MB that a worker takes which trains this network on a small share of each batch; ResNets take more the deeper."""
+    return MEMORY[settings.model] if settings.model in MEMORY else 200 + 11 * settings.network_depth
 
 
 def cuda_works():

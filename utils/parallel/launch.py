@@ -16,12 +16,15 @@ import sys
 import tempfile
 import threading
 import time
+from pathlib import Path
 
 from utils import errors
 from utils.errors import STOP_SIGNALS, UserError
 
-SMALLEST_SHARE = 32  # images per worker, below which starting another gains nothing
-MOST_PER_CORE = 8  # workers; each takes a few hundred MB
+SMALLEST_SHARE = 8  # images per worker, below which starting another gains nothing
+MOST_PER_CORE = 8  # workers
+MEMORY = 550  # MB that a worker takes which trains ResNet-32 on such a share
+LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # of a container, on Linux
 GRACE = 2  # seconds after a failure until the others are asked to end, and again until they are made to
 STOPPING = 10  # seconds for the last workers to end after the first one that was asked to
 CONNECTING = 5  # seconds for this machine to reach itself
@@ -42,11 +45,26 @@ def usable_cores():
     return list(range(os.cpu_count() or 1))
 
 
-def default_count(batch_size):
-    """How many workers use this CPU well: one per core, as long as each has a fair share of the batch."""
+def default_count(batch_size, memory=MEMORY):
+    """How many workers use this CPU well: one per core, as long as each has a fair share of the batch.
+
+    memory: MB that each takes. Together they take at most half of what is here; not of what is free just now, so that
+    the same command on the same machine trains the same.
+    """
     if not hasattr(os, "sched_setaffinity"):
         return 1  # not Linux: not tried
-    return max(1, min(len(usable_cores()), batch_size // SMALLEST_SHARE))
+    return max(1, min(len(usable_cores()), batch_size // SMALLEST_SHARE, memory_here() // 2 // memory))
+
+
+def memory_here():
+    """MB of memory of this machine, or of the container that this process is in."""
+    import psutil  # not before start.py has found out what is installed
+
+    limits = [psutil.virtual_memory().total]
+    for path in LIMITS:
+        with contextlib.suppress(OSError, ValueError):  # none such, or "max"
+            limits.append(int(Path(path).read_text(encoding="ascii")))
+    return min(limits) >> 20
 
 
 def check_count(count, batch_size):
@@ -125,12 +143,14 @@ def signals_passed_on(workers):
 
 
 def environment_of(rank, count, address, without=()):
-    """The environment of one worker: the variables that `paddle.distributed.launch` sets."""
+    """The environment of one worker: the variables that `paddle.distributed.launch` sets, and one thread for its ops.
+
+    A second thread costs more than it brings: RESULTS.md, "Several workers".
+    """
     ours = {"PADDLE_MASTER": address, "PADDLE_TRAINER_ID": rank, "PADDLE_TRAINERS_NUM": count,
             "PADDLE_LOCAL_RANK": rank, "PADDLE_LOCAL_SIZE": count}
-    cores = len(cores_of(rank, count, usable_cores()))
     kept = {name: value for name, value in os.environ.items() if name not in without}
-    return {"OMP_NUM_THREADS": str(cores), **kept, **{name: str(value) for name, value in ours.items()}}
+    return {"OMP_NUM_THREADS": "1", **kept, **{name: str(value) for name, value in ours.items()}}
 
 
 def watch(workers, notes, program):
