@@ -16,6 +16,7 @@ pytest.importorskip("latex2mathml", reason="the page and the notebook need what 
 
 import nbformat
 
+import published
 from book import chapter, notebook, page
 from utils.errors import UserError
 
@@ -271,28 +272,12 @@ def test_help_is_help(script, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def published(folder):
-    """A copy of the project's files as a repository; returns variables that lead its public address there."""
-    def git(*words, **more):
-        return subprocess.run(["git", *words], check=True, capture_output=True, text=True, **more).stdout
-
-    for name in git("ls-files", "-z", "--cached", "--others", "--exclude-standard", cwd=ROOT).split("\0"):
-        if name and (ROOT / name).is_file():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, folder / name)
-    git("init", "--quiet", cwd=folder)
-    git("add", ".", cwd=folder)
-    git("-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "-m", "copy", cwd=folder)
-    return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}.insteadOf",
-            "GIT_CONFIG_VALUE_0": chapter.REPOSITORY}
-
-
 @pytest.mark.slow
 def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
     """All it finds is what a service has: Python, Jupyter, git, the network. Only the fetch is replaced, by a copy."""
     (tmp_path / "copy").mkdir()
     (tmp_path / "work").mkdir()
-    redirected = published(tmp_path / "copy")
+    redirected = published.copy_to(tmp_path / "copy")
     venv.create(tmp_path / "service", with_pip=True)
     python = tmp_path / "service" / ("Scripts" if os.name == "nt" else "bin") / "python"
     wanted = [line for line in (ROOT / "requirements-dev.txt").read_text().splitlines()
