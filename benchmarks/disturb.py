@@ -77,9 +77,17 @@ def occlusion(images, strength):
 KINDS = {"viewpoint": viewpoint, "light": light, "deformation": deformation, "occlusion": occlusion}
 
 
+def hidden_from_above(images, strength):
+    """The board of `occlusion` over the upper part, where a head is more often than legs are."""
+    return np.flip(occlusion(np.flip(images, 2), strength), 2)
+
+
+SHOWN = {**KINDS, "occlusion from above": hidden_from_above}  # as examples; what is measured is KINDS
+
+
 def disturb(images, kind, strength):
-    """Images disturbed in one of the four `KINDS`: float32 [N, 3, H, W] in [0, 1] -> the same."""
-    return KINDS[kind](images, strength).astype(np.float32)
+    """Images disturbed in one of the ways `SHOWN`: float32 [N, 3, H, W] in [0, 1] -> the same."""
+    return SHOWN[kind](images, strength).astype(np.float32)
 
 
 def small_examples(path):
@@ -91,7 +99,7 @@ def small_examples(path):
     with Image.open(path) as picture:
         large = np.asarray(picture.convert("RGB").resize((256, 256), Image.LANCZOS), np.float32) / 255
     whole = large.transpose(2, 0, 1)[np.newaxis]  # (H, W, C) -> (1, C, H, W)
-    examples = {f"{kind} {strength}": disturb(whole, kind, strength) for kind in KINDS for strength in STRENGTHS}
+    examples = {f"{kind} {strength}": disturb(whole, kind, strength) for kind in SHOWN for strength in STRENGTHS}
     return {name: reduced(example) for name, example in {"undisturbed": whole, **examples}.items()}
 
 

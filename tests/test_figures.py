@@ -1,6 +1,7 @@
 """The committed figures and pictures are what book/figures and book/art make, and small enough for a page."""
 import functools
 import io
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,8 +11,10 @@ import pytest
 from matplotlib.text import Text
 from PIL import Image
 
+from book import flowers
 from book.art import pictures
 from book.figures import draw, parts
+from utils.data import folder
 from utils.data.cifar10 import CLASSES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -113,6 +116,39 @@ def test_weights_named_in_the_figures_of_blocks_are_counted_right():
              for text in figure.axes[0].texts]
     for count in (plain, reduced, basic, bottleneck):
         assert f"{count:,} weights" in texts
+
+
+def test_weights_named_above_the_two_vggs_are_counted_right():
+    """From the plan in the paper alone, with biases; batch normalization adds 0.01 million."""
+    def weights(side, outputs):
+        plan, before, convolutions = (64, 64, 128, 128, *[256] * 3, *[512] * 6), 3, 0
+        for after in plan:
+            convolutions, before = convolutions + (9 * before + 1) * after, after
+        reads = (512 * (side // 32) ** 2, *outputs[:-1])
+        dense = sum((inputs + 1) * number for inputs, number in zip(reads, outputs))
+        return round((convolutions + dense) / 1e6), round(dense / 1e6, 1)
+
+    titles = [text.get_text() for text in drawn("vgg").axes[0].texts if text.get_text().startswith("(")]
+    assert weights(224, (4096, 4096, 1000)) == (138, 123.6) and "138 million weights, 124 million of" in titles[0]
+    assert weights(32, (512, 512, 10)) == (15, 0.5) and "15 million weights, half a million of" in titles[1]
+
+
+def test_the_flowers_shown_are_held_out_and_their_wrong_answers_are_twins_as_the_caption_says():
+    said = json.loads(draw.FLOWERS.read_text(encoding="utf-8"))
+    names = [kind.name for kind in flowers.KINDS]
+    assert list(said) == names
+    for place, name in enumerate(names):
+        for number, answer, probability in said[name]:
+            assert folder.is_held_out(f"{number:04}.jpg") and 0 < probability <= 1
+            assert answer in (name, names[place ^ 1])
+
+
+def test_the_smooth_line_is_the_mean_of_neighbors():
+    assert np.allclose(draw.smooth(np.array([1.0, 2, 6, 3, 8]), 3), [1.5, 3, 11 / 3, 17 / 3, 5.5])
+
+
+def test_labels_at_the_ends_of_lines_keep_their_distance_and_order():
+    assert draw.spread([50, 10, 52, 51], 5) == [50, 10, 60, 55]
 
 
 @pytest.mark.parametrize("module", ["book.figures", "book.figures.answers", "book.art"])

@@ -1,15 +1,21 @@
-"""What the model that comes with the program answers on the drawn pictures: `python -m book.figures.answers`.
+"""What models answer on the drawn pictures, for draw.py, which then needs no Paddle: `python -m book.figures.answers`.
 
-Writes answers.json beside the model, from which draw.py takes the answers in Figures 1 and 3: drawing needs no Paddle.
+Writes what the model that comes with the program answers, in Figures 1 and 3, to answers.json beside that model. With
+`--flowers`, what a model trained on the pictures of `python -m book.flowers` answers in Figure 2, to flowers.json here.
 """
 import argparse
 import json
 import sys
+import tempfile
+from pathlib import Path
 
 import numpy as np
 
 import infer
 from benchmarks import disturb
+from book import flowers
+from book.figures.draw import FLOWERS
+from utils.data import folder
 from utils.data.cifar10 import CLASSES
 from utils.errors import exit_status
 from utils.storage.files import whole_file
@@ -27,14 +33,40 @@ def answers(model_dir):
     return {name: [label, round(share, 3)] for name, (label, share) in zip(pixels, best)}
 
 
+def flower_answers(model_dir, each=2):
+    """The same for the first flowers of each kind that are held out to test on: {kind: [[number, class, probability]]}.
+
+    The model gets them as `train.py --data-dir` reads them from the files that `python -m book.flowers` writes.
+    """
+    import paddle
+
+    paddle.enable_static()
+    numbers = [number for number in range(100) if folder.is_held_out(f"{number:04}.jpg")][:each]
+    asked = [(kind.name, number) for kind in flowers.KINDS for number in numbers]
+    with tempfile.TemporaryDirectory() as drawn:
+        flowers.draw_all(Path(drawn), numbers[-1] + 1)
+        pixels = np.concatenate([infer.load_image(f"{drawn}/{name}/{number:04}.jpg") for name, number in asked])
+    probabilities, description, _ = infer.answer(model_dir, "cpu", pixels)
+    found = {kind.name: [] for kind in flowers.KINDS}
+    for (name, number), row in zip(asked, probabilities):
+        answered, share = infer.label(row, description["classes"], 1)[0]
+        found[name].append([number, answered, round(share, 3)])
+    return found
+
+
 @exit_status("end other programs")
 def main(arguments=None):
-    """Write the file anew."""
-    argparse.ArgumentParser(prog="python -m book.figures.answers",
-                            description="Write what the model answers on the drawn pictures.").parse_args(arguments)
-    text = json.dumps(answers(infer.SHIPPED), indent=0) + "\n"
-    with whole_file(infer.SHIPPED / "answers.json") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Write one of the files anew."""
+    parser = argparse.ArgumentParser(prog="python -m book.figures.answers",
+                                     description="Write what a model answers on the drawn pictures.")
+    parser.add_argument("--flowers", type=Path, metavar="MODEL_DIR",
+                        help="ask this model, trained on drawn flowers, about flowers (default: the model that comes "
+                             "with the program about the pictures in image/)")
+    given = parser.parse_args(arguments)
+    target, found = ((FLOWERS, flower_answers(given.flowers)) if given.flowers
+                     else (infer.SHIPPED / "answers.json", answers(infer.SHIPPED)))
+    with whole_file(target) as temporary:
+        temporary.write_text(json.dumps(found, indent=0) + "\n", encoding="utf-8")
     return 0
 
 

@@ -4,6 +4,7 @@ A card is measured in the pixels a reader sees: 830 wide, y downwards, drawn at 
 are in the same pixels. It has a light ground of its own, so that it reads on a light page and on a dark one.
 """
 import io
+from pathlib import Path
 
 import matplotlib
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,6 +15,7 @@ from matplotlib.path import Path as Outline
 from matplotlib.textpath import TextPath
 from PIL import Image
 
+IMAGES = Path(__file__).resolve().parents[2] / "image"
 WIDTH = 830
 GROUND, INK, QUIET, RULE = "#fbfbf9", "#1f2733", "#5d6878", "#c9ced6"
 LINE, THIN = 1.3, 0.8
@@ -55,7 +57,7 @@ def chart(figure, left, top, width, height):
         axes.spines[side].set_visible(False)
     for side in ("left", "bottom"):
         axes.spines[side].set_color(RULE)
-    axes.tick_params(colors=QUIET, labelsize=points(12), length=3, width=THIN)
+    axes.tick_params(colors=QUIET, labelsize=points(13), length=3, width=THIN)
     return axes
 
 
@@ -79,6 +81,23 @@ def box(axes, x, y, width, height, text="", kind="plain", size=13, bold=False, d
                                   linestyle=(0, (4, 2.5)) if dashed else "-"))
     if text:
         write(axes, x + width / 2, y + height / 2, text, size=size, bold=bold)
+
+
+def row_of_boxes(axes, layers, x, y, gap, above=False, dashed=()):
+    """A row of boxes joined by arrows, with their shapes below or above; gives back each one's left and right end.
+
+    layers: (text, shape, kind, width) of each; dashed: the kinds with a dashed outline
+    """
+    ends = []
+    for text, shape, kind, wide in layers:
+        if ends:
+            arrow(axes, (ends[-1][1], y + 25), (x, y + 25))
+        box(axes, x, y, wide, 50, text, kind, size=13.5, dashed=kind in dashed)
+        write(axes, x + wide / 2, y - 8 if above else y + 58, shape, size=13, color=QUIET,
+              rows="bottom" if above else "top")
+        ends.append((x, x + wide))
+        x += wide + gap
+    return ends
 
 
 def slab(axes, x, y, width, height, depth, kind="data"):
@@ -109,9 +128,11 @@ def frame(axes, x, y, size, kind):
 
 
 def grid(axes, x, y, cell, rows, shades, faint=None):
-    """Numbers in squares; shades: number -> fill; the number `faint` is written quietly."""
+    """Numbers in squares; shades: number -> fill; the number `faint` is written quietly, None not at all."""
     for down, row in enumerate(rows):
         for across, number in enumerate(row):
+            if number is None:
+                continue
             rectangle(axes, x + across * cell, y + down * cell, cell, cell, shades[number], RULE)
             write(axes, x + (across + 0.5) * cell, y + (down + 0.5) * cell, f"{number}".replace("-", "−"),
                   size=12.5,
