@@ -198,17 +198,22 @@ def curves():
     passes, costs, shares = np.array(history["points"]).T
     tested, test_costs, test_shares = np.array(history["tests"]).T
     within = round((passes < 1).sum() / 2)  # half a pass
-    for label, left, training, testing in (("cost", 68, costs, test_costs),
-                                           ("error, %", 484, 100 - 100 * shares, 100 - 100 * test_shares)):
-        plot = chart(figure, left, 84, 322, 256)
+    panels = (("cost", "{:.2f}", 68, costs, test_costs),
+              ("error, %", "{:.1f}", 468, 100 - 100 * shares, 100 - 100 * test_shares))
+    for label, form, left, training, testing in panels:
+        plot = chart(figure, left, 84, 290, 256)
         plot.plot(passes, training, color=parts.mix(KINDS["conv"][1], 0.62), linewidth=THIN)
-        plot.plot(passes, smooth(training, within), color=KINDS["conv"][1], linewidth=LINE * 1.7)
+        smoothed = smooth(training, within)
+        plot.plot(passes, smoothed, color=KINDS["conv"][1], linewidth=LINE * 1.7)
         plot.plot(tested, testing, color=KINDS["side"][1], linewidth=LINE * 1.3, marker="o", markersize=4)
-        plot.set_ylim(0, 1.06 * max(training[within:].max(), testing.max()))
+        plot.set_ylim(0, 1.06 * testing.max())
         plot.set_xlim(0, tested[-1] * 1.01)
         write(axes, left, 66, label, size=14, align="left", color=QUIET)
-        write(axes, left + 161, 380, "pass", size=14, color=QUIET)
-    for at, kind, text in ((500, "conv", "training"), (640, "side", "test")):
+        write(axes, left + 145, 380, "pass", size=14, color=QUIET)
+        for kind, end in (("conv", smoothed[-1]), ("side", testing[-1])):
+            y = 84 + 256 * (1 - end / plot.get_ylim()[1])
+            write(axes, left + 300, y, form.format(end), size=14.5, align="left", bold=True, color=KINDS[kind][1])
+    for at, kind, text in ((500, "conv", "training"), (650, "side", "test")):
         axes.plot([at, at + 26], [26, 26], color=KINDS[kind][1], linewidth=LINE * 1.7)
         write(axes, at + 36, 26, text, size=14.5, align="left", bold=True, color=KINDS[kind][1])
     return figure
