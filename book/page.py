@@ -61,7 +61,8 @@ details { background: var(--card); border-radius: 8px; padding: .5rem 1rem; marg
 blockquote { background: var(--card); border-left: 4px solid var(--link); border-radius: 8px; margin: 1em 0;
              padding: .1rem 1rem; }
 details pre { padding: .5rem 0; } summary { cursor: pointer; color: var(--link); }
-.formula { padding: .3rem 0; overflow-y: hidden; } math { font: 1.08em "STIX Two Math", "Latin Modern Math", "Cambria Math", math; }
+.formula { padding: .3rem 0; overflow-y: hidden; }
+math { font: 1.08em "STIX Two Math", "Latin Modern Math", "Cambria Math", math; }
 @media (max-width: 40rem) { pre { font-size: .74rem; padding: .7rem; } }
 """
 DARK = "@media (prefers-color-scheme: dark) { %s }"
