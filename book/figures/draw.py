@@ -164,30 +164,30 @@ def flow():
 
 def _training_flow(axes):
     """The pictures' way through the training program, the test program and the saved model."""
-    box(axes, 24, 60, 150, 56, "CIFAR-10\n50,000 to train on", "data", size=12.5)
-    box(axes, 24, 292, 150, 56, "CIFAR-10\n10,000 to test on", "data", size=12.5)
-    box(axes, 214, 60, 130, 56, "shuffle, cut into\nbatches of 128", "plain", size=12.5)
-    box(axes, 214, 292, 130, 56, "batches,\nin order", "plain", size=12.5)
+    box(axes, 24, 60, 150, 56, "CIFAR-10\n50,000 to train on", "data", size=13.5)
+    box(axes, 24, 292, 150, 56, "CIFAR-10\n10,000 to test on", "data", size=13.5)
+    box(axes, 214, 60, 130, 56, "shuffle, cut into\nbatches of 128", "plain", size=13.5)
+    box(axes, 214, 292, 130, 56, "batches,\nin order", "plain", size=13.5)
     box(axes, 384, 46, 190, 84, "", "conv")
-    write(axes, 479, 66, "training program", size=12.5, bold=True)
-    write(axes, 479, 98, "network, loss, gradients,\nAdam", size=12.5)
+    write(axes, 479, 66, "training program", size=13.5, bold=True)
+    write(axes, 479, 98, "network, loss, gradients,\nAdam", size=13.5)
     box(axes, 384, 278, 190, 84, "", "conv")
-    write(axes, 479, 298, "test program", size=12.5, bold=True)
-    write(axes, 479, 330, "network alone,\ncloned before minimize", size=12.5)
-    box(axes, 404, 176, 150, 56, "weights and\nbatch-norm statistics", "join", size=12.5)
-    box(axes, 626, 60, 180, 56, "Pass 0, Batch 100,\nCost …, Acc …", "data", size=12.5)
-    box(axes, 626, 176, 180, 56, "saved model\nfor infer.py", "answer", size=12.5)
-    box(axes, 626, 292, 180, 56, "Test with Pass 0,\nLoss …, Acc …", "data", size=12.5)
+    write(axes, 479, 298, "test program", size=13.5, bold=True)
+    write(axes, 479, 330, "network alone,\ncloned before minimize", size=13.5)
+    box(axes, 398, 176, 162, 56, "weights and\nbatch-norm statistics", "join", size=13.5)
+    box(axes, 640, 60, 166, 56, "Pass 0, Batch 100,\nCost …, Acc …", "data", size=13.5)
+    box(axes, 640, 176, 166, 56, "saved model\nfor infer.py", "answer", size=13.5)
+    box(axes, 640, 292, 166, 56, "Test with Pass 0,\nLoss …, Acc …", "data", size=13.5)
     for y in (88, 320):
-        for start, end in ((174, 214), (344, 384), (574, 626)):
+        for start, end in ((174, 214), (344, 384), (574, 640)):
             arrow(axes, (start, y), (end, y))
     arrow(axes, (462, 130), (462, 176))
     arrow(axes, (496, 176), (496, 130))
-    write(axes, 508, 153, "each batch", size=12, color=QUIET, align="left")
+    write(axes, 508, 153, "each batch", size=13, color=QUIET, align="left")
     arrow(axes, (479, 232), (479, 278))
-    arrow(axes, (554, 204), (626, 204))
-    write(axes, 590, 192, "each pass", size=12, color=QUIET)
-    write(axes, 491, 255, "each pass", size=12, color=QUIET, align="left")
+    arrow(axes, (560, 204), (640, 204))
+    write(axes, 598, 192, "each pass", size=13, color=QUIET)
+    write(axes, 491, 255, "each pass", size=13, color=QUIET, align="left")
 
 
 def curves():
@@ -207,6 +207,7 @@ def curves():
         plot.plot(passes, smoothed, color=KINDS["conv"][1], linewidth=LINE * 1.7)
         plot.plot(tested, testing, color=KINDS["side"][1], linewidth=LINE * 1.3, marker="o", markersize=4)
         plot.set_ylim(0, 1.06 * testing.max())
+        plot.set_xticks(np.arange(0, tested[-1] + 1, 10))
         plot.set_xlim(0, tested[-1] * 1.01)
         write(axes, left, 66, label, size=14, align="left", color=QUIET)
         write(axes, left + 145, 380, "pass", size=14, color=QUIET)

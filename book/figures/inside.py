@@ -18,7 +18,7 @@ from utils.inside.features import features_of
 from utils.inside.grad_cam import grad_cam
 
 COLUMNS = 10  # maps in a row
-EXPLAINED = ("dog_airplane", "deer", "automobile", "ship")
+EXPLAINED = ("dog_airplane", "deer", "dog", "truck")
 # A color for each class; squares for what people build, circles for animals.
 MARKS = dict(zip(CLASSES, (("#4c78a8", "s"), ("#e45756", "s"), ("#f2a93b", "o"), ("#9a6fb0", "o"), ("#7a5c3e", "o"),
                            ("#d8709f", "o"), ("#54a24b", "o"), ("#8b95a3", "o"), ("#2fa6a6", "s"), ("#1f2733", "s"))))
@@ -39,7 +39,7 @@ def maps():
     first, middle, last = (each[0] for each in layers.fetch(
         opened, pixels, [names.first, names.stages[len(names.stages) // 2], names.maps]))
     parts.photo(axes, squares(pixels[0], 128), 24, 40, 118)
-    write(axes, 83, 180, "what the network\nis shown, 32×32", size=12.5, color=QUIET)
+    write(axes, 83, 180, "what the network\nis shown, 32×32", size=13.5, color=QUIET)
     chosen = liveliest(first)
     count = f"{COLUMNS} of the {len(first)}"
     rows = ((f"(a) {count} kernels of the first convolution, {size_of(kernels)}",
@@ -51,7 +51,7 @@ def maps():
              [gray(last[i]) for i in liveliest(last)]))
     for row, (title, tiles) in enumerate(rows):
         y = 26 + row * 94
-        write(axes, 166, y, title, size=13.5, align="left", bold=True)
+        write(axes, 166, y, title, size=14, align="left", bold=True)
         for column, tile in enumerate(tiles):
             parts.photo(axes, tile, 166 + column * 64.6, y + 14, 58)
     return figure
@@ -101,11 +101,11 @@ def features():
         for number, (color, mark) in enumerate(MARKS.values()):
             plot.scatter(*places[labels == number].T, s=20, marker=mark, color=color, edgecolor=GROUND, linewidth=0.5)
         write(axes, left, 412, f"the nearest other sketch is of the same class: {same_class(points, labels):.0%}",
-              size=13, align="left", color=QUIET)
+              size=14, align="left", color=QUIET)
     for number, (name, (color, mark)) in enumerate(MARKS.items()):
         x, y = 32 + number % 5 * 156, 446 + number // 5 * 26
         axes.plot(x, y, marker=mark, color=color, markersize=6)
-        write(axes, x + 12, y, name, size=13, align="left", color=INK)
+        write(axes, x + 12, y, name, size=14, align="left", color=INK)
     return figure
 
 
@@ -129,9 +129,9 @@ def gradcam():
         x, y = 24 + place % 2 * 404, 24 + place // 2 * 162
         answers = label(probabilities[place], model.description["classes"], 2)
         parts.photo(axes, squares(pixels[place], 2 * size), x, y, size)
-        write(axes, x + size / 2, y + size + 15, "shown", size=13, color=QUIET)
+        write(axes, x + size / 2, y + size + 16, "shown", size=14, color=QUIET)
         for number, (name, share) in enumerate(answers):
             left = x + (number + 1) * (size + 9)
             parts.photo(axes, heat_over(pixels[place], heats[place, number], 2 * size), left, y, size)
-            write(axes, left + size / 2, y + size + 15, f"{name} {share:.2f}", size=13, bold=number == 0)
+            write(axes, left + size / 2, y + size + 16, f"{name} {share:.2f}", size=13.5, bold=number == 0)
     return figure

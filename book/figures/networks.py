@@ -179,7 +179,7 @@ def _inception(axes, left, paths, channels, weights):
     whole = 4 * wide + 3 * gap
     reduced = any(first for first, _ in paths)
     rows = (128, 226) if reduced else (None, 177)
-    box(axes, left, 50, whole, 36, "192 channels", "data")
+    box(axes, left, 50, whole, 36, "192 channels", "data", size=14)
     for number, path in enumerate(paths):
         x = left + number * (wide + gap)
         center, before = x + wide / 2, 86
@@ -187,13 +187,13 @@ def _inception(axes, left, paths, channels, weights):
             if text is None:
                 continue
             reduces = "1×1" in text and text != "conv 1×1\n64"
-            kind = "pool" if "pool" in text else "side" if reduces else "conv"
+            kind = "pool" if "pool" in text else "reduce" if reduces else "conv"
             arrow(axes, (center, before), (center, y))
-            box(axes, x, y, wide, 48, text, kind, size=12.5)
+            box(axes, x, y, wide, 48, text, kind, size=14)
             before = y + 48
         arrow(axes, (center, before), (center, 316))
-    box(axes, left, 316, whole, 36, "concatenate: " + channels, "join")
-    write(axes, left + whole / 2, 376, weights, size=13)
+    box(axes, left, 316, whole, 36, "concatenate: " + channels, "join", size=13.5)
+    write(axes, left + whole / 2, 376, weights, size=14.5, color=QUIET)
 
 
 def googlenet():

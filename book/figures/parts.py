@@ -29,6 +29,7 @@ KINDS = {
     "answer": ("#e7ddf5", "#7852ae"),
     "join": ("#fff3bf", "#a88414"),
     "side": ("#fbdde3", "#b8455f"),
+    "reduce": ("#d3eef0", "#227f8a"),
     "plain": ("#ffffff", "#8b95a3"),
 }
 
