@@ -190,7 +190,7 @@ def test_the_pages_commands_do_what_the_pages_say(tmp_path):
 def test_each_block_of_commands_is_one_that_the_test_types(page):
     """A shell's block in another language would not be typed; a block without one is no command."""
     for block in chapter.blocks_of(chapter.read(page)):
-        assert block.language in ("bash", "pycon", "text", "python", "math"), block.lines
+        assert block.language in ("bash", "pycon", "text", "python", "math", "diff"), block.lines
         assert block.language != "bash" or commands_of(block.text)
 
 

@@ -1,0 +1,106 @@
+"""The answers to README.md's exercises that can be counted, held against the programs that Paddle builds."""
+import inspect
+import re
+
+import numpy as np
+import pytest
+
+pytest.importorskip("markdown_it", reason="README.md is read with markdown-it-py of requirements-dev.txt")
+
+import paddle
+
+from book import chapter
+from models import resnet
+from utils.storage.program_state import count_parameters
+
+EXERCISES = re.search(r"^## Exercises\n.*?(?=^## )", chapter.read(), flags=re.M | re.S).group(0)
+ANSWERS = re.findall(r"<details>.*?</details>", EXERCISES, flags=re.S)
+
+
+def number(pattern, text):
+    """A whole number of the page, found by what stands beside it."""
+    return int(re.search(pattern, " ".join(text.split())).group(1).replace(",", ""))
+
+
+@pytest.fixture
+def static():
+    """Paddle's static mode, and fresh programs: the main one is returned."""
+    paddle.enable_static()
+    main = paddle.static.Program()
+    with paddle.static.program_guard(main, paddle.static.Program()), paddle.utils.unique_name.guard():
+        yield main
+
+
+def weights(program, depth):
+    """What ResNet of this depth has, built into the program."""
+    resnet.resnet_cifar10(paddle.static.data("pixel", [None, 3, 32, 32], "float32"), depth)
+    return count_parameters(program)
+
+
+def test_every_exercise_has_an_answer():
+    assert len(ANSWERS) == len(re.findall(r"^\*\*\d\. ", EXERCISES, flags=re.M)) >= 5
+
+
+@pytest.mark.parametrize("n", [1, 3, 5, 18])
+def test_the_weights_of_a_depth(n, static):
+    each, less = number(r"has ([\d,]+) · n", ANSWERS[0]), number(r"· n − ([\d,]+) weights", ANSWERS[0])
+    assert weights(static, 6 * n + 2) == each * n - less
+    assert n > 1 or each - less == number(r"ResNet-8 has ([\d,]+)", ANSWERS[0])
+
+
+def test_the_work_of_the_stages_adds_up(static):
+    from benchmarks.cost import cost
+
+    answer = resnet.resnet_cifar10(paddle.static.data("pixel", [None, 3, 32, 32], "float32"), 32)
+    first, second = (number(rf"Stage {stage}: [^=]*= ([\d,]*\d)", ANSWERS[1]) for stage in (1, 2))
+    rest, last = (number(rf"([\d,]+) for the {layer}", ANSWERS[1]) for layer in ("first convolution", "last layer"))
+    assert first + 2 * second + rest + last == cost(static, [answer])[1]
+
+
+class Sums:
+    """In the place of Paddle's layers: those that only add up, so that no path is cut or cancels another."""
+
+    relu = staticmethod(lambda x: x)
+    batch_norm = staticmethod(lambda x, **more: x)
+
+    @staticmethod
+    def conv2d(x, num_filters, filter_size, stride, padding, bias_attr):
+        """One channel is enough."""
+        weight = paddle.ParamAttr(initializer=paddle.nn.initializer.Constant(1 / filter_size))
+        return paddle.static.nn.conv2d(x, 1, filter_size, stride=stride, padding=padding, bias_attr=False,
+                                       param_attr=weight)
+
+
+def test_what_one_number_sees(static, static_scope, monkeypatch):
+    """The pixels by which its gradient is not zero."""
+    monkeypatch.setattr(resnet, "nn", Sums)
+    monkeypatch.setattr(resnet, "F", Sums)
+    x = pixel = paddle.static.data("pixel", [1, 3, 256, 256], "float32")
+    pixel.stop_gradient = False
+    x, gradients = resnet.conv_bn_layer(x, 16, filter_size=3, stride=1, padding=1), []
+    for ch_in, ch_out, stride in ((16, 16, 1), (16, 32, 2), (32, 64, 2)):
+        x = resnet.layer_warp(resnet.basicblock, x, ch_in, ch_out, count=5, stride=stride)
+        middle = x.shape[2] // 2
+        gradients += paddle.static.gradients([paddle.sum(x[:, :, middle, middle])], [pixel])
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    executor.run(paddle.static.default_startup_program())
+    seen = executor.run(static, feed={"pixel": np.zeros((1, 3, 256, 256), "float32")}, fetch_list=gradients)
+    sides = [np.ptp(np.flatnonzero(each.any((0, 1, 3)))) + 1 for each in seen]
+    assert sides == [int(side) for side in re.findall(r"which makes (\d+)", " ".join(ANSWERS[2].split()))]
+
+
+def test_zero_padding_as_the_answer_writes_it(static, static_scope, monkeypatch):
+    removed, *added = re.findall(r"^[-+](    .*\n)", ANSWERS[3], flags=re.M)
+    source, names = inspect.getsource(resnet.shortcut), vars(resnet).copy()
+    assert source.count(removed) == 1
+    exec(source.replace(removed, "".join(added)), names)
+    x = paddle.static.data("x", [1, 16, 4, 4], "float32")
+    padded = names["shortcut"](x, 16, 32, 2)
+    values = np.random.default_rng(1).standard_normal((1, 16, 4, 4)).astype("float32")
+    got, = paddle.static.Executor(paddle.CPUPlace()).run(static, feed={"x": values}, fetch_list=[padded])
+    assert got.shape == (1, 32, 2, 2) and (got[:, :16] == values[:, :, ::2, ::2]).all() and not got[:, 16:].any()
+    before = weights(static, 32)
+    monkeypatch.setattr(resnet, "shortcut", names["shortcut"])
+    with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
+        after = weights(paddle.static.default_main_program(), 32)
+    assert after == number(r"leaves ([\d,]+)", ANSWERS[3]) == before - number(r"in all ([\d,]+)", ANSWERS[3])
