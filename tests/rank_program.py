@@ -53,8 +53,8 @@ def hurt(rank, options):
 
 
 def take_away(what, rank):
-    """Have this process find that something is missing which sums in shared memory need."""
-    from utils.parallel import workers
+    """Have this process find that something is missing which shared memory needs."""
+    from utils.parallel import shared_memory, workers
 
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -64,7 +64,7 @@ def take_away(what, rank):
     elif what == "room":
         os.posix_fallocate = fail
     elif what == "sight" and rank == 1:
-        workers.SharedBlock = fail
+        workers.SharedBlock = shared_memory.take = fail
 
 
 def train(workers, executor, program, metrics, options):
@@ -107,6 +107,7 @@ def main(folder, options):
     workers.meet()
     take_away(options["without"], workers.rank)
     workers.join(executor)
+    images = workers.share([np.arange(6, dtype=np.uint8).reshape(2, 3), np.int64([7])] if workers.rank == 0 else None)
     scope = paddle.static.global_scope()
     program, startup, metrics = build(paddle, workers, options["norm"])
     paddle.seed(7 + (workers.rank if options["seeds"] else 0))
@@ -127,7 +128,7 @@ def main(folder, options):
     shelves = {"drawn": drawn, "before": before, "after": program_state.take(program, scope)}
     arrays = {f"{shelf} {name}": array for shelf, kept in shelves.items() for name, array in kept.items()}
     np.savez(Path(folder) / f"{workers.rank}.npz", costs=costs, seen=seen, told=str(told), total=total,
-             is_shared=workers.block is not None,
+             is_shared=workers.block is not None, images=np.concatenate([a.ravel() for a in images or [np.zeros(0)]]),
              cores=sorted(os.sched_getaffinity(0)), **arrays)
     return 0
 

@@ -4,6 +4,7 @@ Processes are threads here where that makes no difference: each has a SharedBloc
 """
 import errno
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -130,6 +131,41 @@ def test_memory_that_is_short_is_an_error_at_once(monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         SharedBlock(0, 2)
+
+
+ARRAYS = [np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.int64([7, -8]), np.zeros((0, 3), np.float32), np.float32(9)]
+
+
+def test_another_process_reads_arrays_and_nobody_changes_them(monkeypatch):
+    monkeypatch.setattr(shared_memory.platform, "machine", lambda: "aarch64")  # sums are another matter
+    file, told, mine = shared_memory.put(ARRAYS)
+    code = ("import sys, json\nfrom utils.parallel import shared_memory\n"
+            "arrays = shared_memory.take(*json.loads(sys.argv[1]))\n"
+            "print([a.tolist() for a in arrays], *(a.dtype for a in arrays), any(a.flags.writeable for a in arrays))")
+    read = subprocess.run([sys.executable, "-c", code, json.dumps(told)], cwd=ROOT, capture_output=True, text=True)
+    assert read.stderr == ""
+    assert read.stdout == "[[[[0, 1, 2], [3, 4, 5]]], [7, -8], [], 9.0] uint8 int64 float32 float32 False\n"
+    os.close(file)
+    for array, given in zip(mine, ARRAYS):  # which are there after the file is closed
+        np.testing.assert_array_equal(array, given)
+        with pytest.raises(ValueError, match="read-only"):
+            array[...] = 0
+    with pytest.raises(OSError):
+        shared_memory.take(*told)
+
+
+def test_arrays_that_find_no_room_leave_no_file_behind(monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="No space left"):
+        shared_memory.put(ARRAYS)
+    assert os.listdir("/proc/self/fd") == before
+    monkeypatch.delattr(os, "memfd_create")
+    with pytest.raises(OSError, match="in memory"):
+        shared_memory.put(ARRAYS)
 
 
 def test_elsewhere_it_is_not_tried(monkeypatch):

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from conftest import ROOT
@@ -104,6 +105,8 @@ def test_workers_stand_on_cores_of_their_own(alone_and_two):
 def test_they_share_memory(alone_and_two):
     alone, rank_0, rank_1, _ = alone_and_two
     assert (rank_0["is_shared"], rank_1["is_shared"], alone["is_shared"]) == (True, True, False)
+    for worker in (alone, rank_0, rank_1):
+        assert worker["images"].tolist() == [0, 1, 2, 3, 4, 5, 7]
 
 
 @pytest.mark.parametrize("missing", ["memfd", "room", "sight"])
@@ -112,9 +115,9 @@ def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, t
     _, *with_memory, _ = alone_and_two
     for rank, shared in enumerate(with_memory):
         without = results(tmp_path / "out", rank)
-        assert not without["is_shared"]
-        assert [name for name in shared if name != "is_shared" and shared[name].tobytes() != without[name].tobytes()
-                ] == []
+        assert not without.pop("is_shared")
+        assert without.pop("images").tolist() == ([] if rank else [0, 1, 2, 3, 4, 5, 7])  # the other has to read them
+        assert without and [name for name in without if shared[name].tobytes() != without[name].tobytes()] == []
 
 
 def test_a_container_with_a_small_dev_shm_shares_memory_too(tmp_path):
@@ -209,20 +212,48 @@ def test_paddles_launcher_starts_them_too(tmp_path):
         np.testing.assert_allclose(rank_0[f"after {name}"], mean, rtol=1e-6)
 
 
-def test_train_py_ends_the_same_under_paddles_launcher_and_by_itself(small_archive, tmp_path):
+BARE = """
+import os, pathlib
+for name in ("memfd_create", "sched_setaffinity", "sched_getaffinity"):
+    delattr(os, name)
+pathlib.Path(__file__).with_name(f"{os.environ.get('PADDLE_TRAINER_ID')} was here").touch()
+"""
+
+
+def test_train_py_ends_the_same_under_paddles_launcher_by_itself_and_on_a_system_that_has_less(small_archive, tmp_path):
     """The last batch of 500 pictures is one of 4; the test pass is shared out too."""
     from utils.storage import checkpoint
 
     arguments = ["--depth", "8", "--batch-size", "62", "--epochs", "1", "--seed", "3", "--device", "cpu",
                  "--data-file", str(small_archive), "--model-dir"]
-    for folder, before in (("launched", [*LAUNCHER, str(tmp_path / "log"), "--nproc_per_node", "2"]), ("alone", [])):
+    (tmp_path / "sitecustomize.py").write_text(BARE, encoding="ascii")
+    launcher = [*LAUNCHER, str(tmp_path / "log"), "--nproc_per_node", "2"]
+    for folder, before, more in (("launched", launcher, {}), ("alone", [], {}), ("bare", [], {"PYTHONPATH": tmp_path})):
         own = [] if before else ["--workers", "2"]
         subprocess.run([sys.executable, *before, str(ROOT / "train.py"), *arguments, str(tmp_path / folder), *own],
-                       cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, timeout=180)
-    launched, alone = (checkpoint.read(tmp_path / name / "checkpoint.npz") for name in ("launched", "alone"))
-    assert launched.progress["history"] == alone.progress["history"]
-    for name, array in alone.arrays.items():
-        assert np.array_equal(array, launched.arrays[name]), name
+                       cwd=tmp_path, check=True, stdout=subprocess.DEVNULL, timeout=180, env={**os.environ, **more})
+    assert {path.name[0] for path in tmp_path.glob("* was here")} == {"N", "0", "1"}  # the watcher, which is no worker
+    launched, *others = (checkpoint.read(tmp_path / name / "checkpoint.npz") for name in ("launched", "alone", "bare"))
+    for other in others:
+        assert launched.progress["history"] == other.progress["history"]
+        for name, array in other.arrays.items():
+            assert np.array_equal(array, launched.arrays[name]), name
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="images are shared on Linux")
+def test_workers_have_one_copy_of_the_images(small_archive, tmp_path):
+    """Both have the same file in sight, and may only read it."""
+    options = ["--depth", "8", "--batch-size", "50", "--epochs", "500", "--device", "cpu", "--workers", "2",
+               "--data-file", str(small_archive), "--model-dir", str(tmp_path / "model")]
+    process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *options], stdout=subprocess.PIPE, text=True)
+    assert any(line.startswith("Pass 0, Batch 0") for line in process.stdout)
+    pages = []
+    for worker in psutil.Process(process.pid).children():
+        lines = [line.split() for line in Path(f"/proc/{worker.pid}/maps").read_text(encoding="utf-8").splitlines()]
+        pages += [(words[1], words[4]) for words in lines if words[5:] and words[5] == "/memfd:arrays"]
+    process.send_signal(signal.SIGINT)
+    finish(process, 130)
+    assert len(pages) == 2 and len(set(pages)) == 1 and pages[0][0] == "r--s"
 
 
 def test_a_killed_worker_ends_the_run(tmp_path):

@@ -17,6 +17,7 @@ import paddle
 from utils import curves
 from utils.data import dataset
 from utils.data.batches import augment, balanced_order, batches_of, epoch_order, feed_of, mirrored_in_turn
+from utils.data.dataset import Dataset
 from utils.errors import OutputLost, Stopped, UserError, say
 from utils.parallel import launch, workers
 from utils.parallel.interrupts import Interrupts
@@ -90,27 +91,33 @@ class Run:
     # -- The beginning
 
     def load_data(self):
-        """Load the images, the same for all workers: rank 0 finds or fetches them first, the others after it.
+        """Load the images, the same for all workers: rank 0 does, and the others on its machine share what it has.
 
-        A folder of pictures is there already, and all read it at once.
-
+        Elsewhere, and where memory cannot be shared, each loads them for itself after rank 0.
         Errors: UserError where they are not those that the run was begun with.
         """
-        choice, path = self.settings.dataset, self.settings.data_file
-        if self.settings.data_dir:
-            self.data = dataset.read_folder(self.settings.data_dir, self.log, self.workers.rank == 0)
-            self.workers.wait_for_all("images")  # reading many takes minutes, and not the same everywhere
-        elif self.workers.rank == 0:
-            self.data = dataset.load(choice, path, self.log)
-            choice = "sketches" if self.data.name == "sketches" else "cifar10"
-        choice = self.workers.tell("dataset", choice)
-        self.data = self.data or dataset.load(choice, path, self.log)
+        choice, data, head = self.settings.dataset, None, None
+        if self.workers.rank == 0:
+            data = self.read_images(choice)
+            if not self.settings.data_dir:
+                choice = "sketches" if data.name == "sketches" else "cifar10"
+            head = choice, data.name, data.note, data.classes
+        choice, name, note, classes = self.workers.tell("dataset", head)
+        arrays = self.workers.share(data and data.arrays)
+        self.data = Dataset(name, *arrays, note, tuple(classes)) if arrays else self.read_images(choice)
+        self.workers.wait_for_all("images")  # reading many takes minutes, and not the same everywhere
         found = checkpoint.fingerprint(self.data.train_images, self.data.train_labels)
         wanted = self.settings.data
         if self.workers.tell("data", found if wanted is None else wanted) != found:
             raise UserError(f"these images are not those that the run in {self.folder} began with: resume it with "
                             "their --dataset, --data-file or --data-dir, or start anew in another --model-dir")
         self.settings = replace(self.settings, dataset=choice, data=found)
+
+    def read_images(self, choice):
+        """The images, read by this process: of the user's folder, or of this choice."""
+        if self.settings.data_dir:
+            return dataset.read_folder(self.settings.data_dir, self.log, self.workers.rank == 0)
+        return dataset.load(choice, self.settings.data_file, self.log)
 
     @property
     def steps_per_epoch(self):

@@ -24,6 +24,11 @@ class Dataset(NamedTuple):
     note: str = ""
     classes: tuple[str, ...] = cifar10.CLASSES
 
+    @property
+    def arrays(self):
+        """Images and labels, in this order."""
+        return self[1:5]
+
     def description(self):
         """What a reader of a model trained on this is told."""
         return {"classes": list(self.classes), "dataset": self.name, "dataset_note": self.note}

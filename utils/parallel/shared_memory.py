@@ -1,11 +1,12 @@
-"""Sums over the processes of one machine, through a block of memory that they share.
+"""Memory that the processes of one machine share: sums over all of them, and arrays that all read.
 
-Each process copies its numbers into a row of the block. When all have, each adds up a slice of the rows, in the order
-of ranks; when all have, each copies the sums out. The block is a file without a name, so it needs no /dev/shm and is
-gone with the last process, however that ends. A process that waits sleeps in the kernel (futex) until it is woken.
+For a sum each process copies its numbers into a row of a block. When all have, each adds up a slice of the rows, in the
+order of ranks; when all have, each copies the sums out. A process that waits sleeps in the kernel (futex) until it is
+woken. What is shared is a file without a name, so it needs no /dev/shm and is gone with the last process, however that
+ends.
 
-For Linux on x86-64 alone: there one process's writes are seen by another in the order in which they were made, which
-elsewhere takes an instruction that Python has no word for.
+Sums are for Linux on x86-64 alone: there one process's writes are seen by another in the order in which they were made,
+which elsewhere takes an instruction that Python has no word for.
 """
 import ctypes
 import errno
@@ -38,8 +39,49 @@ class Time(ctypes.Structure):
 
 
 def is_possible():
-    """Whether processes can share memory here as this file needs it."""
+    """Whether processes can share memory here as sums need it."""
     return sys.platform == "linux" and platform.machine() == "x86_64" and hasattr(os, "memfd_create")
+
+
+def put(arrays):
+    """Copy arrays to where other processes of this machine can read them.
+
+    Returns (a file to close when all have them, what `take` has to be told, the arrays there, which nobody can change).
+    Errors: OSError where the system or its memory does not allow it.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise OSError(errno.ENOSYS, "this system has no files without a name in memory")
+    kinds = [(array.dtype.str, array.shape) for array in arrays]
+    file = os.memfd_create("arrays")
+    try:
+        os.posix_fallocate(file, 0, max(1, sum(map(bytes_of, kinds))))
+        for there, array in zip(arrays_in(mmap.mmap(file, 0), kinds), arrays):
+            there[...] = array
+        told = f"/proc/{os.getpid()}/fd/{file}", kinds
+        return file, told, take(*told)
+    except OSError:
+        os.close(file)
+        raise
+
+
+def take(path, kinds):
+    """The arrays that another process has `put` there. Errors: OSError where they are out of reach."""
+    with open(path, "rb") as file:
+        return arrays_in(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), kinds)
+
+
+def arrays_in(memory, kinds):
+    """Arrays of these kinds, (type, shape), one after the other in memory."""
+    arrays, start = [], 0
+    for kind, shape in kinds:
+        arrays.append(np.ndarray(tuple(shape), kind, memory, start))
+        start += bytes_of((kind, shape))
+    return arrays
+
+
+def bytes_of(kind):
+    """How many bytes an array of this type and shape takes, and up to the next one's place."""
+    return -(-np.dtype(kind[0]).itemsize * int(np.prod(kind[1])) // LINE) * LINE
 
 
 class SharedBlock:

@@ -114,6 +114,24 @@ class Workers:
         self.wait_for_all("asked for memory")
         return block if self.count("have memory", 0) == self.world else None
 
+    def share(self, arrays):
+        """Rank 0's arrays for all workers, who on one machine have one copy together that nobody can change.
+
+        arrays: the others' are None. Returns None where a worker has to get them for itself.
+        """
+        file = told = None
+        if self.rank == 0 and self.here == self.world > 1:
+            with contextlib.suppress(OSError):
+                file, told, arrays = shared_memory.put(arrays)
+        told = self.tell("arrays", told)
+        if self.rank > 0 and told:
+            with contextlib.suppress(OSError):
+                arrays = shared_memory.take(*told)
+        self.wait_for_all("have arrays")
+        if file is not None:
+            os.close(file)
+        return arrays
+
     def connect(self):
         """Connect the workers for Paddle's sums: over NCCL between GPUs, else over gloo."""
         executor, (host, port) = self.executor, self.meeting_point
