@@ -8,6 +8,8 @@ the memory, which is another one. Biases in front of batch norm are left out: th
 """
 import itertools
 import os
+import platform
+import re
 import subprocess
 import sys
 import threading
@@ -365,6 +367,51 @@ cpu.forward = lambda *ends: lambda: lambda pixels: None
 run = Trained(pictures, "resnet", 8, rate=1e-3)
 print(repr(run.losses), sum(float(np.abs(w).sum()) for w in run.weights.values()))
 """
+
+
+OTHER_PROCESSOR = """
+import sys
+sys.path[:0] = [{root!r}, {tests!r}]
+from utils.speed import cpu
+cpu.set_flags()
+import numpy as np, paddle
+from test_speed import Trained, trained
+paddle.enable_static()
+rng = np.random.default_rng(0)
+pictures = rng.random((320, 3, 32, 32), np.float32), rng.integers(0, 10, (320, 1))
+plain, fast = (trained(pictures, "resnet", 8, change, rate=1e-3) for change in (None, cpu.accelerate))
+print("distances", *fast.distances(plain), np.abs(fast.quick_answers - plain.answers).max())
+"""
+
+
+@pytest.mark.parametrize("instructions, others", [("AVX2", "avx512"), ("SSE41", "avx")])
+def test_a_processor_without_newer_instructions_gets_the_same_numbers(instructions, others):
+    """oneDNN is told to use no newer ones, and names for each thing it does those that it used."""
+    if not cpu._has_onednn() or platform.machine() not in ("x86_64", "AMD64"):
+        pytest.skip("oneDNN on x86-64 alone has several")
+    code = OTHER_PROCESSOR.format(root=str(ROOT), tests=str(ROOT / "tests"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env=clean_environment(ONEDNN_MAX_CPU_ISA=instructions, ONEDNN_VERBOSE="1"))
+    used = set(re.findall(r",exec,cpu,convolution,([^,]+),", done.stdout))
+    assert used and not any(others in name for name in used), (used, done.stderr[-2000:])
+    losses, weights, changes, answers = map(float, done.stdout.splitlines()[-1].split()[1:])
+    assert losses < 1e-5 and weights < 1e-4 and changes < 0.02 and answers < 1e-4
+
+
+def test_without_onednn_training_goes_as_paddle_has_it(pictures, small_plain, monkeypatch):
+    """As in Paddle's builds for Arm: not an op is another, and tests run in Paddle's executor."""
+    monkeypatch.setattr(cpu, "_has_onednn", lambda: False)
+    texts = []
+
+    def accelerate(program):
+        texts.append(str(program))
+        assert cpu.accelerate(program) == ()
+        texts.append(str(program))
+
+    monkeypatch.setattr(cpu, "forward", lambda *ends, own=cpu.forward: own(*ends) or (lambda: lambda pixels: None))
+    run = trained(pictures, "resnet", 8, accelerate, rate=1e-3)
+    assert texts[0] == texts[1] and run.quick_answers is None
+    assert run.losses == small_plain.losses
 
 
 def clean_environment(**changes):
