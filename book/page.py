@@ -77,7 +77,7 @@ def code(text, language):
     """A block of code in colors; a block of language `math` as a formula."""
     if language == "math":
         return f'<div class="formula">{formula(text, True)}</div>\n'
-    lexer = get_lexer_by_name(language if language == "python" else "text")
+    lexer = get_lexer_by_name(language if language in ("python", "diff") else "text")
     return highlight(text, lexer, HtmlFormatter())
 
 
