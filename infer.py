@@ -21,7 +21,7 @@ from utils.place import choose_place
 from utils.storage import saved_model
 
 HERE = Path(__file__).resolve().parent
-SHIPPED = HERE / "models" / "resnet32_cifar10"
+SHIPPED = HERE / "models" / "airbench_cifar10"
 BATCH = 128
 
 

@@ -1,7 +1,8 @@
 """The strong recipe in PyTorch: `python -m benchmarks.torch_recipe --data-file ARCHIVE --epochs 10`.
 
-Trains ResNet-32 to compare with train.py's after as many passes: the same network, first weights of the same spread,
-images, order, crop and flip, batches, optimizer, schedule and decay. It needs PyTorch but not Paddle.
+Trains one of the chapter's networks to compare with train.py's after as many passes: the same network, first weights
+of the same spread, images, order, crop and flip, batches, optimizer, schedule and decay. It needs PyTorch but not
+Paddle, and takes a CUDA device where PyTorch has one.
 """
 import argparse
 import sys
@@ -11,16 +12,19 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.torch_side import resnet32
+from benchmarks.torch_side import GoogLeNet, resnet32, vgg
 from utils.data import batches, dataset
 from utils.errors import exit_status
 
 BATCH, TEST_BATCH = 128, 500
+AUXILIARY_WEIGHT = 0.3
+NETWORKS = {"resnet": resnet32, "vgg": vgg, "googlenet": GoogLeNet}
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def build(epochs, steps):
+def build(model, epochs, steps):
     """The network with its optimizer and schedule."""
-    network = resnet32()
+    network = NETWORKS[model]().to(DEVICE, memory_format=torch.channels_last)
     for parameter in network.parameters():
         if parameter.dim() == 4:
             torch.nn.init.kaiming_normal_(parameter)
@@ -30,13 +34,20 @@ def build(epochs, steps):
                                 nesterov=True)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.2, total_steps=epochs * steps,
                                                    cycle_momentum=False, final_div_factor=80)  # ends at Paddle's 1e-4
-    return network.to(memory_format=torch.channels_last), optimizer, schedule
+    return network, optimizer, schedule
 
 
 def tensors(images, labels, indices, rng=None):
     """A batch as PyTorch takes it."""
     feed = batches.feed_of(images, labels, indices, rng and batches.augment(images[indices], rng))
-    return torch.from_numpy(feed["pixel"]).to(memory_format=torch.channels_last), torch.from_numpy(feed["label"][:, 0])
+    pixels, label = torch.from_numpy(feed["pixel"]), torch.from_numpy(feed["label"][:, 0])
+    return pixels.to(DEVICE, memory_format=torch.channels_last), label.to(DEVICE)
+
+
+def loss_of(outputs, labels):
+    """Cross entropy, with that of auxiliary classifiers where there are some."""
+    scores, auxiliaries = outputs if isinstance(outputs, tuple) else (outputs, [])
+    return F.cross_entropy(scores, labels) + AUXILIARY_WEIGHT * sum(F.cross_entropy(x, labels) for x in auxiliaries)
 
 
 def train_one_epoch(network, optimizer, schedule, data, seed, epoch):
@@ -47,7 +58,7 @@ def train_one_epoch(network, optimizer, schedule, data, seed, epoch):
         rng = np.random.default_rng([seed, epoch, batch])
         pixels, labels = tensors(data.train_images, data.train_labels, indices, rng)
         optimizer.zero_grad()
-        F.cross_entropy(network(pixels), labels).backward()
+        loss_of(network(pixels), labels).backward()
         optimizer.step()
         schedule.step()
 
@@ -70,12 +81,13 @@ def main(arguments=None):
     """Train as the command line asks, and print cost and error after each pass."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data-file", required=True, help="a CIFAR-10 archive")
+    parser.add_argument("--model", choices=NETWORKS, default="resnet")
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.manual_seed(given.seed)
     data = dataset.load("cifar10", given.data_file, say=lambda text: None)
-    network, optimizer, schedule = build(given.epochs, steps=-(-len(data.train_labels) // BATCH))
+    network, optimizer, schedule = build(given.model, given.epochs, steps=-(-len(data.train_labels) // BATCH))
     begin = time.monotonic()
     for epoch in range(given.epochs):
         train_one_epoch(network, optimizer, schedule, data, given.seed, epoch)

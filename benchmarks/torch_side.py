@@ -52,6 +52,59 @@ def vgg():
                          nn.Dropout(0.5), nn.Linear(512, 512), nn.Linear(512, 10))
 
 
+def conv_bn(ch_in, ch_out, size, padding=0):
+    """A convolution with batch normalization and relu."""
+    return nn.Sequential(nn.Conv2d(ch_in, ch_out, size, 1, padding, bias=False), nn.BatchNorm2d(ch_out), nn.ReLU())
+
+
+class Inception(nn.Module):
+    """As models/googlenet.py: four paths side by side, joined along the channels."""
+
+    def __init__(self, ch_in, ch_1x1, ch_3x3, ch_5x5, ch_pool):
+        super().__init__()
+        self.paths = nn.ModuleList([
+            conv_bn(ch_in, ch_1x1, 1),
+            nn.Sequential(conv_bn(ch_in, ch_3x3[0], 1), conv_bn(*ch_3x3, 3, 1)),
+            nn.Sequential(conv_bn(ch_in, ch_5x5[0], 1), conv_bn(*ch_5x5, 5, 2)),
+            nn.Sequential(nn.MaxPool2d(3, 1, 1), conv_bn(ch_in, ch_pool, 1))])
+        self.width = ch_1x1 + ch_3x3[1] + ch_5x5[1] + ch_pool
+
+    def forward(self, x):
+        """x: [N, ch_in, H, W] -> [N, width, H, W]."""
+        return torch.cat([path(x) for path in self.paths], 1)
+
+
+class GoogLeNet(nn.Module):
+    """The chapter's GoogLeNet: scores, and in training those of its two auxiliary classifiers too."""
+
+    STAGES = (  # between two of them stands an auxiliary classifier; None halves
+        ((32, (48, 64), (8, 16), 16), (64, (64, 96), (16, 48), 32), None, (96, (48, 104), (8, 24), 32)),
+        ((80, (56, 112), (12, 32), 32), (64, (64, 128), (12, 32), 32), (56, (72, 144), (16, 32), 32)),
+        ((128, (80, 160), (16, 64), 64), None, (128, (80, 160), (16, 64), 64), (192, (96, 192), (24, 64), 64)))
+
+    def __init__(self):
+        super().__init__()
+        layers, width = [conv_bn(3, 32, 3, 1), conv_bn(32, 32, 1), conv_bn(32, 96, 3, 1), nn.MaxPool2d(3, 2, 1)], 96
+        self.stages, self.auxiliaries = nn.ModuleList(), nn.ModuleList()
+        for number, blocks in enumerate(self.STAGES):
+            for block in blocks:
+                layers.append(Inception(width, *block) if block else nn.MaxPool2d(3, 2, 1))
+                width = layers[-1].width if block else width
+            self.stages.append(nn.Sequential(*layers))
+            layers = []
+            if number < 2:
+                self.auxiliaries.append(nn.Sequential(nn.AvgPool2d(5, 3), conv_bn(width, 64, 1), nn.Flatten(),
+                                                      nn.Linear(256, 256), nn.ReLU(), nn.Linear(256, 10)))
+        self.last = nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(width, 10))
+
+    def forward(self, x):
+        """x: [N, 3, 32, 32] -> [N, 10], in training with a list of two more."""
+        x = self.stages[0](x)
+        first, x = x, self.stages[1](x)
+        scores = self.last(self.stages[2](x))
+        return (scores, [self.auxiliaries[0](first), self.auxiliaries[1](x)]) if self.training else scores
+
+
 def timed(work, warm_up, count):
     """Mean seconds of a call of `work`, after a few that do not count."""
     for _ in range(warm_up):

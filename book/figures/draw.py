@@ -15,6 +15,7 @@ from book.figures import parts
 from book.figures.inside import features, gradcam, maps
 from book.figures.networks import block, cnn, googlenet, inception, resnet, vgg
 from book.figures.parts import INK, KINDS, LINE, QUIET, RULE, THIN, arrow, box, card, chart, legend, points, write
+from book.figures.scaling import scaling
 from utils.data import dataset, sketches
 from utils.data.cifar10 import CLASSES
 from utils.errors import UserError, exit_status
@@ -33,6 +34,7 @@ ILSVRC = (
     (2015, "ResNet", 3.57, True), (2016, "Trimps-\nSoushen", 2.99, True), (2017, "SENet", 2.25, True),
 )
 HUMAN = 5.1
+FEW = 30  # answers, of which the share that is right says little
 
 
 def general():
@@ -259,7 +261,7 @@ def trust():
     """Figure 15: accuracy when pictures are disturbed, and how often an answer of some probability is right."""
     figure, axes = card(700)
     measured = json.loads((MODEL / "measured.json").read_text(encoding="utf-8"))
-    write(axes, 24, 28, "(a) disturbed pictures: how many are named rightly, %", size=15, align="left", bold=True)
+    write(axes, 24, 28, "(a) disturbed pictures: how many are named correctly, %", size=15, align="left", bold=True)
     left, wide, high = 88, 582, 230
     plot = chart(figure, left, 60, wide, high)
     undisturbed, kinds = 100 * (1 - measured["error"]), measured["disturbed_accuracy"]
@@ -279,10 +281,12 @@ def trust():
     for number, (count, _, share) in enumerate(rows):
         middle = (number + 0.5) / len(rows)
         if count:
-            plot.bar(middle, 100 * share, 0.92 / len(rows), color=fill, edgecolor=edge, linewidth=LINE)
+            few = count < FEW
+            plot.bar(middle, 100 * share, 0.92 / len(rows), color="none" if few else fill, edgecolor=edge,
+                     linewidth=THIN if few else LINE, linestyle=(0, (3, 3)) if few else "-")
         write(axes, left + wide * middle, 388 + high + 15, f"{count:,}", size=13)
     plot.plot([0, 1], [0, 100], color=KINDS["side"][1], linewidth=LINE * 1.2, linestyle=(0, (4, 2.5)))
-    write(plot, 0.3, 46, "as often right\nas they say", size=14, bold=True, color=KINDS["side"][1], align="right")
+    write(plot, 0.43, 74, "as often right\nas they say", size=14, bold=True, color=KINDS["side"][1])
     plot.set_xlim(0, 1)
     plot.set_ylim(0, 100)
     plot.set_xticks(np.arange(0, 1.01, 0.2))
@@ -301,7 +305,7 @@ def spread(places, apart):
 
 
 FIGURES = (general, finegrained, disturbed, ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow,
-           curves, trust, maps, features, gradcam)
+           curves, confusion, trust, maps, features, gradcam, scaling)
 
 
 def draw_cifar10(archive=None):
