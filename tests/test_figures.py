@@ -2,6 +2,7 @@
 import functools
 import io
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from PIL import Image
 
 from book import flowers
 from book.art import pictures
-from book.figures import draw, parts
+from book.figures import draw, parts, scaling
 from utils.data import folder
 from utils.data.cifar10 import CLASSES
 
@@ -145,6 +146,44 @@ def test_the_flowers_shown_are_held_out_and_their_wrong_answers_are_twins_as_the
 
 def test_the_smooth_line_is_the_mean_of_neighbors():
     assert np.allclose(draw.smooth(np.array([1.0, 2, 6, 3, 8]), 3), [1.5, 3, 11 / 3, 17 / 3, 5.5])
+
+
+def test_captions_are_numbered_in_order_and_the_program_numbers_figures_alike():
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    captions = re.findall(r'<img src="image/(\w+)\.png"[^>]*><br/>\nFigure (\d+)\. ', page)
+    numbered = [(figure.__name__, found[1]) for figure in draw.FIGURES
+                if (found := re.match(r"Figure (\d+): ", figure.__doc__))]
+    assert captions == numbered and [number for _, number in numbered] == [str(n + 1) for n in range(len(numbered))]
+    assert set(re.findall(r"Figure\s(\d+)", page)) == {number for _, number in numbered}
+
+
+def test_the_figure_of_the_cores_shows_the_rows_of_the_results():
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]]
+            for line in (ROOT / "RESULTS.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
+    measured = json.loads(scaling.MEASURED.read_text(encoding="utf-8"))
+    for place, cores in enumerate(measured["cores"]):
+        row, = [row for row in rows if row[:2] == [str(cores)] * 2 and len(row) == 7]  # a worker for each core
+        for column, work in ((2, "train"), (4, "test")):
+            speed, over, low, high = (measured[work][key][place] for key in ("speed", "over", "from", "to"))
+            assert row[column:column + 2] == [f"{speed:,}", f"{over:.2f} ({low:.2f} to {high:.2f})"]
+    page = (ROOT / "book" / "running.md").read_text(encoding="utf-8")
+    for name, work in (("training", "train"), ("testing", "test")):
+        *first, last = (f"{ratio:.2f}" for ratio in measured[work]["over"])
+        assert f"{name} {', '.join(first)} and {last} times" in page
+
+
+def test_numbers_in_captions_are_those_that_were_measured():
+    page = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    counts = np.array(json.loads((draw.MODEL / "measured.json").read_text(encoding="utf-8"))["confusion"])
+    animal = np.array([name in ("bird", "cat", "deer", "dog", "frog", "horse") for name in CLASSES])
+    wrong, crossing = counts.sum() - counts.trace(), counts[animal[:, np.newaxis] != animal].sum()
+    assert f"only {crossing} of the {wrong} mistakes cross that line" in page
+    cat, dog = CLASSES.index("cat"), CLASSES.index("dog")
+    assert f"cats named dog, {counts[cat, dog]}, and dogs named cat, {counts[dog, cat]}" in page
+    assert 0.18 < (counts[cat, dog] + counts[dog, cat]) / wrong < 0.22  # one in five
+    said = {text.get_text() for axes in drawn("curves").axes for text in axes.texts}
+    assert {"4.9", "11.9", "0.15", "0.37"} <= said
+    assert "4.9% of the training pictures are named wrongly, but 11.9% of the test pictures" in page
 
 
 def test_labels_at_the_ends_of_lines_keep_their_distance_and_order():
