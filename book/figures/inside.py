@@ -31,7 +31,7 @@ def shipped():
 
 
 def maps():
-    """Figure 15: kernels of the first convolution, and feature maps of dog.png from the first to the last stage."""
+    """Figure 16: kernels of the first convolution, and feature maps of dog.png from the first to the last stage."""
     figure, axes = card(404)
     opened, pixels = layers.open_up(shipped()), load_image("dog.png")
     names = opened.layers
@@ -86,7 +86,7 @@ def plane(points):
 
 
 def features():
-    """Figure 16: sketches in the plane of the first two principal components, of pixels and of features."""
+    """Figure 17: sketches in the plane of the first two principal components, of pixels and of features."""
     figure, axes = card(500)
     images, labels = sketches.draw(300, seed=11)
     pixels = to_float(images)
@@ -118,7 +118,7 @@ def same_class(points, labels):
 
 
 def gradcam():
-    """Figure 17: where the model sees the two classes that it finds likeliest."""
+    """Figure 18: where the model sees the two classes that it finds likeliest."""
     figure, axes = card(348)
     model, size = shipped(), 120
     pixels = np.concatenate([load_image(f"{name}.png") for name in EXPLAINED])
