@@ -182,7 +182,8 @@ def test_the_pages_commands_do_what_the_pages_say(tmp_path):
     for page in chapter.PAGES:
         for block in chapter.blocks_of(chapter.read(page)):
             reader.read(block)
-    assert reader.faults == []
+    print("", *("\n".join(map(str, fault)) for fault in reader.faults), sep="\n\n")
+    assert [fault[:2] for fault in reader.faults] == []
     assert len(reader.done) >= 12 and len(reader.samples) >= 2
 
 
