@@ -1,6 +1,6 @@
 """The pages as a program reads them: their blocks, each with the mark above it, and the source they quote.
 
-README.md is the chapter, book/running.md what a reader looks up.
+README.md is the chapter, README.cn.md the same in Chinese, book/running.md what a reader looks up.
 
 `<!-- code: FILE NAME -->` above a block means the top-level statement of FILE that gives NAME its meaning (the last, if
 several do): a function, a class, a constant, or an import. `<!-- code: FILE FIRST LAST -->` means all statements from
@@ -20,6 +20,7 @@ from utils.storage.files import whole_file
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"<!-- (code|run|help|output): ?(.*?) ?-->")
 PAGES = ("README.md", "book/running.md")
+CHINESE = "README.cn.md"  # the chapter once more; tests/test_chinese.py holds it to README.md
 # Where the project is published: OWNER is a placeholder for the account. Whoever publishes it writes its name here,
 # then the badges into README.md and the hosted notebook anew: `python book/notebook.py --hosted`.
 REPOSITORY, BRANCH = "https://github.com/OWNER/image-classification", "main"
@@ -117,6 +118,16 @@ def headings_of(text):
     tokens = tokens_of(text)
     return [(int(token.tag[1]), tokens[place + 1].content)
             for place, token in enumerate(tokens) if token.type == "heading_open"]
+
+
+def anchors_of(text):
+    """The names that GitHub gives the page's headings, in order; Chinese characters stay, punctuation goes."""
+    names, seen = [], {}
+    for _, heading in headings_of(text):
+        name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        names.append(name + (f"-{seen[name]}" if name in seen else ""))
+        seen[name] = seen.get(name, 0) + 1
+    return names
 
 
 def names_of(node):

@@ -1,5 +1,6 @@
 """Both pages as one of HTML that needs no other file: `python book/page.py` writes build/chapter.html.
 
+With `--language cn` the chapter is the Chinese one, in build/chapter.cn.html; what readers look up stays English.
 Figures are inside, code is colored, formulas are MathML, which browsers draw themselves; it has no script.
 """
 import argparse
@@ -8,6 +9,8 @@ import html
 import re
 import sys
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script's own folder is there, not the project's
 
@@ -66,6 +69,29 @@ math { font: 1.08em "STIX Two Math", "Latin Modern Math", "Cambria Math", math; 
 @media (max-width: 40rem) { pre { font-size: .74rem; padding: .7rem; } }
 """
 DARK = "@media (prefers-color-scheme: dark) { %s }"
+# Chinese has no italics, and lines that are shorter and further apart. Of the fonts each system has one: macOS and iOS,
+# Windows, Android and most Linux (two names), older Linux; without any of them the browser looks for one by itself.
+HAN = """
+body { font-family: system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans SC",
+       "Source Han Sans SC", "WenQuanYi Micro Hei", sans-serif; line-height: 1.8; }
+em { font-style: normal; font-weight: 600; }
+main > :is(p:not([align]), ul, ol) { max-width: 43em; }
+[lang=en] { line-height: 1.6; } [lang=en] em { font-style: italic; font-weight: inherit; }
+"""
+
+
+class Language(NamedTuple):
+    """What differs between the pages: the chapter, its HTML page, the language's name in HTML, one word, styles."""
+
+    chapter: str
+    target: str
+    name: str
+    contents: str
+    style: str
+
+
+LANGUAGES = {"en": Language(chapter.PAGES[0], "chapter.html", "en", "Contents", ""),
+             "cn": Language(chapter.CHINESE, "chapter.cn.html", "zh-CN", "目录", HAN)}
 
 
 def formula(text, display):
@@ -81,15 +107,19 @@ def code(text, language):
     return highlight(text, lexer, HtmlFormatter())
 
 
-def whole():
+def whole(language="en"):
     """Both pages as one text: what the chapter's readers look up becomes its last section, and links lead there."""
-    text, running = map(chapter.read, chapter.PAGES)
+    first, second = LANGUAGES[language].chapter, chapter.PAGES[1]
+    text, running = chapter.read(first), chapter.read(second)
     running = re.sub(r"^```.*?^```|^#", lambda found: "##" if found.group(0) == "#" else found.group(0), running,
                      flags=re.M | re.S)  # each heading one level down
-    both = f"{text}\n{running.replace('](../', '](')}"
-    for page in chapter.PAGES:
-        title = chapter.headings_of(chapter.read(page))[0][1]
-        both = both.replace(f"]({page}#", "](#").replace(f"]({page})", f"](#{title.lower().replace(' ', '-')})")
+    running = running.replace("](../README.md", f"]({first}").replace("](../", "](")
+    for old, new in zip(chapter.anchors_of(chapter.read()), chapter.anchors_of(text)):
+        running = running.replace(f"]({first}#{old})", f"]({first}#{new})")
+    both = f'{text}\n<div lang="en">\n\n{running}\n</div>\n'
+    for page in (first, second):
+        title = chapter.anchors_of(chapter.read(page))[0]
+        both = both.replace(f"]({page}#", "](#").replace(f"]({page})", f"](#{title})")
     return both
 
 
@@ -107,41 +137,49 @@ def body_of(text):
                              code(tokens[place].content, tokens[place].info.strip()))
     body = markdown.render(re.sub(r"^<!--.*?-->\n", "", text, flags=re.M))
     body = re.sub(r'src="(image/[^"]+\.(?:png|svg))"', lambda found: f'src="{data_uri(found.group(1))}"', body)
+    body = re.sub(r'(?<=href=")#[^"]+', lambda found: unquote(found.group()), body)  # as the headings' names are
     body = re.sub(r'href="(?!https?:|#)([^"]+)"', r'href="../\1"', body)  # the page lies in build/
-    body = body.replace("<p><strong>Contents:", '<p class="contents"><strong>Contents:')  # for narrow screens
+    body = re.sub(r"<p>(?=<strong>(?:Contents:|目录：))", '<p class="contents">', body)  # for narrow screens
     return body.replace("<table>", '<div class="table"><table>').replace("</table>", "</table></div>")
 
 
-def contents_of(body):
-    """The list of contents, from the headings of the finished page."""
+def contents_of(body, word):
+    """The list of contents under that word, from the headings of the finished page."""
     entries = re.findall(r'<h([23]) id="([^"]+)">(.*?)</h', body)
     items = "".join(f'<li class="level{level}"><a href="#{name}">{title}</a></li>\n'
                     for level, name, title in entries)
-    return f"<nav><b>Contents</b><ul>\n{items}</ul></nav>"
+    return f"<nav><b>{word}</b><ul>\n{items}</ul></nav>"
 
 
-def build(text):
+def build(text, language="en"):
     """The whole page."""
-    body = body_of(text)
+    body, words = body_of(text), LANGUAGES[language]
     title = html.escape(chapter.headings_of(text)[0][1])
     light, dark = (HtmlFormatter(style=style).get_style_defs(".highlight")
                    for style in ("friendly", "github-dark"))
     plain = ".highlight, .highlight pre { background: var(--card) !important; }"
-    return (f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
+    return (f'<!DOCTYPE html>\n<html lang="{words.name}">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
             '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-            f"<style>{light}\n{DARK % dark}\n{STYLE}\n{plain}</style>\n</head>\n"
-            f'<body><div class="page">{contents_of(body)}<main>\n{body}</main></div></body>\n</html>\n')
+            f"<style>{light}\n{DARK % dark}\n{STYLE}{words.style}\n{plain}</style>\n</head>\n"
+            f'<body><div class="page">{contents_of(body, words.contents)}<main>\n{body}</main></div></body>\n'
+            '</html>\n')
 
 
 @exit_status("end other programs")
 def main(arguments=None):
     """Write the page."""
     parser = argparse.ArgumentParser(prog="page.py", description="Make one HTML page of the chapter.")
-    parser.add_argument("target", nargs="?", type=Path, default=ROOT / "build" / "chapter.html", metavar="FILE",
-                        help="where to write it (default: build/chapter.html)")
+    parser.add_argument("target", nargs="?", type=Path, metavar="FILE",
+                        help="where to write it (default: build/chapter.html, in Chinese build/chapter.cn.html)")
+    parser.add_argument("--language", choices=LANGUAGES, default="en", help="of the chapter (default: en)")
     given = parser.parse_args(arguments)
-    chapter.write(given.target, build(whole()))
-    print(given.target)
+    target = given.target or ROOT / "build" / LANGUAGES[given.language].target
+    made = build(whole(given.language), given.language)
+    for other in LANGUAGES.values():  # the page in the other language, where it lies beside this one
+        if (target.parent / other.target).is_file():
+            made = made.replace(f'href="../{other.chapter}"', f'href="{other.target}"')
+    chapter.write(target, made)
+    print(target)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The page and the notebook made from README.md: whole, self-contained, and a real browser finds no fault."""
+"""The pages and the notebook made from the chapter: whole, self-contained, and a real browser finds no fault."""
 import json
 import os
 import re
@@ -22,9 +22,11 @@ from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = chapter.read()
-WHOLE = page.whole()
-HTML = page.build(WHOLE)
-FORMULAS = len(re.findall(r"^```math$", WHOLE, flags=re.M))
+WHOLE = {language: page.whole(language) for language in page.LANGUAGES}
+HTML = {language: page.build(text, language) for language, text in WHOLE.items()}
+FORMULAS = len(re.findall(r"^```math$", WHOLE["en"], flags=re.M))
+BOTH = pytest.mark.parametrize("language", HTML)
+NOWHERE = "\U0010fffd"  # a character that Unicode leaves to anybody, so no font here has it
 
 # Put into a copy of the page: what the browser made of it, as JSON in the title.
 PROBE = """<script>
@@ -41,8 +43,30 @@ addEventListener("load", () => {
     over: [...document.querySelectorAll("main *")].filter(e => !scrolls(e) && e.getBoundingClientRect().right >
       innerWidth + 1).map(e => e.tagName + " " + e.textContent.slice(0, 40)),
     lost: [...document.querySelectorAll("a[href^='#']")].map(a => decodeURIComponent(a.hash.slice(1))).filter(
-      name => !document.getElementById(name))});
+      name => !document.getElementById(name)),
+    chinese: noGlyph("的", "sans-serif").length == 0, boxes: boxes().join("")});
 });
+const pen = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
+function drawn(character, family) {
+  pen.canvas.width = pen.canvas.height = 48;
+  pen.font = "32px " + family;
+  pen.fillText(character, 4, 36);
+  return pen.getImageData(0, 0, 48, 48).data.join();
+}
+// Those of the characters that look like one that no font has.
+function noGlyph(characters, family) {
+  const box = drawn("\\u{10fffd}", family);
+  return [...characters].filter(character => drawn(character, family) == box);
+}
+// The characters on the page that no font has.
+function boxes() {
+  const texts = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = {};
+  while (texts.nextNode()) {
+    const family = getComputedStyle(texts.currentNode.parentElement).fontFamily;
+    found[family] = new Set([...found[family] || [], ...texts.currentNode.data.replace(/\\s/g, "")]);
+  }
+  return [...new Set(Object.entries(found).flatMap(([family, characters]) => noGlyph(characters, family)))];
+}
 // Whether something may be wider than the window, since it can be scrolled to or is no box of its own.
 function scrolls(element) {
   return element && (element.closest("math, svg") || ["auto", "scroll"].includes(getComputedStyle(element).overflowX) ||
@@ -70,53 +94,60 @@ class Balance(HTMLParser):
             self.faults.append((tag, self.getpos()))
 
 
-def test_the_page_is_well_formed_and_needs_no_other_file():
+@BOTH
+def test_the_page_is_well_formed_and_needs_no_other_file(language):
     balance = Balance()
-    balance.feed(HTML)
+    balance.feed(HTML[language])
     assert balance.faults == [] and balance.open == []
-    assert "<script" not in HTML
+    assert "<script" not in HTML[language]
     assert all(source.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,"))
-               for source in re.findall(r'<img[^>]* src="([^"]+)"', HTML))
-    assert 'name="viewport"' in HTML
+               for source in re.findall(r'<img[^>]* src="([^"]+)"', HTML[language]))
+    assert 'name="viewport"' in HTML[language]
 
 
-def test_every_formula_is_mathml_and_no_dollar_is_left_in_the_text():
-    assert HTML.count('display="block"') == FORMULAS
-    text = re.sub(r"<pre>.*?</pre>|<code>.*?</code>|<style>.*?</style>|<[^>]+>", "", HTML, flags=re.S)
+@BOTH
+def test_every_formula_is_mathml_and_no_dollar_is_left_in_the_text(language):
+    assert HTML[language].count('display="block"') == FORMULAS
+    text = re.sub(r"<pre>.*?</pre>|<code>.*?</code>|<style>.*?</style>|<[^>]+>", "", HTML[language], flags=re.S)
     assert "$" not in text and "```" not in text and "\\frac" not in text
 
 
-def test_the_contents_lead_to_the_headings():
-    names = set(re.findall(r'<(?:h[1-6]|a) id="([^"]+)"', HTML))
-    inner = re.findall(r'href="#([^"]+)"', HTML)
+@BOTH
+def test_the_contents_lead_to_the_headings(language):
+    names = set(re.findall(r'<(?:h[1-6]|a) id="([^"]+)"', HTML[language]))
+    inner = re.findall(r'href="#([^"]+)"', HTML[language])
     assert len(inner) > 30 and set(inner) <= names
-    wanted = [heading for level, heading in chapter.headings_of(WHOLE) if level in (2, 3)]
-    listed = re.findall(r'<li class="level[23]"><a href="#[^"]+">(.*?)</a>', HTML)
+    wanted = [heading for level, heading in chapter.headings_of(WHOLE[language]) if level in (2, 3)]
+    listed = re.findall(r'<li class="level[23]"><a href="#[^"]+">(.*?)</a>', HTML[language])
     assert listed == wanted
 
 
-def test_code_stands_in_the_page_as_in_the_source():
-    blocks = re.findall(r'<div class="highlight"><pre>(.*?)</pre></div>', HTML, flags=re.S)
+@BOTH
+def test_code_stands_in_the_page_as_in_the_source(language):
+    blocks = re.findall(r'<div class="highlight"><pre>(.*?)</pre></div>', HTML[language], flags=re.S)
     texts = [re.sub(r"<[^>]+>", "", block).replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
              .replace("&#39;", "'").replace("&amp;", "&") for block in blocks]
-    for block in chapter.blocks_of(WHOLE):
+    for block in chapter.blocks_of(WHOLE[language]):
         if block.kind == "code":
             assert block.text in texts
 
 
-def test_what_readers_look_up_is_the_pages_last_section():
+@BOTH
+def test_what_readers_look_up_is_the_pages_last_section(language):
     """One level further down, with each section of it, and no link leaves the page for it."""
     running = chapter.headings_of(chapter.read("book/running.md"))
-    headings = chapter.headings_of(WHOLE)
-    assert headings == chapter.headings_of(TEXT) + [(level + 1, heading) for level, heading in running]
+    headings, own = map(chapter.headings_of, (WHOLE[language], chapter.read(page.LANGUAGES[language].chapter)))
+    assert headings == own + [(level + 1, heading) for level, heading in running]
     assert [level for level, _ in headings].count(1) == 1
-    assert "running.md" not in "".join(re.findall(r'href="([^"]+)"', HTML)) and "README.md#" not in HTML
+    links = "".join(re.findall(r'href="([^"]+)"', HTML[language]))
+    assert "running.md" not in links and not re.search(r"\.\./README(\.cn)?\.md#", links)
 
 
-def test_every_link_of_the_page_leads_somewhere():
+@BOTH
+def test_every_link_of_the_page_leads_somewhere(language):
     """To an anchor of the page, to a file of the project, or to another site."""
-    names = set(re.findall(r'<[^>]* id="([^"]+)"', HTML))
-    links = set(re.findall(r'href="([^"]+)"', HTML))
+    names = set(re.findall(r'<[^>]* id="([^"]+)"', HTML[language]))
+    links = set(re.findall(r'href="([^"]+)"', HTML[language]))
     inner, outer = ({link for link in links if link.startswith(start)} for start in ("#", "http"))
     assert len(inner) > 20 and {link[1:] for link in inner} <= names
     assert all(re.fullmatch(r"https?://[^\s/]+\.[^\s/]+(/\S*)?", link) for link in outer)
@@ -124,13 +155,28 @@ def test_every_link_of_the_page_leads_somewhere():
     assert paths and all(path.startswith("../") and (ROOT / path[3:]).exists() for path in paths), paths
 
 
+def test_each_page_says_its_language_and_links_to_the_other(tmp_path, capsys):
+    """To its HTML page where that lies beside, otherwise to what it is made of."""
+    target = tmp_path / "chapter.html"
+    assert page.main([str(target)]) == 0 and page.main([str(tmp_path / "chapter.cn.html"), "--language", "cn"]) == 0
+    english, chinese = (path.read_text(encoding="utf-8") for path in (target, tmp_path / "chapter.cn.html"))
+    assert '<html lang="en">' in english and '<html lang="zh-CN">' in chinese
+    assert "<b>Contents</b>" in english and "<b>目录</b>" in chinese and "Contents</b>" not in chinese
+    assert 'href="../README.cn.md">简体中文</a>' in english and 'href="chapter.html">English</a>' in chinese
+    assert page.main([str(target)]) == 0
+    assert 'href="chapter.cn.html">简体中文</a>' in target.read_text(encoding="utf-8")
+    assert capsys.readouterr().out.splitlines()[-1] == str(target)
+
+
 @pytest.mark.parametrize("width", [1280, 400], ids=["desk", "phone"])
-def test_a_browser_shows_the_page(width, tmp_path):
+@BOTH
+def test_a_browser_shows_the_page(language, width, tmp_path):
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("there is no Chromium here (Debian's package is called chromium)")
     copy = tmp_path / "page.html"
-    copy.write_text(HTML.replace("<head>", "<head>" + PROBE), encoding="utf-8")
+    copy.write_text(HTML[language].replace("<head>", "<head>" + PROBE).replace("</main>", f"<p>{NOWHERE}</p></main>"),
+                    encoding="utf-8")
     # The frame's width is the page's: a window of headless Chromium cannot be narrower than 500 pixels.
     outer = tmp_path / "outer.html"
     outer.write_text(
@@ -146,10 +192,14 @@ def test_a_browser_shows_the_page(width, tmp_path):
     assert found, shown.stderr[-2000:]
     seen = json.loads(found.group(1))
     assert seen["faults"] == [] and seen["missing"] == 0 and seen["flat"] == 0
-    assert seen["pictures"] == len(re.findall(r"<img |!\[", WHOLE)) and seen["formulas"] > FORMULAS
+    assert seen["pictures"] == len(re.findall(r"<img |!\[", WHOLE[language])) and seen["formulas"] > FORMULAS
     assert seen["wide"] <= 0, "the page is wider than the screen"
     assert seen["over"] == [] and seen["lost"] == []
     assert seen["high"] > 5000
+    if seen["chinese"]:
+        assert seen["boxes"] == NOWHERE, "characters without a glyph in any font"
+    elif language == "cn":
+        pytest.skip("no font here has Chinese characters (Debian's package is called fonts-wqy-microhei)")
 
 
 def test_the_notebook_holds_every_definition_and_command_in_the_pages_order():

@@ -3,7 +3,8 @@
 What is compared: code blocks with the source, and of some files all blocks together with the whole file; help with
 `--help`; sample output with the program's own formats, and what is shortened with the whole; links, anchors and
 figures with the files; headings with the original's sections; numbers of weights with the programs that Paddle builds.
-The pages are README.md and book/running.md; how a block is marked: book/chapter.py.
+The pages are README.md and book/running.md; how a block is marked: book/chapter.py. README.cn.md is held to README.md
+by tests/test_chinese.py; here its links are followed, and `--write` brings it up to date like the others.
 """
 import ast
 import contextlib
@@ -215,12 +216,7 @@ def test_another_order_than_the_files_is_seen(names):
 
 def anchors_of(text):
     """The names that GitHub gives a page's headings, and those that the page itself gives."""
-    names, seen = set(re.findall(r'<a id="([^"]+)"></a>', text)), {}
-    for _, heading in chapter.headings_of(text):
-        name = re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
-        names.add(name + (f"-{seen[name]}" if name in seen else ""))
-        seen[name] = seen.get(name, 0) + 1
-    return names
+    return {*re.findall(r'<a id="([^"]+)"></a>', text), *chapter.anchors_of(text)}
 
 
 def targets_of(text):
@@ -242,8 +238,8 @@ def what_is_wrong_with(target, page):
     return f"{path} has no heading for #{anchor}" if anchor and anchor not in anchors_of(chapter.read(path)) else None
 
 
-@pytest.mark.parametrize("page, target", sorted({(page, target) for page, text in TEXTS.items() for target in
-                                                 targets_of(text) if not target.startswith(("http://", "https://"))}))
+@pytest.mark.parametrize("page, target", sorted({(page, target) for page in (*TEXTS, chapter.CHINESE) for target in
+                                                 targets_of(chapter.read(page)) if not target.startswith(("http://", "https://"))}))
 def test_each_relative_link_and_figure_leads_somewhere(page, target):
     assert what_is_wrong_with(target, page) is None
 
@@ -254,7 +250,8 @@ def test_each_relative_link_and_figure_leads_somewhere(page, target):
     ("README.md", "#nothing", "README.md has no heading for #nothing"), ("README.md", "#references", None),
     ("book/running.md", "../README.md#nothing", "README.md has no heading for #nothing"),
     ("README.md", "RESULTS.md#nothing", "RESULTS.md has no heading for #nothing"),
-    ("README.md", "RESULTS.md#depth", None),
+    ("README.md", "RESULTS.md#depth", None), ("README.cn.md", "#参考文献", None),
+    ("README.cn.md", "#references", "README.cn.md has no heading for #references"),
 ])
 def test_a_link_that_leads_nowhere_is_seen(page, target, fault):
     assert what_is_wrong_with(target, page) == fault
@@ -414,7 +411,7 @@ def test_the_project_is_cloned_from_where_it_is_published():
 
 def main(arguments):
     """`--write` brings the pages up to date; without it, say whether they are. Both say what no block shows."""
-    for page in chapter.PAGES:
+    for page in (*chapter.PAGES, chapter.CHINESE):
         text = chapter.read(page)
         try:
             written = update(text)
