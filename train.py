@@ -29,7 +29,7 @@ from utils.speed import cpu
 from utils.storage import saved_model
 
 LOG_EVERY = 100  # batches, as in the book
-TEST_BATCH = 100  # images, few enough for the core's cache; no bearing on the result
+TEST_BATCH = 50  # images, few enough for the core's cache; no bearing on the result
 AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's auxiliary losses: Szegedy et al. 2014, section 5
 
 
