@@ -74,9 +74,9 @@ DARK = "@media (prefers-color-scheme: dark) { %s }"
 HAN = """
 body { font-family: system-ui, "PingFang SC", "Microsoft YaHei", "Noto Sans CJK SC", "Noto Sans SC",
        "Source Han Sans SC", "WenQuanYi Micro Hei", sans-serif; line-height: 1.8; }
-em { font-style: normal; font-weight: 600; }
+em, i { font-style: normal; font-weight: bold; }
 main > :is(p:not([align]), ul, ol) { max-width: 43em; }
-[lang=en] { line-height: 1.6; } [lang=en] em { font-style: italic; font-weight: inherit; }
+[lang=en] { line-height: 1.6; } [lang=en] em { font-style: italic; font-weight: normal; }
 """
 
 

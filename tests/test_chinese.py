@@ -20,12 +20,19 @@ UNITS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "万": 10**4, "�
 KEPT = re.compile(r'`[^`]+`|\$[^$]+\$|\]\([^()\s]+|\b(?:src|href|id|width)="[^"]+"|<!--.*?-->|'
                   rf'\d+(?:,\d{{3}})*(?:\.\d+)?(?:\s?(?:{"|".join(UNITS)}))?', re.S)
 LANGUAGES = {f"]({page}": "](the other language" for page in (chapter.PAGES[0], chapter.CHINESE)}
+FAULTS = {
+    "a line's end is shown as a space": rf"{HAN}\n{HAN}",
+    "a formula stays TeX where nothing separates it": rf"(?:{HAN}|{WIDE})\$[^$\s]",
+    "no space between Chinese and Latin": rf"(?:{HAN}[A-Za-z0-9]|[A-Za-z0-9]{HAN})",
+    "narrow punctuation": rf"(?:{HAN}[,;:?!.](?!\w)|[,;:?!]{HAN}|{HAN}\()",
+    "a space beside wide punctuation": rf"(?:[^\s.] {WIDE}|{WIDE} [^\s$])",
+}
 
 
 def value(number):
     """A number as what it is worth: 138 million is 1.38 亿."""
     digits, unit = re.fullmatch(r"([\d,.]+)\s?(\D*)", number).groups()
-    return str((Decimal(digits.replace(",", "")) * UNITS.get(unit, 1)).normalize())
+    return f"{(Decimal(digits.replace(',', '')) * UNITS.get(unit, 1)).normalize():f}"
 
 
 def kept(text, translated):
@@ -68,15 +75,6 @@ def faults_of(text):
             for fault, pattern in FAULTS.items():
                 places = re.finditer(f".{{0,9}}{pattern}.{{0,9}}", shown, re.S)
                 yield from (f"{fault}: {place.group()}" for place in places)
-
-
-FAULTS = {
-    "a line's end is shown as a space": rf"{HAN}\n{HAN}",
-    "a formula stays TeX where nothing separates it": rf"(?:{HAN}|{WIDE})\$[^$\s]",
-    "no space between Chinese and Latin": rf"(?:{HAN}[A-Za-z0-9]|[A-Za-z0-9]{HAN})",
-    "narrow punctuation": rf"(?:{HAN}[,;:?!.](?!\w)|[,;:?!]{HAN}|{HAN}\()",
-    "a space beside wide punctuation": rf"(?:[^\s.] {WIDE}|{WIDE} [^\s$])",
-}
 
 
 def test_the_chinese_page_holds_what_the_english_one_holds():
