@@ -241,6 +241,7 @@ def test_the_badges_lead_to_the_notebook_where_the_project_is_published():
     assert links == [f"https://colab.research.google.com/github/{owner}/{name}/blob/main/book/chapter.ipynb",
                      f"https://raw.githubusercontent.com/{owner}/{name}/main/book/chapter.ipynb"]
     assert (ROOT / "book/chapter.ipynb").is_file() and site in notebook.START
+    assert re.findall(r"git clone (\S+)", TEXT) == [chapter.REPOSITORY]
 
 
 def test_the_hosted_notebook_is_the_page_of_today():
