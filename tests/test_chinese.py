@@ -59,8 +59,8 @@ def differences(english, chinese):
         if kind != other:
             return [*found, f"{other} instead of {kind}: {text[:80]!r}, {translation[:80]!r}"]
         if wanted != held:
-            missing, added = (wanted - held, held - wanted) if isinstance(held, Counter) else (wanted, held)
-            found.append(f"{missing} became {added}: {text[:80]!r}, {translation[:80]!r}")
+            parted = f"{wanted - held} became {held - wanted}" if isinstance(held, Counter) else "another block"
+            found.append(f"{parted}: {text[:80]!r}, {translation[:80]!r}")
     return found if len(ours) == len(theirs) else [*found, "one page goes on where the other ends"]
 
 

@@ -4,7 +4,7 @@ What is compared: code blocks with the source, and of some files all blocks toge
 `--help`; sample output with the program's own formats, and what is shortened with the whole; links, anchors and
 figures with the files; headings with the original's sections; numbers of weights with the programs that Paddle builds.
 The pages are README.md and book/running.md; how a block is marked: book/chapter.py. README.cn.md is held to README.md
-by tests/test_chinese.py; here its links are followed, and `--write` brings it up to date like the others.
+by tests/test_chinese.py; here its links are followed, and `--write` gives it the blocks of README.md.
 """
 import ast
 import contextlib
@@ -66,12 +66,12 @@ def current(block):
     return help_of(*block.words) if block.kind == "help" else block.text
 
 
-def update(text):
-    """The page with every marked block as it has to be."""
-    lines = text.splitlines(keepends=True)
-    for block in reversed(chapter.blocks_of(text)):
+def update(text, translated=""):
+    """The page with every marked block as it has to be, or with the blocks of the page that it translates."""
+    lines, blocks, theirs = text.splitlines(keepends=True), chapter.blocks_of(text), chapter.blocks_of(translated)
+    for block, other in reversed(list(zip(blocks, theirs if len(theirs) == len(blocks) else blocks))):
         first, last = block.lines
-        lines[first:last] = [current(block)]
+        lines[first:last] = [current(other)]
     return "".join(lines)
 
 
@@ -414,7 +414,7 @@ def main(arguments):
     for page in (*chapter.PAGES, chapter.CHINESE):
         text = chapter.read(page)
         try:
-            written = update(text)
+            written = update(text, chapter.read() if page == chapter.CHINESE else "")
         except ValueError as error:
             raise SystemExit(f"{page}: {error}") from error
         if arguments == ["--write"]:
