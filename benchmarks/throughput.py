@@ -21,7 +21,8 @@ from utils.errors import exit_status
 from utils.parallel import launch
 from utils.speed import cpu
 
-BATCH, WARM_UP = 128, 3
+WARM_UP = 3  # steps
+AS_TRAINED = {"airbench": ("strong", 1024)}  # recipe and batch where they are not ("quick", 128)
 PLAIN_TEST = 1000  # test pictures of the plain side, which is slow and has nothing to prepare
 TORCH_SIDES = {"torch": [], "torch channels last": ["--channels-last"]}
 
@@ -35,13 +36,14 @@ def measure(given):
     import train
     from utils.storage import program_state
 
-    wanted = PLAIN_TEST if given.plain else given.test_pictures
+    wanted, (recipe, batch) = PLAIN_TEST if given.plain else given.test_pictures, as_trained(given.model)
 
     def repeated(data):
         some = np.arange(wanted) % len(data.test_labels)
         return data._replace(test_images=data.test_images[some], test_labels=data.test_labels[some])
 
-    with runs.ready(given.data_file, repeated, model=given.model, batch_size=BATCH, plain=given.plain) as run:
+    with runs.ready(given.data_file, repeated, model=given.model, recipe=recipe, batch_size=batch,
+                    plain=given.plain) as run:
         team = run.workers
 
         def seconds(steps):
@@ -53,7 +55,7 @@ def measure(given):
 
         first = seconds(1)
         seconds(WARM_UP)
-        training = given.steps * BATCH / seconds(given.steps)
+        training = given.steps * batch / seconds(given.steps)
         train.test(run)  # the first one makes oneDNN's code; PyTorch's side warms up too
         begin = time.perf_counter()
         train.test(run)
@@ -61,6 +63,11 @@ def measure(given):
         return {"train": training, "test": testing, "version": paddle.__version__, "first_step_seconds": first,
                 "parameters": program_state.count_parameters(run.programs.main), "chosen": run.speed,
                 "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
+
+
+def as_trained(model):
+    """Recipe and batch size with which a network is measured."""
+    return AS_TRAINED.get(model, ("quick", 128))
 
 
 def peak_memory():
@@ -82,7 +89,8 @@ def torch_side(given, options):
     """Run benchmarks/torch_side.py under the Python that has PyTorch."""
     script = Path(__file__).with_name("torch_side.py")
     return said_by([given.torch_python, str(script), "--model", given.model, "--threads",
-                    str(len(launch.usable_cores())), "--steps", str(given.steps), "--batch", str(BATCH), *options])
+                    str(len(launch.usable_cores())), "--steps", str(given.steps), "--batch",
+                    str(as_trained(given.model)[1]), *options])
 
 
 def said_by(command):
@@ -158,7 +166,7 @@ def summary(rows, peaks):
 def main(arguments=None):
     """Read the command line and measure -> exit status."""
     parser = argparse.ArgumentParser(description="Pictures a second of this program against PyTorch.")
-    parser.add_argument("--model", choices=("resnet", "vgg"), default="resnet")
+    parser.add_argument("--model", choices=("resnet", "vgg", "googlenet", "airbench"), default="resnet")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=20, help="timed steps of each side and round (default: 20)")
     parser.add_argument("--test-pictures", type=int, default=10_000)
@@ -171,11 +179,12 @@ def main(arguments=None):
     if given.data_file:
         named_archive(given.data_file)  # a mistake is told before anything is started
     if given.measure:
-        runs.in_workers(launch.default_count(BATCH), lambda: print(json.dumps(measure(given))))
+        runs.in_workers(launch.default_count(as_trained(given.model)[1]), lambda: print(json.dumps(measure(given))))
         return 0
     rows, peaks = take_turns(given)
     table, told = summary(rows, peaks)
-    print(f"{given.model}, batch {BATCH}, {len(launch.usable_cores())} cores; {rows['fast'][0]['chosen']}\n{table}")
+    print(f"{given.model}, batch {as_trained(given.model)[1]}, {len(launch.usable_cores())} cores; "
+          f"{rows['fast'][0]['chosen']}\n{table}")
     if given.json:
         Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return 0

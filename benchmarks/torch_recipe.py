@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from benchmarks.torch_side import GoogLeNet, resnet32, vgg
+from benchmarks import torch_side
 from utils.data import batches, dataset
 from utils.errors import exit_status
 
 BATCH, TEST_BATCH = 128, 500
-AUXILIARY_WEIGHT = 0.3
-NETWORKS = {"resnet": resnet32, "vgg": vgg, "googlenet": GoogLeNet}
+NETWORKS = {name: torch_side.NETWORKS[name] for name in ("resnet", "vgg", "googlenet")}
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 
@@ -44,12 +43,6 @@ def tensors(images, labels, indices, rng=None):
     return pixels.to(DEVICE, memory_format=torch.channels_last), label.to(DEVICE)
 
 
-def loss_of(outputs, labels):
-    """Cross entropy, with that of auxiliary classifiers where there are some."""
-    scores, auxiliaries = outputs if isinstance(outputs, tuple) else (outputs, [])
-    return F.cross_entropy(scores, labels) + AUXILIARY_WEIGHT * sum(F.cross_entropy(x, labels) for x in auxiliaries)
-
-
 def train_one_epoch(network, optimizer, schedule, data, seed, epoch):
     """Train on every image once, in train.py's order."""
     network.train()
@@ -58,7 +51,7 @@ def train_one_epoch(network, optimizer, schedule, data, seed, epoch):
         rng = np.random.default_rng([seed, epoch, batch])
         pixels, labels = tensors(data.train_images, data.train_labels, indices, rng)
         optimizer.zero_grad()
-        loss_of(network(pixels), labels).backward()
+        torch_side.loss_of(network(pixels), labels).backward()
         optimizer.step()
         schedule.step()
 

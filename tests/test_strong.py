@@ -2,10 +2,11 @@
 import numpy as np
 import pytest
 
+import infer
 import models
 import train
 from utils import recipes, strong
-from utils.data import batches
+from utils.data import batches, dataset
 from utils.parallel.workers import Workers
 from utils.settings import Settings
 from utils.storage import program_state
@@ -46,6 +47,20 @@ def programs_of(**settings):
     paddle.seed(3)
     executor().run(programs.startup, scope=scope)
     return programs, scope
+
+
+@pytest.mark.parametrize("way", [[], ["--plain"]])
+def test_what_a_run_says_of_its_test_is_what_its_model_answers(run, small_archive, tmp_path, way):
+    """Loss and accuracy by NumPy, from the saved model's answers on the test images."""
+    status, _, err = run("--model", "airbench", "--recipe", "strong", "--epochs", "1", "--batch-size", "100",
+                         "--workers", "1", "--device", "cpu", "--seed", "1", *way, quick=False)
+    assert status == 0, err
+    data = dataset.load("cifar10", small_archive, say=lambda text: None)
+    pixels = data.test_images.astype(np.float32) / 255
+    answers, description, _ = infer.answer(tmp_path / "model", "cpu", pixels)
+    right = answers[np.arange(len(pixels)), data.test_labels]
+    assert description["test_loss"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
+    assert description["test_accuracy"] == pytest.approx((answers.argmax(1) == data.test_labels).mean())
 
 
 def test_whitened_patches_are_uncorrelated_and_equally_spread():

@@ -56,13 +56,14 @@ def test_a_seed_fixes_the_numbers(run, tmp_path):
     assert state(tmp_path / "a").progress["history"] != state(tmp_path / "c").progress["history"]
 
 
-@pytest.mark.parametrize("model", ["resnet", "vgg"])
+@pytest.mark.parametrize("model", ["resnet", "vgg", "airbench"])
 def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tmp_path, monkeypatch, model):
-    """SIGINT after some batches, --resume, twice; dropout's masks (VGG) and Adam's state included."""
+    """SIGINT after some batches, --resume, twice; dropout's masks (VGG) and means of weights (Airbench) included."""
     extra = ["--seed", "1", "--recipe", "strong"]
-    if model == "vgg":
-        monkeypatch.setattr(small_runs, "QUICK", ["--model", "vgg", "--epochs", "1", "--batch-size", "8",
-                                                "--max-batches", "3", "--workers", "1", "--device", "cpu"])
+    if model != "resnet":
+        monkeypatch.setattr(small_runs, "QUICK", ["--model", model, "--epochs", "2" if model == "airbench" else "1",
+                                                "--batch-size", "8", "--max-batches", "3", "--workers", "1",
+                                                "--device", "cpu"])
     assert run(*extra, folder="whole")[0] == 0
 
     cuts = [2, 1]

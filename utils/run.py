@@ -291,8 +291,10 @@ class Run:
         if self.take_weights:
             quick = self.take_weights()
             return lambda feed: quick(feed["pixel"])
-        return lambda feed: self.executor.run(self.programs.test, feed=feed, scope=self.scope,
-                                              fetch_list=[self.programs.probabilities])[0]
+        known = self.programs.test.global_block().vars  # Paddle would take what is not fed out of the loop's own feed
+        return lambda feed: self.executor.run(
+            self.programs.test, feed={name: array for name, array in feed.items() if name in known}, scope=self.scope,
+            fetch_list=[self.programs.probabilities])[0]
 
     def record_test(self, epoch, loss, accuracy):
         """Keep an epoch's test for the curves. Errors: UserError when the loss is not finite, before any saving."""
