@@ -117,7 +117,7 @@ def kill_one_of_two(folder, archive, number, moment, whole):
     small_runs.assert_same_run(whole, checkpoint.read(path))
 
 
-@pytest.mark.parametrize("number", range(2))
+@pytest.mark.parametrize("number", [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_process_of_two_workers_costs_nothing(number, whole_of_two, small_archive, tmp_path):
     saved, seconds = whole_of_two
     kill_one_of_two(tmp_path, small_archive, number + 1, (0.6 + 0.2 * number) * seconds, saved)

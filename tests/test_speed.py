@@ -327,7 +327,9 @@ def test_an_op_of_a_deep_network_takes_no_more_calls_to_rewrite():
         assert deep < 1.2 * shallow
 
 
-@pytest.mark.parametrize("model, depth, rate", [("resnet", 8, 1e-3), ("vgg", None, 2e-5), ("googlenet", None, 1e-5)])
+@pytest.mark.parametrize("model, depth, rate", [
+    ("resnet", 8, 1e-3), pytest.param("vgg", None, 2e-5, marks=pytest.mark.slow),
+    pytest.param("googlenet", None, 1e-5, marks=pytest.mark.slow)])
 def test_a_deep_programs_executor_changes_no_bit(pictures, model, depth, rate):
     usual, deep = (trained(pictures, model, depth, cpu.accelerate, rate, dropout=0.5, deep=is_deep)
                    for is_deep in (False, True))

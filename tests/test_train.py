@@ -56,7 +56,7 @@ def test_a_seed_fixes_the_numbers(run, tmp_path):
     assert state(tmp_path / "a").progress["history"] != state(tmp_path / "c").progress["history"]
 
 
-@pytest.mark.parametrize("model", ["resnet", "vgg", "airbench"])
+@pytest.mark.parametrize("model", ["resnet", pytest.param("vgg", marks=pytest.mark.slow), "airbench"])
 def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tmp_path, monkeypatch, model):
     """SIGINT after some batches, --resume, twice; dropout's masks (VGG) and means of weights (Airbench) included."""
     extra = ["--seed", "1", "--recipe", "strong"]
