@@ -1,5 +1,6 @@
 """Every test starts where the scripts start: the project on the path, the engine prepared before Paddle is loaded."""
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -8,9 +9,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from utils.errors import STOP_SIGNALS
 from utils.speed import cpu
 
 cpu.set_flags()
+for number in STOP_SIGNALS:  # which a suite in the background or under nohup would ignore, and all that it starts
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
