@@ -19,10 +19,11 @@ from benchmarks import runs
 from utils.data.cifar10 import named_archive
 from utils.errors import exit_status
 from utils.parallel import launch
+from utils.recipes import recipe_of
 from utils.speed import cpu
 
 WARM_UP = 3  # steps
-AS_TRAINED = {"airbench": ("strong", 1024)}  # recipe and batch where they are not ("quick", 128)
+RECIPES = {"airbench": "strong"}  # where it is not "quick"
 PLAIN_TEST = 1000  # test pictures of the plain side, which is slow and has nothing to prepare
 TORCH_SIDES = {"torch": [], "torch channels last": ["--channels-last"]}
 
@@ -36,14 +37,13 @@ def measure(given):
     import train
     from utils.storage import program_state
 
-    wanted, (recipe, batch) = PLAIN_TEST if given.plain else given.test_pictures, as_trained(given.model)
+    wanted, recipe = PLAIN_TEST if given.plain else given.test_pictures, RECIPES.get(given.model, "quick")
 
     def repeated(data):
         some = np.arange(wanted) % len(data.test_labels)
         return data._replace(test_images=data.test_images[some], test_labels=data.test_labels[some])
 
-    with runs.ready(given.data_file, repeated, model=given.model, recipe=recipe, batch_size=batch,
-                    plain=given.plain) as run:
+    with runs.ready(given.data_file, repeated, model=given.model, recipe=recipe, plain=given.plain) as run:
         team = run.workers
 
         def seconds(steps):
@@ -55,7 +55,7 @@ def measure(given):
 
         first = seconds(1)
         seconds(WARM_UP)
-        training = given.steps * batch / seconds(given.steps)
+        training = given.steps * run.settings.batch_size / seconds(given.steps)
         train.test(run)  # the first one makes oneDNN's code; PyTorch's side warms up too
         begin = time.perf_counter()
         train.test(run)
@@ -65,9 +65,9 @@ def measure(given):
                 "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
 
 
-def as_trained(model):
-    """Recipe and batch size with which a network is measured."""
-    return AS_TRAINED.get(model, ("quick", 128))
+def batch_of(model):
+    """How many images a step of this network takes here: as many as its recipe says."""
+    return recipe_of(RECIPES.get(model, "quick"), model, epochs=1).batch_size
 
 
 def peak_memory():
@@ -90,7 +90,7 @@ def torch_side(given, options):
     script = Path(__file__).with_name("torch_side.py")
     return said_by([given.torch_python, str(script), "--model", given.model, "--threads",
                     str(len(launch.usable_cores())), "--steps", str(given.steps), "--batch",
-                    str(as_trained(given.model)[1]), *options])
+                    str(batch_of(given.model)), *options])
 
 
 def said_by(command):
@@ -179,11 +179,11 @@ def main(arguments=None):
     if given.data_file:
         named_archive(given.data_file)  # a mistake is told before anything is started
     if given.measure:
-        runs.in_workers(launch.default_count(as_trained(given.model)[1]), lambda: print(json.dumps(measure(given))))
+        runs.in_workers(launch.default_count(batch_of(given.model)), lambda: print(json.dumps(measure(given))))
         return 0
     rows, peaks = take_turns(given)
     table, told = summary(rows, peaks)
-    print(f"{given.model}, batch {as_trained(given.model)[1]}, {len(launch.usable_cores())} cores; "
+    print(f"{given.model}, batch {batch_of(given.model)}, {len(launch.usable_cores())} cores; "
           f"{rows['fast'][0]['chosen']}\n{table}")
     if given.json:
         Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
