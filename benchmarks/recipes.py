@@ -32,7 +32,7 @@ def adamw(train, decay):
     def optimizer_program(settings, steps, _parameters):
         schedule = train.paddle.optimizer.lr.OneCycleLR(max_learning_rate=settings.rate, total_steps=steps)
         return train.paddle.optimizer.AdamW(schedule, weight_decay=decay,
-                                            apply_decay_param_fun=train.strong.is_decayed), schedule
+                                            apply_decay_param_fun=train.strong.is_weight), schedule
     train.optimizer_program = optimizer_program
 
 

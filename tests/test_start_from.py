@@ -186,7 +186,7 @@ def test_means_of_weights_start_where_the_weights_do(tmp_path):
     assert start_from.put(tmp_path, programs, scope, executor.place).endswith(", with a new last layer")
     now = program_state.take(programs.main, scope)
     means = [name for name in now if name.endswith(".mean") and "fc_0" not in name]
-    assert len(means) >= 6 + 6  # of six convolutions and as many shifts; the first layer is not learned
+    assert len(means) == 6 + 6 + 1 + 12  # of weights, shifts, the first layer's bias, running means and variances
     for name in means:
         np.testing.assert_array_equal(now[name], old[name[:-len(".mean")]], err_msg=name)
     assert (now["conv2d_0.w_0"] == old["conv2d_0.w_0"]).all()

@@ -164,6 +164,43 @@ def test_mean_weights_by_hand():
     assert "w.mean" in program_state.names(main)  # so that a checkpoint has it
 
 
+def test_running_statistics_are_in_the_mean():
+    """A batch norm's running mean of 0 that became 8 by step 5 of 10: 8 * (1 - 0.95^5 / 8), and so says its mean."""
+    import paddle
+
+    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+        paddle.static.nn.batch_norm(paddle.static.data("x", [None, 1, 2, 2]), moving_mean_name="m",
+                                    moving_variance_name="v")
+    means, run = strong.MeanWeights(main, startup), executor()
+    run.run(startup, scope=scope)
+    scope.find_var("m").get_tensor().set(np.float32([8]), paddle.CPUPlace())
+    means.update(run, scope, 5, 10)
+    found = {name: np.array(scope.find_var(name).get_tensor()).item() for name in ("m", "m.mean", "v", "v.mean")}
+    assert found["m"] == found["m.mean"] == pytest.approx(8 * (1 - 0.95 ** 5 / 8), rel=1e-6)
+    assert found["v"] == found["v.mean"] == 1
+    assert program_state.running_statistics(main, scope) == pytest.approx([found[name] for name in found], rel=1e-6)
+
+
+def test_decay_shrinks_shifts_and_weights_alike():
+    """One step of Nesterov's momentum from rest moves by 1.85 * rate * decay * number what has no gradient."""
+    import paddle
+
+    programs, scope = programs_of(learning_rate=0.05)
+    shift = scope.find_var("batch_norm_0.b_0").get_tensor()
+    for name in ("fc_0.w_0", "fc_0.w_0.mean"):  # no scores, no gradient in any other layer
+        scope.find_var(name).get_tensor().set(np.zeros((256, 3), np.float32), paddle.CPUPlace())
+    shift.set(np.full(64, 0.5, np.float32), paddle.CPUPlace())
+    before = program_state.take(programs.main, scope)
+    feed = batches.feed_of(Data.train_images, np.arange(1000) % 3, np.arange(64))
+    executor().run(programs.main, feed=feed, scope=scope)
+    after = program_state.take(programs.main, scope)
+    for name in ("batch_norm_0.b_0", "conv2d_3.w_0", "conv2d_0.b_0"):
+        shrunk = before[name] * (1 - 0.05 * 0.2 * 1.85 * 1.33e-3)
+        assert np.abs(before[name] - shrunk).max() > 1e-6
+        np.testing.assert_allclose(after[name], shrunk, rtol=3e-7, atol=1e-9, err_msg=name)
+
+
 def test_where_the_last_step_is_no_fifth_the_mean_is_left():
     import paddle
 

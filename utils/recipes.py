@@ -9,6 +9,7 @@ class Recipe(NamedTuple):
     batch_size: int = 128
     momentum: float = 0.9
     decay: float = 0.0  # of weights, as a share of the rate
+    decays_biases: bool = False  # whether the decay is for biases too, batch normalization's among them
     bias_rate: float = 1.0  # learning rate of batch normalization's biases, as a multiple of the others'
     smoothing: float = 0.0  # the share of a label that is spread over all classes
     is_augmented: bool = False  # shifted and mirrored images
@@ -26,8 +27,8 @@ BOOK = Recipe("Adam", rate=0.001)
 STRONG = Recipe("momentum, one cycle, crop and flip", rate=0.2, decay=5e-4, is_augmented=True)
 # Jordan 2024: 11.5 for losses summed over 1,024 images is 11.5 / (1 + 1 / (1 - 0.85)) for their mean, and so on.
 AIRBENCH = Recipe("momentum, smoothed labels, shift and flip, mean weights", rate=1.5, batch_size=1024, momentum=0.85,
-                  decay=1.33e-3, bias_rate=64, smoothing=0.2, is_augmented=True, shift=2, border="reflect",
-                  takes_turns=True, averages=True, mirrors=True, temperature=0.52)
+                  decay=1.33e-3, decays_biases=True, bias_rate=64, smoothing=0.2, is_augmented=True, shift=2,
+                  border="reflect", takes_turns=True, averages=True, mirrors=True, temperature=0.52)
 RECIPES = {"quick": QUICK, "book": BOOK, "strong": STRONG}
 OF_NETWORK = {("strong", "airbench"): AIRBENCH}  # where a network has its own
 LONG, CUTOUT = 16, 8  # from so many passes on the airbench recipe blackens squares of 8 by 8 pixels

@@ -4,6 +4,7 @@ import paddle
 import paddle.nn.functional as F
 
 from utils.storage import program_state
+from utils.storage.program_state import MEAN
 
 AVERAGE_EVERY = 5  # steps
 KEPT = 0.95 ** AVERAGE_EVERY  # of the mean, at the end of the run
@@ -20,10 +21,11 @@ def optimizer_program(recipe, rate, steps, parameters):
     else:
         schedule = paddle.optimizer.lr.OneCycleLR(rate, total_steps=max(steps, 2))
     for parameter in parameters:
-        if is_decayed(parameter.name):
-            parameter.regularizer = paddle.regularizer.L2Decay(recipe.decay)
-        if recipe.bias_rate != 1 and is_shift(parameter.name):
-            parameter.optimize_attr["learning_rate"] = recipe.bias_rate
+        attributes, name = parameter.optimize_attr, parameter.name
+        if recipe.bias_rate != 1 and is_shift(name):
+            attributes["learning_rate"] = recipe.bias_rate
+        if is_weight(name) or recipe.decays_biases and ".b_" in name:  # each shrinks alike in a step, whatever its rate
+            parameter.regularizer = paddle.regularizer.L2Decay(recipe.decay / attributes["learning_rate"])
     return paddle.optimizer.Momentum(schedule, recipe.momentum, use_nesterov=True), schedule
 
 
@@ -32,8 +34,8 @@ def triangle(step, steps):
     return float(np.interp(step / steps, [0, 0.23, 1], [0.2, 1, 0.07]))
 
 
-def is_decayed(name):
-    """Whether weight decay is for this parameter: for weights, not biases or batch norm's."""
+def is_weight(name):
+    """Whether this parameter is a layer's weight: no bias, and nothing of batch normalization."""
     return name.startswith(("conv2d", "fc")) and ".w_" in name
 
 
@@ -53,21 +55,22 @@ def smooth(label, classes, smoothing):
 class MeanWeights:
     """The running mean of the weights, into which they are drawn every few steps ("lookahead").
 
+    So are batch normalization's running statistics, which would else be those of weights that are no more.
     Source: Zhang et al. 2019; the growing share of the mean: Jordan 2024, section 3.4.
     """
 
     def __init__(self, main, startup):
         """Add the means to the programs, beginning as the weights do."""
         self.program = paddle.static.Program()
-        weights = program_state.learned(main)
+        weights = program_state.learned(main) + program_state.statistics_of(main)
         for weight in weights:
-            variable(main, weight, ".mean")
+            variable(main, weight, MEAN)
             startup.global_block().append_op(type="assign", inputs={"X": [weight.name]},
-                                             outputs={"Out": [variable(startup, weight, ".mean")]})
+                                             outputs={"Out": [variable(startup, weight, MEAN)]})
         with paddle.static.program_guard(self.program, paddle.static.Program()):
             kept = paddle.static.data("kept", [1], "float32")
             for weight in weights:
-                now, mean = variable(self.program, weight), variable(self.program, weight, ".mean")
+                now, mean = variable(self.program, weight), variable(self.program, weight, MEAN)
                 both = mean * kept + now * (1 - kept)
                 paddle.assign(both, now)
                 paddle.assign(both, mean)

@@ -5,6 +5,8 @@ import numpy as np
 
 from utils.errors import UserError
 
+MEAN = ".mean"  # ending of the name of a variable's running mean, in runs that keep one
+
 
 def names(program):
     """Names of the variables that a run keeps from step to step: the persistable ones that hold numbers."""
@@ -50,8 +52,16 @@ def put_running_statistics(program, scope, place, numbers):
 
 
 def _statistics_tensors(program, scope):
-    """The tensors of the running means and variances, in the program's order."""
-    return [scope.find_var(name).get_tensor() for op in program.global_block().ops if op.type == "batch_norm"
+    """The tensors of the running means and variances, and of their own means, in the program's order."""
+    known = program.global_block().vars
+    return [scope.find_var(name).get_tensor() for variable in statistics_of(program)
+            for name in (variable.name, variable.name + MEAN) if name in known]
+
+
+def statistics_of(program):
+    """The variables of batch normalization's running means and variances, in the program's order."""
+    block = program.global_block()
+    return [block.var(name) for op in block.ops if op.type == "batch_norm"
             for slot in ("Mean", "Variance") for name in op.input(slot)]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from utils.errors import UserError
 from utils.image_file import shown
 from utils.storage import program_state, saved_model
+from utils.storage.program_state import MEAN
 
 
 @contextlib.contextmanager
@@ -55,7 +56,7 @@ def put(model_dir, programs, scope, place):
             raise UserError(f"--start-from: the model in {shown(model_dir)} is another network than its description "
                             f"says (variable {name}): name another model")
     for name, array in wanted.items():
-        for each in {name, f"{name}.mean"} & set(now):  # the strong recipe's mean of weights begins as the weights do
+        for each in {name, name + MEAN} & set(now):  # the strong recipe's mean of weights begins as the weights do
             scope.find_var(each).get_tensor().set(np.ascontiguousarray(array), place)
     anew = {parameter.name for parameter in programs.main.all_parameters()} - set(wanted)
     return (f"{words_for(model.description)}, with a new last layer"
