@@ -3,8 +3,8 @@
 How equal: each step multiplies a difference, the more so the larger the learning rate, and two plain runs whose first
 weights differ by a rounding error (1e-7) end about as far apart as a plain and a fast one. So the runs here take
 gradient descent at a rate at which five steps keep that under 1e-4, and compare what the steps changed as well, of
-which a wrong gradient would leave nothing. Dropout is set to 0: it draws its masks in the order of
-the memory, which is another one. Biases in front of batch norm are left out: they have no effect.
+which a wrong gradient would leave nothing. Dropout is set to 0: the fast path draws other masks, which have tests of
+their own. Biases in front of batch norm are left out: they have no effect.
 """
 import itertools
 import os
@@ -18,8 +18,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from utils.speed import channels_last, cpu, fold_batch_norm
+import models
+from utils.speed import channels_last, cpu, fold_batch_norm, joined
 from utils.speed.edit import Edits
+from utils.storage import program_state
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, BATCH = 5, 32
@@ -54,6 +56,7 @@ class Trained:
         pixels, labels = pictures
         main, startup = paddle.static.Program(), paddle.static.Program()
         main.random_seed = startup.random_seed = 3
+        paddle.seed(3)
         with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
             image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
             probabilities, auxiliaries = models.build(model, image, depth)
@@ -233,6 +236,78 @@ def test_bias_in_front_of_batch_norm_stays_and_moves_the_running_mean(pictures, 
         np.testing.assert_array_equal(fast.weights[bias], fast.before[bias])
         np.testing.assert_allclose(fast.weights[mean], small_plain.weights[mean], rtol=1e-4, atol=1e-5)
         assert distance(small_plain.before[mean], small_plain.weights[mean]) > 0.01
+
+
+def dropping(probabilities, seed, count=200):
+    """Two steps through dropouts of 2s with these probabilities: of each step, (outputs, gradients)."""
+    import paddle
+
+    main, results = paddle.static.Program(), []
+    with paddle.static.program_guard(main, paddle.static.Program()), paddle.utils.unique_name.guard():
+        pixels = paddle.static.data("pixel", [None, 3, 8, 8], "float32")
+        pixels.stop_gradient = False
+        for probability in probabilities:
+            dropped = models.vgg.dropout(pixels, probability)
+            results += [dropped, *paddle.static.gradients([dropped], [pixels])]
+    cpu.accelerate(main)
+    assert "dropout" not in [op.type for op in main.global_block().ops]
+    executor = paddle.static.Executor(paddle.CPUPlace())
+    paddle.seed(seed)
+    steps = [executor.run(main, feed={"pixel": np.full([count, 3, 8, 8], 2, np.float32)}, fetch_list=results)
+             for _ in range(2)]
+    return [(step[::2], step[1::2]) for step in steps]
+
+
+def test_dropout_drops_as_often_as_asked_each_element_by_itself():
+    """Shares by the binomial distribution: 38,400 elements, four standard deviations."""
+    chances = [0.3, 0.5]
+    outputs, gradients = dropping(chances, seed=1)[0]
+    for chance, output, gradient in zip(chances, outputs, gradients):
+        assert set(np.unique(output)) <= {0, 2} and (gradient == output / 2).all()  # x * mask, and the mask
+        gone = output == 0
+        allowed = 4 * np.sqrt(chance * (1 - chance) / gone.size)
+        assert abs(gone.mean() - chance) <= allowed
+        together = (gone[:, :, :, 1:] & gone[:, :, :, :-1]).mean()  # neighbors
+        assert abs(together - chance ** 2) <= 2 * allowed
+        assert np.ptp(gone.mean((1, 2, 3))) < 0.4 and np.ptp(gone.mean(0)) < 0.4  # no image and no place is spared
+    both = (outputs[0] == 0) & (outputs[1] == 0)
+    assert abs(both.mean() - 0.15) < 0.01  # two layers know nothing of each other
+
+
+def test_dropouts_masks_follow_from_the_seed():
+    (first, _), (second, _) = dropping([0.5], seed=1)
+    (again, _), _ = dropping([0.5], seed=1)
+    (other, _), _ = dropping([0.5], seed=2)
+    assert (first[0] == again[0]).all()
+    for one in (second, other):
+        assert 0.4 < (first[0] == one[0]).mean() < 0.6
+
+
+def test_adams_joined_do_what_they_did_apart():
+    """Weights, moments and powers after three steps, beside those of Paddle's separate ops."""
+    import paddle
+
+    states = []
+    for change in (lambda block: None, joined.join_adams):
+        main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+        with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+            x = paddle.static.nn.fc(paddle.static.data("x", [None, 6], "float32"), 5, activation="relu")
+            loss = paddle.mean(paddle.square(paddle.static.nn.fc(x, 3)))
+            paddle.optimizer.Adam(0.01).minimize(loss)
+        change(main.global_block())
+        kinds = [op.type for op in main.global_block().ops]
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        paddle.seed(4)
+        executor.run(startup, scope=scope)
+        for step in range(3):
+            rows = np.random.default_rng(step).standard_normal((9, 6)).astype(np.float32)
+            executor.run(main, feed={"x": rows}, scope=scope)
+        states.append(program_state.take(main, scope))
+    assert kinds.count("merged_adam") == 1 and "adam" not in kinds
+    apart, together = states
+    assert set(apart) == set(together) and len(apart) == 4 * 5 + 1  # of 4 parameters, and the learning rate
+    for name, array in apart.items():
+        np.testing.assert_allclose(together[name], array, rtol=2e-6, atol=1e-7, err_msg=name)
 
 
 def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_spared(pictures):

@@ -10,7 +10,7 @@ import platform
 import sys
 import warnings
 
-from utils.speed import channels_last, fold_batch_norm
+from utils.speed import channels_last, dropout, fold_batch_norm, joined
 from utils.storage import program_state
 
 # Op kinds that are both faster on oneDNN and right there: 60 -> 122 pictures a second with the convolutions, 148 with
@@ -84,6 +84,8 @@ def accelerate(program):
     if turned and paddle_version().startswith("2."):
         kinds += PADDLE_2_OPS
     count = put_on_onednn(program, kinds)
+    dropout.draw_quickly(program)
+    joined.join_adams(program.global_block())
     return (f"oneDNN for {count} ops{', channels last' if turned else ''}",) if count else ()
 
 

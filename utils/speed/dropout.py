@@ -1,0 +1,57 @@
+"""Dropout with masks that NumPy draws, 16 bits a number; drawing them is 9% of a step of VGG where Paddle does it.
+
+An element is dropped with the probability asked for, to 1 in 65,536, whatever happens to the others: only the random
+numbers are others than Paddle's. They follow from `paddle.seed`, as Paddle's do.
+"""
+import math
+
+import numpy as np
+
+from utils.speed.edit import Edits
+
+NUMBERS = 1 << 16  # different random numbers
+
+
+def draw_quickly(program):
+    """Have a training program's dropouts take masks that are drawn at the start of a step."""
+    import paddle
+
+    block = program.global_block()
+    dropouts = [op for op in block.ops if op.type == "dropout"]
+    if not dropouts:
+        return
+    edits = Edits(block)
+    kinds = [(math.prod(block.var(op.input("X")[0]).shape[1:]), op.attr("dropout_prob")) for op in dropouts]
+    with paddle.static.program_guard(program):
+        seed = paddle.randint(0, 2 ** 31 - 1, [1])
+        paddle.static.py_func(lambda pixels, seed: masks(pixels.shape()[0], kinds, np.array(seed)),
+                              [block.var("pixel"), seed], [block.var(op.output("Mask")[0]) for op in dropouts])
+    edits.before[edits.ops[0]] += block.ops[len(edits.ops):]
+    for op in dropouts:
+        become_gradient(op)
+    edits.make()
+
+
+def become_gradient(op):
+    """Make a dropout its own gradient, which does the same to what it is given, but reads its mask."""
+    desc, x, out, kept = op.desc, op.input("X"), op.output("Out"), op.output("Mask")
+    desc.set_type("dropout_grad")
+    for name in op.input_names:
+        desc.remove_input(name)
+    for name in op.output_names:
+        desc.remove_output(name)
+    desc.set_input("Out@GRAD", x)
+    desc.set_input("Mask", kept)
+    desc.set_output("X@GRAD", out)
+
+
+def masks(count, kinds, seed):
+    """A mask for each pair (elements of an image, probability of dropping one): uint8 [count * elements], 1 to keep."""
+    rng = np.random.Generator(np.random.SFC64(seed))
+    return [mask(rng, count * size, probability) for size, probability in kinds]
+
+
+def mask(rng, size, probability):
+    """uint8 [size], 0 with this probability, else 1."""
+    words = rng.integers(0, 2 ** 64 - 1, -(-size // 4), np.uint64, endpoint=True)
+    return (words.view(np.uint16)[:size] >= round(probability * NUMBERS)).view(np.uint8)
