@@ -104,6 +104,13 @@ def test_top_5_errors_fall_and_the_page_gives_the_same_figures():
     assert f"{draw.HUMAN}%" in page and f"{best[2010]}" in page and f"{best[2017]}" in page
 
 
+def test_networks_are_compared_with_the_numbers_of_the_page():
+    rows = [[cell.strip(" *%") for cell in line.split("|")[1:-1]] for line in (ROOT / "README.md").read_text(
+        encoding="utf-8").splitlines() if line.startswith(tuple(f"| {name} | " for name, *_ in draw.TEN_PASSES))]
+    told = {row[0]: (float(row[2].split()[0]), float(row[3]), int(row[4])) for row in rows if len(row) == 5}
+    assert told == {name: tuple(numbers) for name, *numbers in draw.TEN_PASSES}
+
+
 def test_weights_named_in_the_figures_of_blocks_are_counted_right():
     """Worked out from kernel size and channels alone."""
     def weights(*convolutions):
