@@ -75,7 +75,8 @@ def flags_set_for_speed():
 def accelerate(program):
     """Turn a training program to the order that oneDNN works in, and put on oneDNN the ops that gain by it.
 
-    Call it after `minimize`, for a CPU; the numbers stay the same up to rounding. Returns what was chosen, in words.
+    Call it after `minimize`, for a CPU. The numbers stay the same up to rounding, but for what dropout drops by chance.
+    Returns what was chosen, in words.
     """
     if not _has_onednn():
         return ()
