@@ -1,9 +1,9 @@
 """Memory that the processes of one machine share: sums over all of them, and arrays that all read.
 
 For a sum each process copies its numbers into a row of a block. When all have, each adds up a slice of the rows, in the
-order of ranks; when all have, each copies the sums out. A process that waits sleeps in the kernel (futex) until it is
-woken. What is shared is a file without a name, so it needs no /dev/shm and is gone with the last process, however that
-ends.
+order of ranks; when all have, each copies the sums out. A process that waits looks out for the others for a moment, and
+then sleeps in the kernel (futex) until it is woken. What is shared is a file without a name, so it needs no /dev/shm
+and is gone with the last process, however that ends.
 
 Sums are for Linux on x86-64 alone: there one process's writes are seen by another in the order in which they were made,
 which elsewhere takes an instruction that Python has no word for.
@@ -14,6 +14,7 @@ import mmap
 import os
 import platform
 import sys
+import time
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from utils.parallel.launch import LOST
 ROW = 2 << 20  # bytes; ResNet-32's gradients fill one, more numbers are summed a row at a time
 LINE = 64  # bytes of a cache line: one for each process, which alone writes there
 PATIENCE = 30.0  # seconds of waiting for another process, as long as gloo's
+AWAKE = 0.1  # seconds of looking out for the others before sleeping: a core that has slept is slow for a while
 TICK = 0.1  # seconds of sleep until the other process is looked after
 FUTEX, WAIT, WAKE = 202, 0, 1  # number of the system call on x86-64, and what it is to do
 LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
@@ -47,27 +49,40 @@ def put(arrays):
     """Copy arrays to where other processes of this machine can read them.
 
     Returns (a file to close when all have them, what `take` has to be told, the arrays there, which nobody can change).
-    Errors: OSError where the system or its memory does not allow it.
+    Errors: OSError as from `room_for`.
     """
-    if not hasattr(os, "memfd_create"):
-        raise OSError(errno.ENOSYS, "this system has no files without a name in memory")
-    kinds = [(array.dtype.str, array.shape) for array in arrays]
-    file = os.memfd_create("arrays")
+    file, told = room_for([(array.dtype.str, array.shape) for array in arrays])
     try:
-        os.posix_fallocate(file, 0, max(1, sum(map(bytes_of, kinds))))
-        for there, array in zip(arrays_in(mmap.mmap(file, 0), kinds), arrays):
+        for there, array in zip(take(*told, to_write=True), arrays):
             there[...] = array
-        told = f"/proc/{os.getpid()}/fd/{file}", kinds
         return file, told, take(*told)
     except OSError:
         os.close(file)
         raise
 
 
-def take(path, kinds):
-    """The arrays that another process has `put` there. Errors: OSError where they are out of reach."""
-    with open(path, "rb") as file:
-        return arrays_in(mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ), kinds)
+def room_for(kinds):
+    """Room for arrays of these kinds, (type, shape), where other processes of this machine reach it.
+
+    Returns (a file to close when all have the arrays, what `take` has to be told).
+    Errors: OSError where the system or its memory does not allow it.
+    """
+    if not hasattr(os, "memfd_create"):
+        raise OSError(errno.ENOSYS, "this system has no files without a name in memory")
+    file = os.memfd_create("arrays")
+    try:
+        os.posix_fallocate(file, 0, max(1, sum(map(bytes_of, kinds))))
+    except OSError:
+        os.close(file)
+        raise
+    return file, (f"/proc/{os.getpid()}/fd/{file}", kinds)
+
+
+def take(path, kinds, to_write=False):
+    """The arrays for which a process has made room there. Errors: OSError where they are out of reach."""
+    with open(path, "r+b" if to_write else "rb") as file:
+        may = mmap.PROT_READ | (mmap.PROT_WRITE if to_write else 0)
+        return arrays_in(mmap.mmap(file.fileno(), 0, prot=may), kinds)
 
 
 def arrays_in(memory, kinds):
@@ -130,6 +145,9 @@ class SharedBlock:
         self.turn += 1
         self.turns[self.rank] = self.turn
         self.futex(self.rank, WAKE, self.world)
+        over = time.monotonic() + AWAKE
+        while (self.turns < self.turn).any() and time.monotonic() < over:
+            os.sched_yield()  # to whoever else has work for this core
         for other in range(self.world):
             self.wait_for(other)
 
