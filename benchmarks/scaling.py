@@ -59,7 +59,7 @@ def noise():
     chance, arrays = np.random.default_rng(1), []
     for count in IMAGES:
         arrays += [chance.integers(0, 256, (count, 3, 32, 32), np.uint8), chance.integers(0, 10, count)]
-    return Dataset("sketches", *arrays)
+    return Dataset("noise", *arrays)
 
 
 def serve_paddle(given):
@@ -70,7 +70,7 @@ def serve_paddle(given):
     import train
     from utils.data import dataset
 
-    dataset.draw_sketches = noise
+    dataset.load = lambda *_, **__: noise()
     with runs.ready(None, batch_size=BATCH) as run:
         images, labels = run.data.test_images, run.data.test_labels
 

@@ -94,6 +94,12 @@ def train(workers, executor, program, metrics, options):
     return costs, seen, 0
 
 
+def fill(arrays, rank, world):
+    """One of `world` parts of two arrays: who made each element."""
+    for array in arrays:
+        array.reshape(-1)[rank::world] = rank + 1
+
+
 def main(folder, options):
     """Train as one of the workers, and write down what happened."""
     import numpy as np
@@ -108,6 +114,7 @@ def main(folder, options):
     take_away(options["without"], workers.rank)
     workers.join(executor)
     images = workers.share([np.arange(6, dtype=np.uint8).reshape(2, 3), np.int64([7])] if workers.rank == 0 else None)
+    made = workers.make([("|u1", (7,)), ("<i8", (2, 2))], fill)
     scope = paddle.static.global_scope()
     program, startup, metrics = build(paddle, workers, options["norm"])
     paddle.seed(7 + (workers.rank if options["seeds"] else 0))
@@ -129,6 +136,8 @@ def main(folder, options):
     arrays = {f"{shelf} {name}": array for shelf, kept in shelves.items() for name, array in kept.items()}
     np.savez(Path(folder) / f"{workers.rank}.npz", costs=costs, seen=seen, told=str(told), total=total,
              is_shared=workers.block is not None, images=np.concatenate([a.ravel() for a in images or [np.zeros(0)]]),
+             made=np.concatenate([array.ravel() for array in made]) if made else [], can_change=bool(
+                 made and any(array.flags.writeable for array in made)),
              cores=sorted(os.sched_getaffinity(0)), **arrays)
     return 0
 

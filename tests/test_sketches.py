@@ -44,6 +44,22 @@ def test_same_seed_same_pixels_other_seed_other_pictures():
     assert far.min() > 4  # no picture of one seed returns in the other
 
 
+def test_parts_are_together_what_one_draws_alone():
+    """Also where they reach over two blocks that get their light together, and where nothing is left to draw."""
+    images, labels = sketches.draw(1200, seed=9)
+    for world in (3, 7):
+        together = np.zeros_like(images)
+        for rank in reversed(range(world)):
+            before = together.copy()
+            assert np.array_equal(sketches.draw(1200, 9, together, rank, world)[1], labels)
+            changed = np.flatnonzero((together != before).any((1, 2, 3)))
+            assert changed.tolist() == list(range(rank, 1200, world))
+        assert np.array_equal(together, images)
+    drawn = np.full((2, 3, 32, 32), 7, np.uint8)
+    sketches.draw(2, 9, drawn, rank=2, world=3)
+    assert (drawn == 7).all()
+
+
 def test_mean_colors_alone_do_not_tell_the_classes(drawn):
     """A classifier by the nearest mean picture stays far from what a network has to reach (0.90)."""
     images, labels = drawn

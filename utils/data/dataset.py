@@ -34,10 +34,10 @@ class Dataset(NamedTuple):
         return {"classes": list(self.classes), "dataset": self.name, "dataset_note": self.note}
 
 
-def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5):
+def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5, are_drawn=True):
     """The data set of the user's choice ("auto", "cifar10" or "sketches").
 
-    say: takes each line meant for the user.
+    say: takes each line meant for the user. are_drawn: where False, sketches come without their arrays.
     Errors: UserError where "cifar10" is unavailable, and for a named file that is not CIFAR-10.
     """
     if choice not in CHOICES:
@@ -45,7 +45,7 @@ def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
     if choice == "sketches":
         if data_file is not None:
             raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
-        return draw_sketches()
+        return draw_sketches() if are_drawn else UNDRAWN
     patience = Patience() if choice == "cifar10" else HURRY
     try:
         archive = cifar10.find(data_file, say, sources, md5, patience)
@@ -53,7 +53,7 @@ def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
         if choice == "cifar10":
             raise
         say(notice(absence))
-        return draw_sketches()
+        return draw_sketches() if are_drawn else UNDRAWN
     return read_cifar10(archive)
 
 
@@ -82,11 +82,27 @@ def read_folder(path, say=print, is_seen=True):
     return Dataset(f"the folder {name}", *images, note, classes)
 
 
+UNDRAWN = Dataset("sketches", None, None, None, None)
+
+
 def draw_sketches():
     """The drawn stand-in images; training and test images come from different seeds."""
+    arrays = [np.empty(shape, kind) for kind, shape in kinds_of_sketches()]
+    draw_part(arrays, 0, 1)
+    return UNDRAWN._replace(**dict(zip(Dataset._fields[1:5], arrays)))
+
+
+def kinds_of_sketches():
+    """(type, shape) of each of a Dataset's arrays, for sketches."""
+    return [kind for count, _ in SKETCHES.values() for kind in (("|u1", (count, 3, 32, 32)), ("<i8", (count,)))]
+
+
+def draw_part(arrays, rank, world):
+    """Draw one of `world` parts of the sketches into arrays of their kinds, which together are what one draws alone."""
     from utils.data import sketches  # needs Pillow, which a run on CIFAR-10 does without
 
-    return Dataset("sketches", *sketches.draw(*SKETCHES["train"]), *sketches.draw(*SKETCHES["test"]))
+    for (count, seed), images, labels in zip(SKETCHES.values(), arrays[::2], arrays[1::2]):
+        labels[:] = sketches.draw(count, seed, images, rank, world)[1]
 
 
 def notice(absence):

@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 SIZE = 32
+BLOCK = 1000  # pictures that get their light and noise together
 FINE = 3  # drawn this many times larger, then reduced: smooth edges
 CIRCLE = [(math.cos(k * math.pi / 9), math.sin(k * math.pi / 9)) for k in range(18)]
 
@@ -29,12 +30,16 @@ class Pen:
     def __init__(self, chance, turn=5):
         self.chance = chance
         self.half = SIZE * FINE / 2
-        self.picture = Image.new("RGB", (SIZE * FINE, SIZE * FINE))
-        self.ink = ImageDraw.Draw(self.picture)
+        self.take_paper()
         angle, scale = math.radians(chance.gauss(0, turn)), self.half * chance.uniform(0.86, 1.04)
         self.cos, self.sin = scale * math.cos(angle), scale * math.sin(angle)
         self.across = chance.choice((-1, 1)) * chance.uniform(0.88, 1.1)
         self.x, self.y = (self.half * (1 + chance.uniform(-0.08, 0.08)) for _ in "xy")
+
+    def take_paper(self):
+        """Begin a picture, with the ink that draws on it."""
+        self.picture = Image.new("RGB", (SIZE * FINE, SIZE * FINE))
+        self.ink = ImageDraw.Draw(self.picture)
 
     def place(self, points):
         """Object coordinates -> picture coordinates."""
@@ -71,6 +76,18 @@ class Pen:
             wide, high = self.chance.uniform(2, 20), self.chance.uniform(2, 9)
             color = shade(self.near if y > horizon else self.far, self.chance.uniform(0.78, 1.2))
             self.ink.ellipse((x - wide, y - high, x + wide, y + high), fill=color)
+
+
+class DryPen(Pen):
+    """Makes all choices that a pen makes by chance, and draws nothing: a fifth of the work."""
+
+    def take_paper(self):
+        self.ink = self
+
+    def nothing(self, *_where, **_how):
+        pass
+
+    shape = oval = line = rectangle = ellipse = nothing
 
 
 def shade(color, factor):
@@ -415,29 +432,35 @@ def truck(pen):
 ARTISTS = (airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck)  # the official order
 
 
-def light_and_noise(images, noise):
-    """Light that falls from a random side, contrast, and grain: uint8 [N, 3, 32, 32] -> the same."""
+def light_and_noise(images, noise, mine):
+    """Light that falls from a random side, contrast, and grain, for some of the images uint8 [N, 3, 32, 32].
+
+    mine: a slice, the only ones that change; what `noise` draws is the same for any.
+    """
     count = len(images)
     ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
-    slope = noise.normal(0, 0.07, (2, count, 1, 1, 1)).astype(np.float32)
+    slope = noise.normal(0, 0.07, (2, count, 1, 1, 1)).astype(np.float32)[:, mine]
     level, roughness = noise.normal(1, 0.06, (count, 1, 1, 1)), noise.uniform(1, 5, (count, 1, 1, 1))
-    light = level.astype(np.float32) + slope[0] * ramp[:, None] + slope[1] * ramp
-    grain = noise.standard_normal(images.shape, np.float32) * roughness.astype(np.float32)
-    return np.clip(images * light + grain, 0, 255).astype(np.uint8)
+    light = level.astype(np.float32)[mine] + slope[0] * ramp[:, None] + slope[1] * ramp
+    grain = noise.standard_normal(images.shape, np.float32)[mine] * roughness.astype(np.float32)[mine]
+    images[mine] = np.clip(images[mine] * light + grain, 0, 255).astype(np.uint8)
 
 
-def draw(count, seed):
+def draw(count, seed, out=None, rank=0, world=1):
     """`count` drawings, the classes equally often (give or take one) and shuffled; the same seed draws the same pixels.
 
-    Returns images uint8 [N, 3, 32, 32] (RGB) and labels int64 [N], classes in CIFAR-10's order.
+    out: where to draw them, uint8 [N, 3, 32, 32]. rank, world: draw every `world`-th, from number `rank` on, and leave
+    the rest to others. Returns images uint8 [N, 3, 32, 32] (RGB) and labels int64 [N], classes in CIFAR-10's order.
     """
     chance, noise = random.Random(seed), np.random.default_rng(seed)
     labels = noise.permutation(np.arange(count, dtype=np.int64) % len(ARTISTS))
-    images = np.empty((count, 3, SIZE, SIZE), np.uint8)
+    images = np.empty((count, 3, SIZE, SIZE), np.uint8) if out is None else out
     for index, label in enumerate(labels):
-        pen = Pen(chance, turn=9 if label == 0 else 4)
+        is_mine = index % world == rank
+        pen = (Pen if is_mine else DryPen)(chance, turn=9 if label == 0 else 4)
         ARTISTS[label](pen)
-        images[index] = np.asarray(pen.picture.resize((SIZE, SIZE), Image.BOX)).transpose(2, 0, 1)
-    for start in range(0, count, 1000):
-        images[start:start + 1000] = light_and_noise(images[start:start + 1000], noise)
+        if is_mine:
+            images[index] = np.asarray(pen.picture.resize((SIZE, SIZE), Image.BOX)).transpose(2, 0, 1)
+    for start in range(0, count, BLOCK):
+        light_and_noise(images[start:start + BLOCK], noise, slice((rank - start) % world, None, world))
     return images, labels

@@ -132,6 +132,26 @@ class Workers:
             os.close(file)
         return arrays
 
+    def make(self, kinds, fill):
+        """Arrays that the workers of one machine make together, each a part; nobody can change them afterwards.
+
+        kinds: their (type, shape); fill(arrays, rank, world): writes one of `world` parts of all of them.
+        Returns None where each worker has to make all for itself.
+        """
+        file = told = None
+        if self.rank == 0 and self.block:
+            with contextlib.suppress(OSError):
+                file, told = shared_memory.room_for(kinds)
+        told = self.tell("room", told)
+        if told is None:
+            return None
+        fill(shared_memory.take(*told, to_write=True), self.rank, self.world)
+        arrays = shared_memory.take(*told)
+        self.wait_for_all("have made arrays")
+        if file is not None:
+            os.close(file)
+        return arrays
+
     def connect(self):
         """Connect the workers for Paddle's sums: over NCCL between GPUs, else over gloo."""
         executor, (host, port) = self.executor, self.meeting_point
@@ -316,7 +336,7 @@ class Workers:
             if waited > SILENCE and not is_said:
                 is_said = True
                 say(f"Waiting for the other workers: {self.count(name, 0)} of {count} are here")
-            time.sleep(0.02)
+            time.sleep(0.005)
 
     @contextlib.contextmanager
     def together(self):
