@@ -109,6 +109,14 @@ def test_they_share_memory(alone_and_two):
         assert worker["images"].tolist() == [0, 1, 2, 3, 4, 5, 7]
 
 
+def test_they_make_arrays_together(alone_and_two):
+    """Each the part that the other has not made; one alone is told to make all for itself."""
+    alone, *two, _ = alone_and_two
+    for worker in two:
+        assert worker["made"].tolist() == [1, 2, 1, 2, 1, 2, 1, *[1, 2, 1, 2]] and not worker["can_change"]
+    assert alone["made"].tolist() == []
+
+
 @pytest.mark.parametrize("missing", ["memfd", "room", "sight"])
 def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, tmp_path, missing):
     finish(begin(tmp_path / "out", "workers=2", f"without={missing}"))
@@ -117,6 +125,7 @@ def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, t
         without = results(tmp_path / "out", rank)
         assert not without.pop("is_shared")
         assert without.pop("images").tolist() == ([] if rank else [0, 1, 2, 3, 4, 5, 7])  # the other has to read them
+        assert without.pop("made").tolist() == []
         assert without and [name for name in without if shared[name].tobytes() != without[name].tobytes()] == []
 
 
@@ -447,6 +456,7 @@ def test_half_an_environment_is_refused():
 def test_cores_are_dealt_out():
     assert [launch.cores_of(n, 2, [0, 1, 2, 3, 4]) for n in (0, 1)] == [[0, 1], [2, 3, 4]]
     assert [launch.cores_of(n, 3, [6, 9]) for n in range(3)] == [[6], [6], [9]]
+    assert [launch.cores_of(n, 4, [6, 9]) for n in range(4)] == [[6], [6], [9], [9]]
 
 
 @pytest.mark.parametrize("statuses, cause", [

@@ -76,9 +76,9 @@ def check_count(count, batch_size):
 
 
 def cores_of(place, places, cores):
-    """The cores of one of `places` workers on this machine: equal runs of neighbors, at least one each."""
+    """The cores of one of `places` workers on this machine: equal runs of neighbors, or equally many on each."""
     first, end = len(cores) * place // places, len(cores) * (place + 1) // places
-    return cores[first:end] or [cores[place % len(cores)]]
+    return cores[first:max(end, first + 1)]
 
 
 def take_cores():
