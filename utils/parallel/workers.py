@@ -336,7 +336,7 @@ class Workers:
             if waited > SILENCE and not is_said:
                 is_said = True
                 say(f"Waiting for the other workers: {self.count(name, 0)} of {count} are here")
-            time.sleep(0.005)
+            time.sleep(min(0.02, 0.002 + waited / 10))  # each question costs rank 0 some of its core
 
     @contextlib.contextmanager
     def together(self):
