@@ -497,27 +497,25 @@ def clean_environment(**changes):
     return {**{k: v for k, v in os.environ.items() if not k.startswith(ours)}, "OMP_NUM_THREADS": "1", **changes}
 
 
+def numbers_alone(plain=False, change=None, **environment):
+    """Losses and weights of a training in a process of its own, as text."""
+    code = SETTINGS_ALONE.format(root=str(ROOT), tests=str(ROOT / "tests"), plain=plain, change=change)
+    done = subprocess.run([sys.executable, "-c", code], env=clean_environment(**environment), capture_output=True,
+                          text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "nan" not in done.stdout
+    return done.stdout
+
+
 def test_settings_before_the_import_change_no_bit():
     """One thread for the ops and kept memory: where the numbers are computed, not how. MKL's path is left alone."""
-    outputs = []
-    for plain in (True, False):
-        code = SETTINGS_ALONE.format(root=str(ROOT), tests=str(ROOT / "tests"), plain=plain, change=None)
-        done = subprocess.run([sys.executable, "-c", code], env=clean_environment(MKL_DEBUG_CPU_TYPE="0"),
-                              capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-2000:]
-        outputs.append(done.stdout)
-    assert outputs[0] == outputs[1] and "nan" not in outputs[0]
+    plain, fast = (numbers_alone(plain=plain, MKL_DEBUG_CPU_TYPE="0") for plain in (True, False))
+    assert plain == fast
 
 
 def test_results_in_the_place_of_inputs_change_no_bit():
-    outputs = []
-    for is_on in "01":
-        code = SETTINGS_ALONE.format(root=str(ROOT), tests=str(ROOT / "tests"), plain=False, change="cpu.accelerate")
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                              env=clean_environment(FLAGS_new_executor_use_inplace=is_on))
-        assert done.returncode == 0, done.stderr[-2000:]
-        outputs.append(done.stdout)
-    assert outputs[0] == outputs[1] and "nan" not in outputs[0]
+    apart, in_place = (numbers_alone(change="cpu.accelerate", FLAGS_new_executor_use_inplace=is_on) for is_on in "01")
+    assert apart == in_place
 
 
 def chosen(code="", **changes):
