@@ -4,9 +4,9 @@
 """
 import argparse
 
-from utils.speed import cpu
+from utils import flags
 
-cpu.set_flags()  # before Paddle is imported, which reads them then
+flags.set_flags()  # before Paddle is imported, which reads them then
 
 import paddle
 

@@ -9,9 +9,9 @@ import json
 import sys
 from pathlib import Path
 
-from utils.speed import cpu
+from utils import flags
 
-cpu.set_flags()  # before Paddle is imported, which reads them then
+flags.set_flags()  # before Paddle is imported, which reads them then
 
 import numpy as np
 

@@ -64,9 +64,9 @@ def noise():
 
 def serve_paddle(given):
     """Be one of the workers of a run of train.py."""
-    from utils.speed import cpu
+    from utils import flags
 
-    cpu.set_flags()
+    flags.set_flags()
     import train
     from utils.data import dataset
 

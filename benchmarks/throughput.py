@@ -16,11 +16,11 @@ import time
 from pathlib import Path
 
 from benchmarks import runs
+from utils import flags
 from utils.data.cifar10 import named_archive
 from utils.errors import exit_status
 from utils.parallel import launch
 from utils.recipes import recipe_of
-from utils.speed import cpu
 
 WARM_UP = 3  # steps
 RECIPES = {"airbench": "strong"}  # where it is not "quick"
@@ -30,7 +30,7 @@ TORCH_SIDES = {"torch": [], "torch channels last": ["--channels-last"]}
 
 def measure(given):
     """Train and test as train.py does, in one of its workers; returns what to tell."""
-    cpu.set_flags(given.plain)
+    flags.set_flags(given.plain)
     import numpy as np
     import paddle
 
@@ -103,7 +103,7 @@ def said_by(command):
 
 def matrix_peak(size=2000, tries=10):
     """Billion operations a second of the best of some float32 matrix products in numpy, on all cores."""
-    if cpu.processor_says("avx512f"):  # OpenBLAS takes SSE where it does not know a new processor
+    if flags.processor_says("avx512f"):  # OpenBLAS takes SSE where it does not know a new processor
         os.environ.setdefault("OPENBLAS_CORETYPE", "SKYLAKEX")
     import numpy as np
 

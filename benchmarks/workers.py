@@ -16,8 +16,8 @@ import sys
 import time
 
 from benchmarks import runs
+from utils import flags
 from utils.parallel import launch
-from utils.speed import cpu
 
 BATCH = 128
 WARM_UP = 3  # steps
@@ -88,7 +88,7 @@ def main():
     if given.measure is None:
         compare(given)
     else:
-        cpu.set_flags()
+        flags.set_flags()
         runs.in_workers(1 if given.measure == "one" else given.workers,
                         lambda: print(json.dumps(measure(given.measure, given.steps))))
 

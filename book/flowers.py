@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from book.art.brush import curve, oval
-from utils.errors import UserError, exit_status, say
-from utils.image_file import shown
+from utils.errors import UserError, exit_status, say, shown
 from utils.settings import above_zero
 
 SIDE, FINE = 128, 2  # pixels of a picture; it is drawn larger by this factor, then reduced: smooth edges

@@ -51,9 +51,10 @@ sys.path.insert(0, str(project))
 # `if __name__ == "__main__":` starts nothing here; the scripts are started by the commands further down.
 __name__, __file__ = "chapter", str(project / "chapter.ipynb")
 
+from utils import flags
 from utils.speed import cpu
 
-cpu.set_flags()  # Paddle reads them while it is imported
+flags.set_flags()  # Paddle reads them while it is imported
 import paddle
 
 paddle.enable_static()"""

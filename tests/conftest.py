@@ -9,10 +9,10 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from utils import flags
 from utils.errors import STOP_SIGNALS
-from utils.speed import cpu
 
-cpu.set_flags()
+flags.set_flags()
 for number in STOP_SIGNALS:  # which a suite in the background or under nohup would ignore, and all that it starts
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

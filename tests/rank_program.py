@@ -11,10 +11,9 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from utils import errors
+from utils import errors, flags
 from utils.errors import UserError
 from utils.parallel import launch
-from utils.speed import cpu
 
 OPTIONS = {
     "workers": 1, "count": 641, "batch": 128,
@@ -149,7 +148,7 @@ if __name__ == "__main__":
         sys.exit(launch.start([sys.executable, *sys.argv], chosen["workers"]))
     errors.end_at_once_on_signals()
     launch.take_cores()
-    cpu.set_flags()
+    flags.set_flags()
     try:
         sys.exit(main(sys.argv[1], chosen))
     except UserError as error:

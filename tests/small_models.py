@@ -13,9 +13,9 @@ import numpy as np
 
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from utils.speed import cpu
+    from utils import flags
 
-    cpu.set_flags()
+    flags.set_flags()
 
 COLORS = ["red", "green", "blue"]
 SHARPNESS = 4.0  # the color model's weight: its probabilities are softmax(SHARPNESS * mean color)

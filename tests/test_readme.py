@@ -44,8 +44,8 @@ References""".replace("\n", " ").split(", ")
 
 def help_of(script):
     """What `python SCRIPT --help` prints on a terminal of 80 columns."""
-    from utils.speed import cpu
-    cpu.set_flags()  # before the script's own imports bring Paddle
+    from utils import flags
+    flags.set_flags()  # before the script's own imports bring Paddle
     module = importlib.import_module(script[:-len(".py")])
     printed, columns = io.StringIO(), os.environ.get("COLUMNS")
     os.environ["COLUMNS"] = "80"

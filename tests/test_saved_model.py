@@ -191,8 +191,8 @@ def test_a_full_disk_is_one_line_and_keeps_the_model_before(copy, static_scope):
 SAVE_FOR_EVER = """
 import itertools, sys
 sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
-from utils.speed import cpu
-cpu.set_flags()
+from utils import flags
+flags.set_flags()
 import paddle, small_models
 from utils.storage import saved_model
 models = []

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 
 import models
+from utils import flags
 from utils.speed import channels_last, cpu, fold_batch_norm, joined
 from utils.speed.edit import Edits
 from utils.storage import program_state
@@ -433,8 +434,9 @@ def test_which_program_is_deep(monkeypatch):
 SETTINGS_ALONE = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
+from utils import flags
 from utils.speed import cpu
-cpu.set_flags(plain={plain})
+flags.set_flags(plain={plain})
 import numpy as np, paddle
 from test_speed import Trained
 paddle.enable_static()
@@ -449,8 +451,9 @@ print(repr(run.losses), sum(float(np.abs(w).sum()) for w in run.weights.values()
 OTHER_PROCESSOR = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
+from utils import flags
 from utils.speed import cpu
-cpu.set_flags()
+flags.set_flags()
 import numpy as np, paddle
 from test_speed import Trained, trained
 paddle.enable_static()
@@ -520,8 +523,8 @@ def test_results_in_the_place_of_inputs_change_no_bit():
 
 def chosen(code="", **changes):
     """What a fresh process says after `prepare`, and its environment: (line, dictionary)."""
-    script = (f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils.speed import cpu\n{code}\n"
-              "print(cpu.describe(FLAGS))\nprint(dict(os.environ))")
+    script = (f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils import flags\n{code}\n"
+              "print(flags.describe(FLAGS))\nprint(dict(os.environ))")
     done = subprocess.run([sys.executable, "-c", script], env=clean_environment(**changes), capture_output=True,
                           text=True, check=True)
     line, environment = done.stdout.strip().splitlines()
@@ -529,7 +532,7 @@ def chosen(code="", **changes):
 
 
 def test_the_environment_wins():
-    line, environment = chosen("FLAGS = cpu.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
+    line, environment = chosen("FLAGS = flags.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
                                MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1", FLAGS_eager_delete_tensor_gb="1",
                                FLAGS_new_executor_use_inplace="0")
     assert not any(what in line for what in ("memory kept", "ops in order", "freed together", "in place"))
@@ -538,7 +541,7 @@ def test_the_environment_wins():
 
 
 def test_plain_chooses_nothing_for_speed():
-    line, environment = chosen("FLAGS = cpu.set_flags(plain=True)")
+    line, environment = chosen("FLAGS = flags.set_flags(plain=True)")
     assert line.startswith("plain (") and environment["FLAGS_enable_pir_api"] == "0"
     for_speed = {"FLAGS_new_executor_serial_run", "FLAGS_eager_delete_tensor_gb", "MKL_DEBUG_CPU_TYPE"}
     assert not for_speed & set(environment)
@@ -546,26 +549,26 @@ def test_plain_chooses_nothing_for_speed():
 
 @pytest.mark.parametrize("amd", [True, False])
 def test_mkl_is_asked_for_avx2_on_amd_alone(amd):
-    line, environment = chosen(f"cpu._is_amd = lambda: {amd}\nFLAGS = cpu.set_flags()")
+    line, environment = chosen(f"flags._is_amd = lambda: {amd}\nFLAGS = flags.set_flags()")
     assert environment.get("MKL_DEBUG_CPU_TYPE") == ("5" if amd else None)
     assert ("MKL on AVX2" in line) == amd
 
 
 def test_without_glibc_memory_is_left_alone():
-    line, _ = chosen("cpu.platform.libc_ver = lambda: ('', '')\nFLAGS = cpu.set_flags()")
+    line, _ = chosen("flags.platform.libc_ver = lambda: ('', '')\nFLAGS = flags.set_flags()")
     assert "memory kept" not in line and "ops in order" in line
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")
 def test_freed_memory_is_kept():
     """16 MB taken and given back 50 times: faulted in once where it is kept, 50 times where it is not."""
-    if cpu.platform.libc_ver()[0] != "glibc":
+    if flags.platform.libc_ver()[0] != "glibc":
         pytest.skip("another C library")
     count = ("import ctypes, resource\nlibc = ctypes.CDLL(None)\nlibc.malloc.restype = ctypes.c_void_p\n"
              "libc.malloc.argtypes, libc.free.argtypes = [ctypes.c_size_t], [ctypes.c_void_p]\n"
              "def work():\n    p = libc.malloc(64 << 20)\n    ctypes.memset(p, 1, 16 << 20)\n    libc.free(p)\n"
              "work()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\nfor _ in range(50):\n    work()\n"
              "os.environ['FAULTS'] = str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n")
-    _, kept = chosen("FLAGS = cpu.set_flags()\n" + count)
-    _, plain = chosen("FLAGS = cpu.set_flags(plain=True)\n" + count)
+    _, kept = chosen("FLAGS = flags.set_flags()\n" + count)
+    _, plain = chosen("FLAGS = flags.set_flags(plain=True)\n" + count)
     assert int(kept["FAULTS"]) < 100 < int(plain["FAULTS"])

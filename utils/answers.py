@@ -12,8 +12,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from utils.errors import STOP_SIGNALS, UserError, complain, say
-from utils.image_file import shown
+from utils.errors import STOP_SIGNALS, UserError, complain, say, shown
 from utils.inside import look
 from utils.parallel.launch import end_with_parent
 

@@ -32,6 +32,11 @@ class OutputLost(Exception):
         self.status = 128 + getattr(signal, "SIGPIPE", 13) if self.is_closed else UserError.status
 
 
+def shown(text):
+    """`text` on one line of the terminal: line ends and bytes that are not text are escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
+
+
 def say(text):
     """Print a line at once. Errors: OutputLost, after which standard output is a place that takes anything."""
     try:

@@ -8,7 +8,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from utils.errors import Stopped, UserError
+from utils.errors import Stopped, UserError, shown
 
 SIDE = 32
 MAX_BYTES = 200_000_000
@@ -45,11 +45,6 @@ def read_picture(path):
 def pixels_of(picture):
     """A decoded picture as the networks read it: [1, 3, 32, 32] float32 in [0, 1]."""
     return np.ascontiguousarray(_shrink(picture).transpose(2, 0, 1))[np.newaxis]  # (H, W, C) -> (1, C, H, W)
-
-
-def shown(text):
-    """`text` on one line of the terminal: line ends and bytes that are not text are escaped."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
 
 
 @contextlib.contextmanager

@@ -10,8 +10,8 @@ if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve() in m
     errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
 installed.check()  # or the next lines fail with a traceback
 
+from utils import flags  # noqa: E402
 from utils.gpu import libraries  # noqa: E402  needs numpy
-from utils.speed import cpu  # noqa: E402  needs numpy
 
 
 def as_script():
@@ -26,4 +26,4 @@ def prepare(name):
     """Make Paddle's settings, and in a script, whose `__name__` is "__main__", what comes before."""
     if name == "__main__":
         as_script()
-    cpu.set_flags()
+    flags.set_flags()

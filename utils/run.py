@@ -14,7 +14,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import paddle
 
-from utils import curves
+from utils import curves, flags
 from utils.data import dataset
 from utils.data.batches import augment, balanced_order, batches_of, epoch_order, feed_of, mirrored_in_turn
 from utils.data.dataset import Dataset
@@ -145,7 +145,7 @@ class Run:
         if kind == "cpu" and not self.settings.plain:
             self.take_weights = cpu.forward(programs.test, programs.probabilities, executor.place, self.scope)
         before, start = self.put_state()
-        self.speed = cpu.describe(chosen) if kind == "cpu" else None
+        self.speed = flags.describe(chosen) if kind == "cpu" else None
         self.log(self.head(place, self.speed))
         if start:
             self.log(f"Start: {start}")

@@ -7,11 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from utils import errors, place, prepare
+from utils import errors, flags, place, prepare
 from utils.errors import UserError
 from utils.parallel import launch
 from utils.settings import parse, plan
-from utils.speed import cpu
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes, with few images
@@ -26,16 +25,16 @@ def start(name):
     share the run, it becomes the process that starts and watches them, and exits with their status.
     """
     if name != "__main__":
-        return cpu.set_flags()
+        return flags.set_flags()
     prepare.as_script()
     try:
         given = parse(sys.argv[1:])
         if launch.is_worker():
-            return cpu.set_flags(given.get("plain", False))
+            return flags.set_flags(given.get("plain", False))
         status = run_in_other_processes(given, sys.argv[1:])
         if status is not None:
             sys.exit(status)
-        return cpu.set_flags(plan(given)[0].plain)
+        return flags.set_flags(plan(given)[0].plain)
     except Exception as error:
         sys.exit(errors.report(TRAIN.name, error, OUT_OF_MEMORY))
 
@@ -51,12 +50,12 @@ def run_in_other_processes(given, arguments=None):
         return None
     settings, arguments = plan(given)[0], sys.argv[1:] if arguments is None else arguments
     count = count_of_workers(settings)
-    needs_flags = settings.plain and not cpu.is_plain_process()
+    needs_flags = settings.plain and not flags.is_plain_process()
     if count == 1 and not needs_flags:
         return None
     plain = ["--plain"] if settings.plain and "--plain" not in arguments else []  # where a checkpoint says so
     return launch.start([sys.executable, str(TRAIN), *arguments, *plain], count,
-                        without=cpu.flags_set_for_speed() if settings.plain else ())
+                        without=flags.flags_set_for_speed() if settings.plain else ())
 
 
 def count_of_workers(settings):
@@ -105,7 +104,7 @@ def cuda_problem():
     """Why Paddle cannot use the GPU here, or None."""
     if place.FOUND in os.environ:
         return os.environ[place.FOUND] or None
-    cpu.set_flags()
+    flags.set_flags()
     import paddle
 
     return place.known_problem(paddle)

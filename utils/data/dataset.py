@@ -6,7 +6,7 @@ import numpy as np
 
 from utils.data import cifar10, cifar10_archive
 from utils.data.download import Patience
-from utils.errors import UserError
+from utils.errors import UserError, shown
 
 CHOICES = ("auto", "cifar10", "sketches")
 SKETCHES = {"train": (10_000, 1), "test": (2_000, 2)}  # how many, and their seed
@@ -75,7 +75,6 @@ def read_folder(path, say=print, is_seen=True):
     say: takes each warning; is_seen: whether a progress bar may be shown. Errors: UserError.
     """
     from utils.data import folder  # needs Pillow, as sketches do
-    from utils.image_file import shown
 
     *images, note, classes = folder.read(path, say, is_seen)
     name = shown(Path(path).resolve().name)[:50]  # a saved model's description takes twice as much

@@ -11,8 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.image_file import SIDE, read_picture, shown
+from utils.errors import UserError, shown
+from utils.image_file import SIDE, read_picture
 from utils.progress import Bar
 
 HELD_OUT = 0.2  # of each class

@@ -10,10 +10,9 @@ import numpy as np
 
 from utils import answers
 from utils.data import dataset
-from utils.errors import UserError, say
+from utils.errors import UserError, say, shown
 from utils.evaluation import figures
 from utils.evaluation.metrics import BINS, class_errors, most_confused
-from utils.image_file import shown
 from utils.settings import folder
 
 NAMES = {"CIFAR-10": "cifar10", "sketches": "sketches"}  # of data sets: in a description, and to choose by

@@ -4,7 +4,7 @@ import signal
 
 import numpy as np
 
-from utils.speed import cpu
+from utils import flags
 from utils.storage import program_state
 
 LONGEST = 150  # seconds, after which the system ends this process, though nobody may wait for it any more
@@ -14,7 +14,7 @@ def main(index):
     """Take the step on CUDA device `index` and on the CPU, and print what both gave as one line of JSON."""
     if hasattr(signal, "alarm"):
         signal.alarm(LONGEST)
-    cpu.set_flags()
+    flags.set_flags()
     import paddle
 
     paddle.enable_static()

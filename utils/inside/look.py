@@ -5,8 +5,7 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.image_file import shown
+from utils.errors import UserError, shown
 from utils.inside.drawing import draw, is_drawing
 from utils.inside.features import features_of
 from utils.inside.grad_cam import grad_cam

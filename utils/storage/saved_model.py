@@ -21,8 +21,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.image_file import shown
+from utils.errors import UserError, shown
 from utils.storage.files import whole_file
 
 FORMAT = 1

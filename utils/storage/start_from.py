@@ -6,8 +6,7 @@ import contextlib
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.image_file import shown
+from utils.errors import UserError, shown
 from utils.storage import program_state, saved_model
 from utils.storage.program_state import MEAN
 
