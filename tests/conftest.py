@@ -2,6 +2,7 @@
 import os
 import signal
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,9 @@ from utils import flags
 from utils.errors import STOP_SIGNALS
 
 flags.set_flags()
+if "PYTEST_XDIST_WORKER" not in os.environ:  # whose processes, and all that a test starts, inherit it
+    CACHE = tempfile.TemporaryDirectory(prefix="cache-of-the-tests-")
+    os.environ["IMAGE_CLASSIFICATION_DATA"] = CACHE.name  # never the user's own
 for number in STOP_SIGNALS:  # which a suite in the background or under nohup would ignore, and all that it starts
     if signal.getsignal(number) is signal.SIG_IGN:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
