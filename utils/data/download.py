@@ -2,7 +2,6 @@
 import contextlib
 import hashlib
 import http.client
-import itertools
 import os
 import queue
 import socket
@@ -16,10 +15,10 @@ from urllib.parse import urlsplit
 from utils.progress import Bar
 from utils.storage.files import lock
 
-GZIP = b"\x1f\x8b"
 MAX_BYTES = 2**30  # a server that sends more than this sends something else
-MIN_SPEED = 512  # bytes a second; a server that trickles slower than this has stalled
+MIN_SPEED = 512  # bytes a second; a server slower than this has stalled
 PROGRESS_SECONDS = 10  # between two lines of progress where no terminal shows a bar
+WAITING_SECONDS = 0.5  # between two looks at whether another process has ended its download
 
 
 class Patience(NamedTuple):
@@ -49,12 +48,14 @@ class SourceFailed(Exception):
 def download(sources, target, md5, say=print, patience=Patience()):
     """Fetch the file with this MD5 from the first source that gives it; it gets its name once it is whole.
 
-    What was received stays beside the target as *.part, however the run ends; the next attempt, or run, resumes it.
+    What was received stays in TARGET.part, however the run ends; the next attempt, or run, resumes it.
     Errors: DownloadFailed, also where the target's folder cannot be written.
     """
     reasons = []
     try:
-        with partial_file(target) as partial:
+        with partial_file(target, say) as partial:
+            if target.exists() and md5_of(target) == md5:
+                return  # another process has fetched it in the meantime
             for source in sources:
                 say(f"fetching {source}")
                 try:
@@ -63,7 +64,9 @@ def download(sources, target, md5, say=print, patience=Patience()):
                     reasons.append(f"{urlsplit(source).hostname}: {failure}")
                     say(f"  {failure}")
                 else:
-                    publish(partial, target)
+                    if os.name == "nt":
+                        partial.close()  # Windows renames no open file
+                    os.replace(partial.name, target)
                     return
     except OSError as error:
         reasons.append(f"cannot write {target.parent}: {error.strerror or error}")
@@ -72,62 +75,33 @@ def download(sources, target, md5, say=print, patience=Patience()):
 
 
 @contextlib.contextmanager
-def partial_file(target):
-    """An open partial file that no other run holds: one that an earlier run left, or a new one.
+def partial_file(target, say):
+    """The target's partial file, open and locked; where another process has it, wait until that process ends.
 
-    The system's lock on it ends with the process, so what a killed run received is there for the next one.
+    The system's lock ends with the process, so what a killed run received is there for the next one.
     """
-    new = (target.with_name(f"{target.name}.{number}.part") for number in itertools.count(1))
-    for path in itertools.chain(partials(target), [f"{target}.part"], new):
-        file = claim(path)
-        if file is None:
-            continue
-        with file:
-            try:
-                yield file
-            finally:
-                if not file.closed and file.seek(0, os.SEEK_END) == 0:
-                    with contextlib.suppress(PermissionError):  # Windows removes no open file
-                        os.unlink(path)
-        return
-
-
-def partials(target):
-    """Partial files beside the target, whoever they belong to."""
-    return sorted(target.parent.glob(f"{target.name}.*part"))
-
-
-def claim(path):
-    """Open a partial file and lock it; None where another run holds it, or has just made it the target."""
-    file = open(path, "a+b")  # noqa: SIM115  it is returned open: its lock lasts as long
-    with contextlib.suppress(FileNotFoundError):
-        if lock(file) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-            return file
-    file.close()
-    return None
-
-
-def publish(partial, target):
-    """Give the whole file its name, and remove what killed runs left of it."""
-    if os.name == "nt":
-        partial.close()  # Windows renames no open file
-    os.replace(partial.name, target)
-    for path in partials(target):
-        with contextlib.suppress(OSError):
-            file = claim(path)
-            if file is not None:
-                os.unlink(path)
-                file.close()
+    path, is_said = target.with_name(f"{target.name}.part"), False
+    while True:
+        with open(path, "a+b") as file:
+            if lock(file) and os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                try:
+                    yield file
+                finally:
+                    if not file.closed and file.seek(0, os.SEEK_END) == 0:
+                        with contextlib.suppress(PermissionError):  # Windows removes no open file
+                            os.unlink(path)
+                return
+        if not is_said:
+            say(f"another process is fetching {target}: waiting for it")
+            is_said = True
+        time.sleep(WAITING_SECONDS)
 
 
 def fetch_patiently(source, partial, md5, say, patience):
     """Bring the partial file to the right MD5 from one source, in several attempts, or raise SourceFailed."""
     for number, pause in enumerate((*patience.pauses, None)):
-        resumed = partial.seek(0, os.SEEK_END) > 0
         try:
-            fetch(source, partial, say, patience, reached=number > 0)
-            verify(partial, md5, again=resumed)
-            return
+            return fetch(source, partial, md5, say, patience, has_answered=number > 0)
         except SourceFailed as failure:
             if pause is None or not failure.again:
                 raise
@@ -135,117 +109,88 @@ def fetch_patiently(source, partial, md5, say, patience):
             time.sleep(pause)
 
 
-def verify(partial, md5, again):
-    """SourceFailed, and an empty file, where the file's MD5 is another."""
-    digest = hashlib.md5(usedforsecurity=False)
-    partial.seek(0)
-    for block in iter(lambda: partial.read(2**20), b""):
-        digest.update(block)
-    if digest.hexdigest() != md5:
-        partial.truncate(0)
-        raise SourceFailed(f"sent a file with MD5 {digest.hexdigest()}, not {md5}", again)
-    os.fsync(partial.fileno())
+def fetch(source, partial, md5, say, patience, has_answered):
+    """One attempt: append what is missing to the partial file, and check the whole; or raise SourceFailed.
 
-
-def fetch(source, partial, say, patience, reached):
-    """One attempt: append what is missing to the partial file.
-
-    reached: the source has answered before, so silence may be a passing trouble.
+    has_answered: whether the source has answered before, so that silence may be a passing trouble.
     """
-    start = partial.seek(0, os.SEEK_END)
-    headers = {"User-Agent": "image-classification"}
-    if start:
-        headers["Range"] = f"bytes={start}-"
-    with open_within(urllib.request.Request(source, headers=headers), partial, patience, reached) as response:
-        if response.status != 206:
-            partial.truncate(0)
-            start = 0
-        elif not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            partial.truncate(0)
-            raise SourceFailed("sent another part of the file than it was asked for", again=True)
-        length = response.headers.get("Content-Length", "")
-        received, total = start, start + int(length) if length.isdecimal() else None
-        with Progress(start, total, say) as progress:
-            for block in blocks(response, patience.stall):
-                if received == 0 and not block.startswith(GZIP[:len(block)]):
-                    kind = response.headers.get("Content-Type", "something else")
-                    raise SourceFailed(f"sends {kind}, not the archive", again=False)
-                partial.write(block)
-                received += len(block)
-                progress.advance(len(block))
+    resumed = partial.seek(0, os.SEEK_END)
+    with ask(source, partial, patience, has_answered) as response:
+        start = resumed if response.headers.get("Content-Range", "").startswith(f"bytes {resumed}-") else 0
+        partial.truncate(start)
+        length, kind = response.headers.get("Content-Length", ""), response.headers.get("Content-Type")
+        total = start + int(length) if length.isdecimal() else None
+        received = receive(response, partial, start, total, say, patience.stall)
     if total is not None and received < total:
-        raise SourceFailed(f"broke off after {megabytes(received)} of {megabytes(total)} MB", again=True)
+        raise SourceFailed(f"broke off after {received / 1e6:.1f} of {total / 1e6:.1f} MB", again=True)
+    partial.flush()
+    os.fsync(partial.fileno())
+    found = md5_of(partial.name)
+    if found != md5:
+        partial.truncate(0)
+        raise SourceFailed(f"sent another file ({kind}, {received:,} bytes, MD5 {found})", again=resumed > 0)
 
 
-def open_within(request, partial, patience, reached):
-    """The source's answer, or SourceFailed after patience.answer seconds, however slow the name lookup."""
-    answers = queue.Queue()
+def ask(source, partial, patience, has_answered):
+    """The source's answer, for what is missing in the partial file; SourceFailed after patience.answer seconds."""
+    start, answers = partial.tell(), queue.Queue()
+    headers = {"User-Agent": "image-classification", **({"Range": f"bytes={start}-"} if start else {})}
 
-    def ask():
+    def put_answer():
         try:  # a new opener each time: it reads the proxies from the environment
+            request = urllib.request.Request(source, headers=headers)
             answers.put(urllib.request.build_opener().open(request, timeout=patience.stall))
-        except Exception as error:  # handed to the caller, who raises it
+        except Exception as error:  # for the caller, who raises it
             answers.put(error)
 
-    threading.Thread(target=ask, daemon=True).start()  # a daemon, for nothing can interrupt a name lookup
+    threading.Thread(target=put_answer, daemon=True).start()  # a daemon, for nothing can interrupt a name lookup
     try:
         answer = answers.get(timeout=patience.answer)
     except queue.Empty:
-        raise SourceFailed(f"no answer within {patience.answer:g} s", again=reached) from None
-    if not isinstance(answer, Exception):
-        return answer
+        raise SourceFailed(f"no answer within {patience.answer:g} s", again=has_answered) from None
     if isinstance(answer, urllib.error.HTTPError):
         if answer.code == 416:  # the partial file is as long as the source's or longer, and not it
             partial.truncate(0)
-        passing = answer.code in (408, 416, 429) or answer.code >= 500
-        raise SourceFailed(f"answers {answer.code} {answer.reason}", again=passing) from answer
-    if isinstance(answer, urllib.error.URLError):
-        reason = getattr(answer.reason, "strerror", None) or answer.reason
-        raise SourceFailed(f"cannot be reached ({reason})", again=reached) from answer
-    if isinstance(answer, (OSError, http.client.HTTPException)):
-        raise SourceFailed(f"broke off ({answer})", again=True) from answer
-    raise answer
+        raise SourceFailed(f"answers {answer.code} {answer.reason}",
+                           again=answer.code in (408, 416, 429) or answer.code >= 500) from answer
+    if isinstance(answer, Exception):
+        reason = getattr(answer, "reason", answer)
+        reason = getattr(reason, "strerror", None) or reason
+        raise SourceFailed(f"cannot be reached ({reason})", again=has_answered) from answer
+    return answer
 
 
-def blocks(response, stall):
-    """Yield what the source sends; SourceFailed where it stalls, trickles, breaks off or never ends."""
-    received, checked, since = 0, 0, time.monotonic()
-    while True:
-        try:
-            block = response.read1(2**16)
-        except socket.timeout as error:
-            raise SourceFailed(f"stalled for {stall:g} s", again=True) from error
-        except (OSError, http.client.HTTPException) as error:
-            raise SourceFailed(f"broke off ({error})", again=True) from error
-        if not block:
-            return
-        received += len(block)
-        if received > MAX_BYTES:
-            raise SourceFailed(f"sends more than {megabytes(MAX_BYTES)} MB, not the archive", again=False)
-        if time.monotonic() - since > stall:
-            if received - checked < MIN_SPEED * stall:
-                raise SourceFailed(f"trickles: {received - checked} bytes in {stall:g} s", again=True)
-            checked, since = received, time.monotonic()
-        yield block
+def receive(response, partial, received, total, say, stall):
+    """Append what the source sends; returns how many bytes the file has. SourceFailed where it stalls or never ends."""
+    checked, since, spoken = received, time.monotonic(), time.monotonic()
+    with Bar(total, received, "B") as bar:
+        while received <= MAX_BYTES:
+            try:
+                block = response.read1(2**16)
+            except socket.timeout as error:
+                raise SourceFailed(f"stalled for {stall:g} s", again=True) from error
+            except (OSError, http.client.HTTPException) as error:
+                raise SourceFailed(f"broke off ({error})", again=True) from error
+            if not block:
+                return received
+            partial.write(block)
+            received += len(block)
+            bar.advance(len(block))
+            now = time.monotonic()
+            if now - since > stall:
+                if received - checked < MIN_SPEED * stall:
+                    raise SourceFailed(f"is too slow: {received - checked} bytes in {stall:g} s", again=True)
+                checked, since = received, now
+            if now - spoken > PROGRESS_SECONDS and not bar.is_seen:
+                say(f"  {received / 1e6:.1f} of {(total or 0) / 1e6:.1f} MB")
+                spoken = now
+    raise SourceFailed(f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive", again=False)
 
 
-def megabytes(count):
-    """A count of bytes as the reader sees it."""
-    return f"{count / 1e6:.1f}"
-
-
-class Progress(Bar):
-    """A bar on a terminal; elsewhere a line every ten seconds."""
-
-    def __init__(self, start, total, say):
-        super().__init__(total, start, "B")
-        self.done, self.total, self.say = start, total, say
-        self.spoken = time.monotonic()
-
-    def advance(self, count):
-        """Count more bytes."""
-        super().advance(count)
-        self.done += count
-        if not self.is_seen and time.monotonic() - self.spoken > PROGRESS_SECONDS:
-            self.spoken = time.monotonic()
-            self.say(f"  {megabytes(self.done)} of {megabytes(self.total) if self.total else '?'} MB")
+def md5_of(path):
+    """MD5 of a file, in hexadecimal."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
