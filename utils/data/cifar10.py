@@ -1,17 +1,17 @@
 """CIFAR-10's archive on this machine: find it, or fetch it where it is missing."""
 import contextlib
-import hashlib
 import os
 import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
-from utils.data.download import DownloadFailed, Patience, download
+from utils.data.download import DownloadFailed, Patience, download, md5_of
 from utils.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 ARCHIVE = "cifar-10-python.tar.gz"
+OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has that one
 MD5 = "c58f30108f718f92721af3b95e74349a"
 SOURCES = (
     "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
@@ -21,7 +21,7 @@ CACHE_VARIABLE = "IMAGE_CLASSIFICATION_DATA"
 
 
 class NotFound(UserError):
-    """CIFAR-10 is neither on this machine nor can be fetched: `reasons` says why, `advice` what to do."""
+    """CIFAR-10 is not on this machine and cannot be fetched: `reasons` says why, `advice` what to do."""
 
     def __init__(self, reasons, advice):
         super().__init__(f"CIFAR-10 is not here ({'; '.join(reasons)}): {advice}")
@@ -51,15 +51,6 @@ def cache_folders():
         return spare
 
 
-def md5_of(path):
-    """MD5 of a file, in hexadecimal."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()
-
-
 def named_archive(data_file):
     """The archive the user names; UserError where it cannot be read."""
     path = Path(data_file)
@@ -73,15 +64,13 @@ def named_archive(data_file):
 
 
 def cached_archive(folders, md5=MD5, say=print):
-    """The first whole archive in the folders, or None; one with another MD5 is deleted."""
-    for folder in folders:
-        path = folder / ARCHIVE
+    """The first file in the folders that is the official archive, or None; any other is named and left alone."""
+    for path in (folder / name for folder in folders for name in (ARCHIVE, OFFICIAL)):
         try:
             found = md5_of(path)
             if found == md5:
                 return Archive(path, found)
-            say(f"{path} is not the official archive (MD5 {found}): deleted; --data-file takes any other")
-            path.unlink()
+            say(f"{path} is not the official archive (MD5 {found}): not used; to train on it, name it with --data-file")
         except FileNotFoundError:
             continue
         except OSError as error:
@@ -89,14 +78,14 @@ def cached_archive(folders, md5=MD5, say=print):
     return None
 
 
-def writable_folder(folders, say=print):
-    """The first folder that can be written, made where it is missing; NotFound where there is none."""
+def place_for_archive(folders, say=print):
+    """Where to fetch the archive to, in the first folder that can be written; NotFound where there is none."""
     reasons = []
     for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=folder):
-                return folder
+                return folder / (OFFICIAL if (folder / ARCHIVE).exists() else ARCHIVE)
         except OSError as error:
             reasons.append(f"cannot write {folder}: {error.strerror}")
             say(reasons[-1])
@@ -104,17 +93,17 @@ def writable_folder(folders, say=print):
 
 
 def find(data_file=None, say=print, sources=SOURCES, md5=MD5, patience=Patience()):
-    """The archive the user names, the one in the cache, or a fresh download, in this order.
+    """The archive the user names, the one in the cache, or a new download, in this order.
 
     Errors: UserError for a named file that cannot be read, NotFound where none can be fetched.
     """
     if data_file is not None:
         return named_archive(data_file)
     folders = cache_folders()
-    found = cached_archive(folders, md5, say)
-    if found:
-        return found
-    target = writable_folder(folders, say) / ARCHIVE
+    archive = cached_archive(folders, md5, say)
+    if archive:
+        return archive
+    target = place_for_archive(folders, say)
     say(f"CIFAR-10 is not in the cache: fetching it (170 MB) to {target}")
     try:
         download(sources, target, md5, say, patience)
