@@ -38,7 +38,7 @@ def build(model, epochs, steps):
 
 def tensors(images, labels, indices, rng=None):
     """A batch as PyTorch takes it."""
-    feed = batches.feed_of(images, labels, indices, rng and batches.augment(images[indices], rng))
+    feed = batches.feed_of(images, labels, indices, rng and batches.augment(images[indices], rng, 4, "constant"))
     pixels, label = torch.from_numpy(feed["pixel"]), torch.from_numpy(feed["label"][:, 0])
     return pixels.to(DEVICE, memory_format=torch.channels_last), label.to(DEVICE)
 
@@ -79,7 +79,7 @@ def main(arguments=None):
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.manual_seed(given.seed)
-    data = dataset.load("cifar10", given.data_file, say=lambda text: None)
+    data = dataset.read("cifar10", given.data_file, say=lambda text: None)
     network, optimizer, schedule = build(given.model, given.epochs, steps=-(-len(data.train_labels) // BATCH))
     begin = time.monotonic()
     for epoch in range(given.epochs):

@@ -1,7 +1,11 @@
 """Batches come from numbers alone: every picture once, the same again for the same numbers."""
+from types import SimpleNamespace
+
 import numpy as np
+import pytest
 
 from utils.data import batches
+from utils.recipes import AIRBENCH, QUICK, STRONG
 
 
 def test_an_epoch_visits_every_picture_once_and_shuffles_the_whole_set():
@@ -26,7 +30,7 @@ def test_crop_and_flip_only_move_pixels():
     """Every augmented image is found by brute force among the 9 x 9 x 2 shifted and flipped copies of its original."""
     rng = np.random.default_rng(0)
     images = rng.integers(1, 256, (20, 3, 32, 32), dtype=np.uint8)
-    moved = batches.augment(images, np.random.default_rng(1))
+    moved = batches.augment(images, np.random.default_rng(1), shift=4, border="constant")
     seen = set()
     for original, picture in zip(images, moved):
         frame = np.zeros((3, 40, 40), np.uint8)
@@ -44,3 +48,53 @@ def test_a_feed_has_the_shapes_that_the_programs_declare():
     feed = batches.feed_of(images, labels, np.array([4, 0]))
     assert feed["pixel"].shape == (2, 3, 32, 32) and feed["pixel"].dtype == np.float32
     assert feed["label"].tolist() == [[4], [0]] and feed["label"].dtype == np.int64
+
+
+@pytest.mark.parametrize("balance", [False, True])
+def test_an_epochs_order_follows_from_seed_and_balance(balance):
+    labels = np.repeat([0, 1], [90, 10])
+    first, again, later, other = (batches.order_of(labels, SimpleNamespace(seed=seed, balance=balance), epoch)
+                                  for seed, epoch in ((1, 0), (1, 0), (1, 1), (2, 0)))
+    assert (first == again).all() and (first != later).any() and (first != other).any()
+    assert np.bincount(labels[first]).tolist() == ([50, 50] if balance else [90, 10])
+
+
+def test_random_numbers_differ_in_each_seed_epoch_batch_and_worker():
+    words = {int(batches.random_of(*numbers).generate_state(1)[0])
+             for numbers in ((1, 0, 0, 0), (2, 0, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1))}
+    assert len(words) == 5
+
+
+DATA = SimpleNamespace(train_images=np.random.default_rng(3).integers(1, 256, (40, 3, 32, 32), np.uint8),
+                       train_labels=np.arange(40) % 10)
+
+
+def test_without_augmentation_a_training_feed_has_the_images_unmodified():
+    indices = np.array([7, 3])
+    feed = batches.training_feed(DATA, indices, QUICK, seed=1, epoch=0, seeds=batches.random_of(1, 0, 0, 0))
+    np.testing.assert_allclose(feed["pixel"], DATA.train_images[indices] / 255, rtol=1e-6)
+    assert feed["label"].tolist() == [[7], [3]]
+
+
+@pytest.mark.parametrize("recipe, sides", [(STRONG, {0, 1, 2, 3, 4}), (AIRBENCH, {0, 1, 2})])
+def test_with_augmentation_it_has_shifted_and_mirrored_ones_the_same_for_the_same_numbers(recipe, sides):
+    """Where each image went is found by brute force in numpy.pad's frame; Airbench flips in every second pass."""
+    indices = np.arange(30, 10, -1)
+    frame = ((0, 0), (0, 0), (recipe.shift, recipe.shift), (recipe.shift, recipe.shift))
+    padded = np.pad(DATA.train_images[indices], frame, mode=recipe.border)
+
+    def places(epoch, rank=0):
+        """(rows, columns, whether mirrored) of each image of a feed."""
+        feed = batches.training_feed(DATA, indices, recipe, 5, epoch, batches.random_of(5, epoch, 2, rank))
+        assert feed["label"][:, 0].tolist() == (indices % 10).tolist()
+        found = []
+        for image, frame in zip(np.rint(feed["pixel"] * 255), padded):
+            found.append(next((y, x, flip) for y in range(2 * recipe.shift + 1) for x in range(2 * recipe.shift + 1)
+                              for flip in (1, -1) if (frame[:, y:y + 32, x:x + 32][..., ::flip] == image).all()))
+        return found
+
+    first, second = places(0), places(1)
+    assert first == places(0) and first != second and first != places(0, rank=1)
+    assert {abs(y - recipe.shift) for y, _, _ in first + second} == sides
+    in_turn = all(one[2] == -other[2] for one, other in zip(first, second))
+    assert in_turn == recipe.takes_turns

@@ -55,7 +55,7 @@ def test_what_a_run_says_of_its_test_is_what_its_model_answers(run, small_archiv
     status, _, err = run("--model", "airbench", "--recipe", "strong", "--epochs", "1", "--batch-size", "100",
                          "--workers", "1", "--device", "cpu", "--seed", "1", *way, quick=False)
     assert status == 0, err
-    data = dataset.load("cifar10", small_archive, say=lambda text: None)
+    data = dataset.read("cifar10", small_archive, say=lambda text: None)
     pixels = data.test_images.astype(np.float32) / 255
     answers, description, _ = infer.answer(tmp_path / "model", "cpu", pixels)
     right = answers[np.arange(len(pixels)), data.test_labels]

@@ -1,11 +1,9 @@
 """How images become batches: shuffled, augmented, scaled; each from numbers alone, with no hidden state.
 
-Every random choice comes from (seed, epoch, batch), so that a run that is resumed in the middle of an epoch has the
-very batches that it would have had.
+Every random choice comes from (seed, epoch, batch, rank), so that a run that is resumed in the middle of an epoch has
+the very batches that it would have had.
 """
 import numpy as np
-
-SHIFT = 4  # pixels, as in He et al. 2015, section 4.2
 
 
 def epoch_order(count, seed, epoch):
@@ -13,9 +11,34 @@ def epoch_order(count, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
+def balanced_order(labels, seed, epoch):
+    """As `epoch_order`, with each class equally often, give or take one: int64 [count].
+
+    Images of a small class are repeated; those of a large one take turns from epoch to epoch.
+    Source: Buda et al. 2018, oversampling, with epochs of the usual length.
+    """
+    rng = np.random.default_rng([seed, epoch])
+    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    shares = np.bincount(np.arange(len(labels)) % len(classes))
+    chosen = [np.resize(rng.permutation(each), share) for each, share in zip(classes, shares)]
+    return rng.permutation(np.concatenate(chosen))
+
+
+def order_of(labels, settings, epoch):
+    """The order in which an epoch visits the images, as `settings.balance` and `settings.seed` say: int64 [count]."""
+    if settings.balance:
+        return balanced_order(labels, settings.seed, epoch)
+    return epoch_order(len(labels), settings.seed, epoch)
+
+
 def batches_of(order, batch_size):
     """Cut an epoch's order into batches; the last may be smaller, and no image is left out."""
     return [order[first:first + batch_size] for first in range(0, len(order), batch_size)]
+
+
+def random_of(seed, epoch, batch, rank):
+    """The source of all random numbers of one worker's share of a batch: its first word is dropout's seed."""
+    return np.random.SeedSequence([seed, epoch, batch, rank])
 
 
 def to_float(images):
@@ -23,11 +46,11 @@ def to_float(images):
     return np.multiply(images, np.float32(1 / 255), dtype=np.float32)
 
 
-def augment(images, rng, shift=SHIFT, border="constant", mirrored=None, cutout=0):
+def augment(images, rng, shift, border, mirrored=None, cutout=0):
     """Shift images by up to `shift` pixels each way, mirror some left to right, and black out a square of each.
 
     images: uint8 [N, C, H, W] -> uint8 [N, C, H, W]. border: what comes in, as numpy.pad names it: "constant" for
-    black, "reflect". mirrored: bool [N], by chance where None. cutout: side of the square; 0 for none.
+    black, "reflect". mirrored: bool [N], at random where None. cutout: side of the square; 0 for none.
     Source: He et al. 2015, section 4.2 (shift and mirror); DeVries and Taylor 2017 (cutout).
     """
     count, _, height, width = images.shape
@@ -44,6 +67,14 @@ def augment(images, rng, shift=SHIFT, border="constant", mirrored=None, cutout=0
     return moved
 
 
+def mirrored_in_turn(count, seed, epoch):
+    """Which images an epoch mirrors: half of them, the other half in the next; bool [count].
+
+    Source: Jordan 2024, section 3.6 ("alternating flip").
+    """
+    return (np.random.default_rng([seed]).random(count) < 0.5) ^ bool(epoch % 2)
+
+
 def feed_of(images, labels, indices, changed=None):
     """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1].
 
@@ -53,22 +84,11 @@ def feed_of(images, labels, indices, changed=None):
     return {"pixel": pixels, "label": labels[indices].reshape(-1, 1)}
 
 
-def balanced_order(labels, seed, epoch):
-    """As `epoch_order`, with each class equally often, give or take one: int64 [count].
-
-    Images of a small class are repeated; those of a large one take turns from epoch to epoch.
-    Source: Buda et al. 2018, oversampling, with epochs of the usual length.
-    """
-    rng = np.random.default_rng([seed, epoch])
-    classes = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-    shares = np.bincount(np.arange(len(labels)) % len(classes))
-    chosen = [np.resize(rng.permutation(each), share) for each, share in zip(classes, shares)]
-    return rng.permutation(np.concatenate(chosen))
-
-
-def mirrored_in_turn(count, seed, epoch):
-    """Which images an epoch mirrors: half of them, the other half in the next; bool [count].
-
-    Source: Jordan 2024, section 3.6 ("alternating flip").
-    """
-    return (np.random.default_rng([seed]).random(count) < 0.5) ^ bool(epoch % 2)
+def training_feed(data, indices, recipe, seed, epoch, seeds):
+    """`feed_of` the training images, augmented where the recipe says so; seeds: see `random_of`."""
+    changed = None
+    if recipe.is_augmented:
+        mirrored = mirrored_in_turn(len(data.train_labels), seed, epoch)[indices] if recipe.takes_turns else None
+        changed = augment(data.train_images[indices], np.random.default_rng(seeds), recipe.shift, recipe.border,
+                          mirrored, recipe.cutout)
+    return feed_of(data.train_images, data.train_labels, indices, changed)
