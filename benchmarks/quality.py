@@ -58,7 +58,7 @@ def main(arguments=None):
     parser.add_argument("--data-file", help="a CIFAR-10 archive; without one it is downloaded")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     given = parser.parse_args(arguments)
-    data = dataset.load("cifar10", given.data_file)
+    data = dataset.read("cifar10", given.data_file)
     model, _ = infer.load_model(given.model_dir, "cpu")
     metrics = measure(forward_of(model), data.test_images, data.test_labels, data.classes)
     print(tables(metrics))

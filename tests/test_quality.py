@@ -77,7 +77,7 @@ def test_shipped_model_names_the_drawn_pictures():
 def test_shipped_model_on_1000_real_pictures(cifar10_archive):
     from utils.data import dataset
 
-    data = dataset.load("cifar10", cifar10_archive, say=lambda text: None)
+    data = dataset.read("cifar10", cifar10_archive, say=lambda text: None)
     some = np.arange(0, len(data.test_labels), max(1, len(data.test_labels) // 1000))[:1000]  # fewer in a small archive
     probabilities = shipped_answers(data.test_images[some].astype(np.float32) / 255)
     error = (probabilities.argmax(1) != data.test_labels[some]).mean()

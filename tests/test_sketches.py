@@ -1,14 +1,18 @@
-"""The drawn stand-in pictures, and the ten painted ones in image/."""
-from pathlib import Path
+"""The pictures that the program draws, and the ten painted ones in image/."""
+import os
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from book.art import pictures
+from conftest import ROOT
 from utils.data import sketches
 
-IMAGES = Path(__file__).resolve().parent.parent / "image"
+IMAGES = ROOT / "image"
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +48,46 @@ def test_same_seed_same_pixels_other_seed_other_pictures():
     assert far.min() > 4  # no picture of one seed returns in the other
 
 
-def test_parts_are_together_what_one_draws_alone():
-    """Also where they reach over two blocks that get their light together, and where nothing is left to draw."""
-    images, labels = sketches.draw(1200, seed=9)
-    for world in (3, 7):
-        together = np.zeros_like(images)
-        for rank in reversed(range(world)):
-            before = together.copy()
-            assert np.array_equal(sketches.draw(1200, 9, together, rank, world)[1], labels)
-            changed = np.flatnonzero((together != before).any((1, 2, 3)))
-            assert changed.tolist() == list(range(rank, 1200, world))
-        assert np.array_equal(together, images)
-    drawn = np.full((2, 3, 32, 32), 7, np.uint8)
-    sketches.draw(2, 9, drawn, rank=2, world=3)
-    assert (drawn == 7).all()
+def test_pictures_can_be_drawn_in_any_order_by_anybody():
+    images, labels = sketches.draw(200, seed=9)
+    for part in (slice(1, None, 3), slice(150, 40, -7), slice(7, 8), slice(5, 5)):
+        some, classes = sketches.draw(200, 9, part)
+        assert np.array_equal(some, images[part]) and np.array_equal(classes, labels[part])
+
+
+SETS = [(700, 3), (301, 4)]
+
+
+def drawn_alone():
+    return [sketches.draw(*each) for each in SETS]
+
+
+def assert_same(one, other):
+    for left, right in zip(one, other):
+        assert all(map(np.array_equal, left, right))
+
+
+def test_processes_draw_together_what_one_draws_alone(monkeypatch):
+    cores = [None, None, None] if not hasattr(os, "sched_getaffinity") else [*os.sched_getaffinity(0)] * 3
+    assert_same(sketches.draw_in_processes(SETS, cores[:3]), drawn_alone())
+
+
+@pytest.mark.parametrize("executable", ["false", "no such program"])
+def test_where_a_process_fails_one_draws_alone(monkeypatch, executable):
+    monkeypatch.setattr(sketches.sys, "executable", shutil.which(executable) or executable)
+    with pytest.raises((OSError, ValueError)):
+        sketches.draw_in_processes(SETS, [None, None])
+    assert_same(sketches.draw_sets(SETS), drawn_alone())
+
+
+def test_what_draws_ends_with_its_parent():
+    """It draws for minutes; its standard input closes when the process that started it ends."""
+    with subprocess.Popen([sys.executable, "-m", "utils.data.sketches", "[null, 0, 1, [[1000000, 1]]]"], cwd=ROOT,
+                          stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(1)
+        process.stdin.close()
+        assert process.wait(20) == 1
 
 
 def test_mean_colors_alone_do_not_tell_the_classes(drawn):

@@ -37,7 +37,7 @@ def pictures():
     count = STEPS * BATCH
     archive = os.environ.get("CIFAR10_ARCHIVE")
     if archive:
-        data = dataset.load("cifar10", archive, say=lambda text: None)
+        data = dataset.read("cifar10", archive, say=lambda text: None)
         images, labels = data.train_images[:count], data.train_labels[:count]
     else:
         images, labels = sketches.draw(count, seed=1)

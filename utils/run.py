@@ -6,18 +6,18 @@ run is saved, and how it stops.
 """
 import contextlib
 import math
+import os
 import signal
 import sys
 import time
+import types
 from dataclasses import asdict, replace
 
-import numpy as np
 import paddle
 
 from utils import curves, flags
 from utils.data import dataset
-from utils.data.batches import augment, balanced_order, batches_of, epoch_order, feed_of, mirrored_in_turn
-from utils.data.dataset import Dataset
+from utils.data.batches import batches_of, order_of, random_of, training_feed
 from utils.errors import OutputLost, Stopped, UserError, say
 from utils.parallel import launch, workers
 from utils.parallel.interrupts import Interrupts
@@ -96,31 +96,21 @@ class Run:
         Sketches they draw together. Elsewhere, and where memory cannot be shared, each loads them for itself after
         rank 0. Errors: UserError where they are not those that the run was begun with.
         """
-        choice, data, head = self.settings.dataset, None, None
-        if self.workers.rank == 0:
-            data = self.read_images(choice, are_drawn=False)
-            if not self.settings.data_dir:
-                choice = "sketches" if data.name == "sketches" else "cifar10"
-            head = choice, data.name, data.note, data.classes
-        choice, name, note, classes = self.workers.tell("dataset", head)
-        if name == "sketches":
-            arrays = self.workers.make(dataset.kinds_of_sketches(), dataset.draw_part)
-        else:
-            arrays = self.workers.share(data and data.arrays)
-        self.data = Dataset(name, *arrays, note, tuple(classes)) if arrays else self.read_images(choice)
-        self.workers.wait_for_all("images")  # reading many takes minutes, and not the same everywhere
-        found = checkpoint.fingerprint(self.data.train_images, self.data.train_labels)
-        wanted = self.settings.data
-        if self.workers.tell("data", found if wanted is None else wanted) != found:
+        team = self.workers
+        loaders = types.SimpleNamespace(
+            rank=team.rank, is_first_here=os.environ.get("PADDLE_LOCAL_RANK", "0") == "0", log=self.log,
+            broadcast=lambda value=None: team.tell("dataset", value), barrier=self.meet)
+        self.data = dataset.load(self.settings, loaders)
+        found, wanted = self.data.fingerprint, self.settings.data
+        if team.tell("data", found if wanted is None else wanted) != found:
             raise UserError(f"these images are not those that the run in {self.folder} began with: resume it with "
                             "their --dataset, --data-file or --data-dir, or start anew in another --model-dir")
-        self.settings = replace(self.settings, dataset=choice, data=found)
+        self.settings = replace(self.settings, dataset=self.data.choice, data=found)
 
-    def read_images(self, choice, are_drawn=True):
-        """The images, read by this process: of the user's folder, or of this choice."""
-        if self.settings.data_dir:
-            return dataset.read_folder(self.settings.data_dir, self.log, self.workers.rank == 0)
-        return dataset.load(choice, self.settings.data_file, self.log, are_drawn=are_drawn)
+    def meet(self):
+        """All wait for all."""
+        self.meetings = getattr(self, "meetings", 0) + 1
+        self.workers.wait_for_all(f"images {self.meetings}")
 
     @property
     def steps_per_epoch(self):
@@ -201,13 +191,13 @@ class Run:
         Errors: Stopped, after a signal, when the run is saved.
         """
         settings, schedule = self.settings, self.programs.schedule
-        order = self.order_of(epoch)
+        order = order_of(self.data.train_labels, settings, epoch)
         plan_of_epoch = batches_of(order, settings.batch_size)[:self.steps_per_epoch]
         first = self.progress["batch"]
         self.bar = Bar(sum(map(len, plan_of_epoch)), sum(map(len, plan_of_epoch[:first])), " images", f"Pass {epoch}",
                        shown=self.workers.rank == 0)
         for batch in range(first, len(plan_of_epoch)):
-            seeds = np.random.SeedSequence([settings.seed, epoch, batch, self.workers.rank])
+            seeds = random_of(settings.seed, epoch, batch, self.workers.rank)
             paddle.seed(int(seeds.generate_state(1)[0]))  # dropout's
             if schedule is not None:
                 schedule.step(epoch * self.steps_per_epoch + batch)
@@ -220,21 +210,11 @@ class Run:
             self.save_or_stop()
         self.bar.close()
 
-    def order_of(self, epoch):
-        """The order in which an epoch visits the images."""
-        labels, seed = self.data.train_labels, self.settings.seed
-        return balanced_order(labels, seed, epoch) if self.settings.balance else epoch_order(len(labels), seed, epoch)
-
     def feed(self, epoch, indices, seeds):
         """This worker's share of a batch, as a step reads it."""
         mine, share = self.workers.share_of(indices)
-        images, labels, recipe = self.data.train_images, self.data.train_labels, self.settings.numbers
-        changed = None
-        if recipe.is_augmented:
-            turned = mirrored_in_turn(len(labels), self.settings.seed, epoch)[mine] if recipe.takes_turns else None
-            changed = augment(images[mine], np.random.default_rng(seeds), recipe.shift, recipe.border, turned,
-                              recipe.cutout)
-        return self.workers.feed(feed_of(images, labels, mine, changed), share, self.asks())
+        feed = training_feed(self.data, mine, self.settings.numbers, self.settings.seed, epoch, seeds)
+        return self.workers.feed(feed, share, self.asks())
 
     def asks(self):
         """What this worker asks all to do after the step: (the signal to stop for or None, whether to save)."""

@@ -336,7 +336,7 @@ def draw_cifar10(archive=None):
     archive: path of a cifar-10-python.tar.gz; without one, what train.py takes (from the cache, or downloaded).
     Errors: UserError where none is available.
     """
-    data = dataset.load("cifar10", archive)
+    data = dataset.read("cifar10", archive)
     target = ROOT / "build" / "cifar10.png"  # not committed
     save(contact_sheet(data.test_images, data.test_labels), target)
     return target

@@ -1,10 +1,12 @@
 """Which images a run trains on: CIFAR-10, drawn sketches where it is unavailable, or a reader's own pictures."""
+import hashlib
+import zlib  # before Paddle: see utils/flags.py
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from utils.data import cifar10, cifar10_archive
+from utils.data import cache, cifar10, cifar10_archive
 from utils.data.download import Patience
 from utils.errors import UserError, shown
 
@@ -14,7 +16,7 @@ HURRY = Patience(answer=4, pauses=(1, 2))  # where sketches are waiting, an abse
 
 
 class Dataset(NamedTuple):
-    """Images to train and to test on: uint8 [N, 3, 32, 32] (RGB), labels int64 [N], from 0."""
+    """Images to train and to test on: uint8 [N, 3, 32, 32] (RGB), labels int64 [N], from 0; they may be read-only."""
 
     name: str
     train_images: np.ndarray
@@ -23,21 +25,47 @@ class Dataset(NamedTuple):
     test_labels: np.ndarray
     note: str = ""
     classes: tuple[str, ...] = cifar10.CLASSES
+    choice: str = "auto"  # of CHOICES: what a resumed run has to take
+    md5: str = ""  # of CIFAR-10's archive
 
     @property
-    def arrays(self):
-        """Images and labels, in this order."""
-        return self[1:5]
+    def fingerprint(self):
+        """A number that differs when the training images or labels do: CRC-32, 0.1 s for 150 MB."""
+        return zlib.crc32(self.train_labels, zlib.crc32(self.train_images))
 
     def description(self):
-        """What a reader of a model trained on this is told."""
+        """What the description of a model trained on this says about it."""
         return {"classes": list(self.classes), "dataset": self.name, "dataset_note": self.note}
 
 
-def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5, are_drawn=True):
-    """The data set of the user's choice ("auto", "cifar10" or "sketches").
+def load(settings, workers):
+    """The images of a run, the same for all workers; on each machine one of them fills the cache for the others.
 
-    say: takes each line meant for the user. are_drawn: where False, sketches come without their arrays.
+    settings: dataset, data_file, data_dir. workers: rank, is_first_here, log, broadcast, barrier.
+    Errors: UserError where they are unavailable, or differ from those of rank 0.
+    """
+    def read_here(choice, md5):
+        if settings.data_dir:
+            return read_folder(settings.data_dir, workers.log, workers.rank == 0)._replace(choice=choice)
+        return read(choice, settings.data_file, workers.log, archive_md5=md5)
+
+    data = read_here(settings.dataset, None) if workers.rank == 0 else None
+    choice, md5, fingerprint = workers.broadcast([data.choice, data.md5, data.fingerprint] if data else None)
+    if data is None and workers.is_first_here:
+        data = read_here(choice, md5)
+    workers.barrier()
+    data = data or read_here(choice, md5)
+    if data.fingerprint != fingerprint:
+        raise UserError(f"worker {workers.rank} has other images than rank 0: give both machines the same files")
+    workers.barrier()  # reading many pictures takes minutes, and not equally long everywhere
+    return data
+
+
+def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5, archive_md5=None):
+    """The data set of the user's choice ("auto", "cifar10" or "sketches"), for this process alone.
+
+    say: takes each line meant for the user. md5: the official archive's; archive_md5: of the archive that another
+    process has read, whose pictures may be in the cache.
     Errors: UserError where "cifar10" is unavailable, and for a named file that is not CIFAR-10.
     """
     if choice not in CHOICES:
@@ -45,28 +73,29 @@ def load(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
     if choice == "sketches":
         if data_file is not None:
             raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
-        return draw_sketches() if are_drawn else UNDRAWN
-    patience = Patience() if choice == "cifar10" else HURRY
-    try:
-        archive = cifar10.find(data_file, say, sources, md5, patience)
-    except cifar10.NotFound as absence:
-        if choice == "cifar10":
-            raise
-        say(notice(absence))
-        return draw_sketches() if are_drawn else UNDRAWN
-    return read_cifar10(archive)
+        return draw_sketches(say)
+    found = archive_md5 or (md5 if data_file is None else None)
+    arrays = cache.read(f"cifar10-{found}")
+    if arrays is None:
+        try:
+            archive = cifar10.find(data_file, say, sources, md5, Patience() if choice == "cifar10" else HURRY)
+        except cifar10.NotFound as absence:
+            if choice == "cifar10":
+                raise
+            say(notice(absence))
+            return draw_sketches(say)
+        found = archive.md5
+        arrays = cache.pictures(f"cifar10-{found}", lambda: cifar10_archive.read(archive.path), say)
+    return Dataset("CIFAR-10", *arrays, cifar10_note(arrays, found), choice="cifar10", md5=found)
 
 
-def read_cifar10(archive):
-    """CIFAR-10 from an archive that was found, with a note where it is not the official one."""
-    images = cifar10_archive.read(archive.path)
-    notes = []
-    if archive.md5 != cifar10.MD5:
-        notes.append(f"archive MD5 {archive.md5} is not the official one")
-    train, test = len(images.train_labels), len(images.test_labels)
+def cifar10_note(arrays, md5):
+    """What is unusual about these pictures of CIFAR-10; "" for the official ones."""
+    notes = [] if md5 == cifar10.MD5 else [f"archive MD5 {md5} is not the official one"]
+    _, train, _, test = map(len, arrays)
     if (train, test) != (50_000, 10_000):
         notes.append(f"{train:,} + {test:,} images instead of 50,000 + 10,000")
-    return Dataset("CIFAR-10", *images, note="; ".join(notes))
+    return "; ".join(notes)
 
 
 def read_folder(path, say=print, is_seen=True):
@@ -81,27 +110,17 @@ def read_folder(path, say=print, is_seen=True):
     return Dataset(f"the folder {name}", *images, note, classes)
 
 
-UNDRAWN = Dataset("sketches", None, None, None, None)
+def draw_sketches(say=print):
+    """The images that this program draws; those to train and to test on come from different seeds."""
+    def make():
+        from utils.data import sketches  # needs Pillow, which a run on CIFAR-10 does without
 
+        (train, train_labels), (test, test_labels) = sketches.draw_sets(list(SKETCHES.values()))
+        return train, train_labels, test, test_labels
 
-def draw_sketches():
-    """The drawn stand-in images; training and test images come from different seeds."""
-    arrays = [np.empty(shape, kind) for kind, shape in kinds_of_sketches()]
-    draw_part(arrays, 0, 1)
-    return Dataset("sketches", *arrays)
-
-
-def kinds_of_sketches():
-    """(type, shape) of each of a Dataset's arrays, for sketches."""
-    return [kind for count, _ in SKETCHES.values() for kind in (("|u1", (count, 3, 32, 32)), ("<i8", (count,)))]
-
-
-def draw_part(arrays, rank, world):
-    """Draw one of `world` parts of the sketches into arrays of their kinds, which together are what one draws alone."""
-    from utils.data import sketches  # needs Pillow, which a run on CIFAR-10 does without
-
-    for (count, seed), images, labels in zip(SKETCHES.values(), arrays[::2], arrays[1::2]):
-        labels[:] = sketches.draw(count, seed, images, rank, world)[1]
+    source = Path(__file__).with_name("sketches.py").read_bytes()
+    code = hashlib.sha256(source + repr(SKETCHES).encode()).hexdigest()[:16]
+    return Dataset("sketches", *cache.pictures(f"sketches-{code}", make, say), choice="sketches")
 
 
 def notice(absence):

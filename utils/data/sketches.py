@@ -1,12 +1,24 @@
-"""Images of CIFAR-10's ten classes drawn by this program, for machines without the data set."""
+"""Images of CIFAR-10's ten classes that this program draws, for machines without the data set.
+
+All that is random in a picture follows from (seed, its number), so pictures can be drawn in any order, by anybody.
+"""
+import contextlib
+import json
 import math
+import os
 import random
+import subprocess
+import sys
+import threading
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+ROOT = Path(__file__).resolve().parents[2]
+MOST_PROCESSES = 16
+FEWEST = 1000  # pictures that are worth more than one process
 SIZE = 32
-BLOCK = 1000  # pictures that get their light and noise together
 FINE = 3  # drawn this many times larger, then reduced: smooth edges
 CIRCLE = [(math.cos(k * math.pi / 9), math.sin(k * math.pi / 9)) for k in range(18)]
 
@@ -30,16 +42,12 @@ class Pen:
     def __init__(self, chance, turn=5):
         self.chance = chance
         self.half = SIZE * FINE / 2
-        self.take_paper()
+        self.picture = Image.new("RGB", (SIZE * FINE, SIZE * FINE))
+        self.ink = ImageDraw.Draw(self.picture)
         angle, scale = math.radians(chance.gauss(0, turn)), self.half * chance.uniform(0.86, 1.04)
         self.cos, self.sin = scale * math.cos(angle), scale * math.sin(angle)
         self.across = chance.choice((-1, 1)) * chance.uniform(0.88, 1.1)
         self.x, self.y = (self.half * (1 + chance.uniform(-0.08, 0.08)) for _ in "xy")
-
-    def take_paper(self):
-        """Begin a picture, with the ink that draws on it."""
-        self.picture = Image.new("RGB", (SIZE * FINE, SIZE * FINE))
-        self.ink = ImageDraw.Draw(self.picture)
 
     def place(self, points):
         """Object coordinates -> picture coordinates."""
@@ -78,18 +86,6 @@ class Pen:
             self.ink.ellipse((x - wide, y - high, x + wide, y + high), fill=color)
 
 
-class DryPen(Pen):
-    """Makes all choices that a pen makes by chance, and draws nothing: a fifth of the work."""
-
-    def take_paper(self):
-        self.ink = self
-
-    def nothing(self, *_where, **_how):
-        pass
-
-    shape = oval = line = rectangle = ellipse = nothing
-
-
 def shade(color, factor):
     return tuple(min(255, int(c * factor)) for c in color)
 
@@ -105,8 +101,7 @@ def airplane(pen):
     wing, mark = pen.tint(((170, 175, 182), GRAY)), pen.tint(PAINTS)
     if pen.chance.random() < 0.75:  # from the side
         sweep = pen.chance.uniform(0.1, 0.4)
-        pen.shape(shade(wing, 0.8), (0.15, -0.05), (-0.1, -0.05), (-0.1 - sweep, -0.42),
-                  (0.02 - sweep, -0.42))
+        pen.shape(shade(wing, 0.8), (0.15, -0.05), (-0.1, -0.05), (-0.1 - sweep, -0.42), (0.02 - sweep, -0.42))
         pen.shape(mark, (-0.62, -0.08), (-0.95, -0.5), (-0.76, -0.5), (-0.4, -0.1))
         pen.oval(body, 0, 0, 0.96, 0.15)
         pen.shape(body, (-0.3, -0.14), (-0.98, -0.1), (-0.9, 0.0), (-0.3, 0.14))
@@ -421,8 +416,7 @@ def truck(pen):
         pen.shape(load, (-0.99, -0.2), (tail, -0.26), (tail - 0.05, 0.36), (-0.8, 0.36))
         pen.oval(pen.tint(EARTHS), -0.4, -0.22, 0.42, 0.16)
     front = -0.3 + pen.chance.uniform(-0.12, 0.08)
-    pen.shape(cab, (tail + 0.06, front), (0.72, front), (0.86, 0.05), (0.96, 0.1), (0.96, 0.45),
-              (tail + 0.06, 0.45))
+    pen.shape(cab, (tail + 0.06, front), (0.72, front), (0.86, 0.05), (0.96, 0.1), (0.96, 0.45), (tail + 0.06, 0.45))
     pen.shape((60, 80, 100), (0.5, front + 0.07), (0.7, front + 0.07), (0.8, 0.04), (0.5, 0.04))
     pen.oval((250, 240, 190), 0.92, 0.25, 0.05, 0.06)
     for x in (-0.74, -0.42, 0.66):
@@ -432,35 +426,67 @@ def truck(pen):
 ARTISTS = (airplane, automobile, bird, cat, deer, dog, frog, horse, ship, truck)  # the official order
 
 
-def light_and_noise(images, noise, mine):
-    """Light that falls from a random side, contrast, and grain, for some of the images uint8 [N, 3, 32, 32].
-
-    mine: a slice, the only ones that change; what `noise` draws is the same for any.
-    """
-    count = len(images)
+def lit(picture, noise):
+    """A picture, uint8 [3, 32, 32], with light from a random side, contrast and grain."""
     ramp = np.linspace(-1, 1, SIZE, dtype=np.float32)
-    slope = noise.normal(0, 0.07, (2, count, 1, 1, 1)).astype(np.float32)[:, mine]
-    level, roughness = noise.normal(1, 0.06, (count, 1, 1, 1)), noise.uniform(1, 5, (count, 1, 1, 1))
-    light = level.astype(np.float32)[mine] + slope[0] * ramp[:, None] + slope[1] * ramp
-    grain = noise.standard_normal(images.shape, np.float32)[mine] * roughness.astype(np.float32)[mine]
-    images[mine] = np.clip(images[mine] * light + grain, 0, 255).astype(np.uint8)
+    light = noise.normal(1, 0.06) + noise.normal(0, 0.07) * ramp[:, None] + noise.normal(0, 0.07) * ramp
+    grain = noise.uniform(1, 5) * noise.standard_normal(picture.shape, np.float32)
+    return np.clip(picture * light + grain, 0, 255).astype(np.uint8)
 
 
-def draw(count, seed, out=None, rank=0, world=1):
-    """`count` drawings, the classes equally often (give or take one) and shuffled; the same seed draws the same pixels.
+def labels_of(count, seed):
+    """The class of each picture, int64 [count]: all equally often, give or take one, and shuffled."""
+    return np.random.default_rng(seed).permutation(np.arange(count, dtype=np.int64) % len(ARTISTS))
 
-    out: where to draw them, uint8 [N, 3, 32, 32]. rank, world: draw every `world`-th, from number `rank` on, and leave
-    the rest to others. Returns images uint8 [N, 3, 32, 32] (RGB) and labels int64 [N], classes in CIFAR-10's order.
+
+def draw(count, seed, part=slice(None)):
+    """`count` drawings, or those of a part of the numbers up to `count`; the same seed draws the same pixels.
+
+    Returns images uint8 [N, 3, 32, 32] (RGB) and labels int64 [N], classes in CIFAR-10's order.
     """
-    chance, noise = random.Random(seed), np.random.default_rng(seed)
-    labels = noise.permutation(np.arange(count, dtype=np.int64) % len(ARTISTS))
-    images = np.empty((count, 3, SIZE, SIZE), np.uint8) if out is None else out
-    for index, label in enumerate(labels):
-        is_mine = index % world == rank
-        pen = (Pen if is_mine else DryPen)(chance, turn=9 if label == 0 else 4)
+    labels = labels_of(count, seed)[part]
+    images = np.empty((len(labels), 3, SIZE, SIZE), np.uint8)
+    for image, label, number in zip(images, labels, range(count)[part]):
+        pen = Pen(random.Random(f"{seed} {number}"), turn=9 if label == 0 else 4)
         ARTISTS[label](pen)
-        if is_mine:
-            images[index] = np.asarray(pen.picture.resize((SIZE, SIZE), Image.BOX)).transpose(2, 0, 1)
-    for start in range(0, count, BLOCK):
-        light_and_noise(images[start:start + BLOCK], noise, slice((rank - start) % world, None, world))
+        picture = np.asarray(pen.picture.resize((SIZE, SIZE), Image.BOX)).transpose(2, 0, 1)
+        image[...] = lit(picture, np.random.default_rng([seed, number]))
     return images, labels
+
+
+def draw_sets(sets):
+    """`draw(count, seed)` for each of `sets`, by a small process on each core; by this one where that fails."""
+    cores = [None] * (os.cpu_count() or 1)
+    if hasattr(os, "sched_getaffinity"):  # a worker is kept on some of its launcher's cores
+        cores = sorted(os.sched_getaffinity(os.getppid() if "PADDLE_LOCAL_RANK" in os.environ else 0))
+    if len(cores) > 1 and sum(count for count, _ in sets) >= FEWEST:
+        with contextlib.suppress(OSError, ValueError):
+            return draw_in_processes(sets, cores[:MOST_PROCESSES])
+    return [draw(*each) for each in sets]
+
+
+def draw_in_processes(sets, cores):
+    """`draw_sets` with a process on each of `cores`. Errors: OSError; ValueError where one does not do its part."""
+    images = [np.empty((count, 3, SIZE, SIZE), np.uint8) for count, _ in sets]
+    with contextlib.ExitStack() as stack:
+        pipes = []
+        for part, core in enumerate(cores):
+            command = [sys.executable, "-m", __name__, json.dumps([core, part, len(cores), list(sets)])]
+            process = stack.enter_context(subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE,
+                                                           stdout=subprocess.PIPE, stderr=subprocess.DEVNULL))
+            stack.callback(process.kill)
+            pipes.append(process.stdout)
+        for part, pipe in enumerate(pipes):
+            for array in images:
+                place = array[part::len(cores)]
+                place[...] = np.frombuffer(pipe.read(place.nbytes), np.uint8).reshape(place.shape)
+    return [(array, labels_of(*each)) for array, each in zip(images, sets)]
+
+
+if __name__ == "__main__":  # one of the processes of `draw_in_processes`
+    threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()  # it ends with its parent
+    core, part, parts, sets = json.loads(sys.argv[1])
+    if core is not None:
+        os.sched_setaffinity(0, [core])
+    for count, seed in sets:
+        sys.stdout.buffer.write(draw(count, seed, slice(part, None, parts))[0])

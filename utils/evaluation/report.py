@@ -48,7 +48,7 @@ def load_data(options, description):
     if choice is None:
         raise UserError(f"the model was trained on {shown(description['dataset'])}: name that, or other pictures of "
                         "its classes, with --data-dir")
-    return dataset.load(choice, options.data_file, _aside)
+    return dataset.read(choice, options.data_file, _aside)
 
 
 def _aside(text):
