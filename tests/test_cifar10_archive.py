@@ -3,22 +3,47 @@ import gzip
 import io
 import os
 import pickle
-import struct
 import subprocess
 import sys
 import tarfile
 import warnings
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import small_archives
 from conftest import ROOT
+from utils.data import cifar10_archive
 from utils.data.cifar10 import CLASSES
-from utils.data.cifar10_archive import read
 from utils.errors import Stopped, UserError
 
 LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
+
+
+class Images(NamedTuple):
+    """What an archive holds, in the order in which it is read."""
+    train_images: np.ndarray
+    train_labels: np.ndarray
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+def read(path):
+    """All images of an archive."""
+    return Images(*cifar10_archive.read(path))
+
+
+@pytest.fixture(scope="module")
+def right(tmp_path_factory):
+    """A right archive of 6 x 20 random pictures, gzipped."""
+    return small_archives.write(tmp_path_factory.mktemp("right") / "right.tar.gz", small_archives.contents())
+
+
+@pytest.fixture(scope="module")
+def right_tar(tmp_path_factory):
+    """The same as a plain tar."""
+    return small_archives.write(tmp_path_factory.mktemp("right") / "right.tar", small_archives.contents(), "w:")
 
 
 def complaint(path):
@@ -68,7 +93,7 @@ def test_batches_of_different_sizes(tmp_path):
     np.testing.assert_array_equal(second, members["data_batch_2"][b"data"])
 
 
-def test_pickles_as_python_2_wrote_them(tmp_path):
+def test_pickles_as_python_2_wrote_them(tmp_path, right):
     members = small_archives.contents()
     for name in small_archives.BATCHES:
         content = members[name]
@@ -79,9 +104,8 @@ def test_pickles_as_python_2_wrote_them(tmp_path):
         np.testing.assert_array_equal(plain[b"data"], content[b"data"])
         assert plain[b"labels"] == content[b"labels"]
     as_python_2 = read(small_archives.write(tmp_path / "2.tar.gz", members))
-    as_python_3 = read(small_archives.write(tmp_path / "3.tar.gz", small_archives.contents()))
-    for left, right in zip(as_python_2, as_python_3):
-        np.testing.assert_array_equal(left, right)
+    for left, other in zip(as_python_2, read(right)):
+        np.testing.assert_array_equal(left, other)
 
 
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
@@ -94,9 +118,8 @@ def test_pickles_of_either_numpy(tmp_path, module):
     np.testing.assert_array_equal(pictures.test_labels, small_archives.contents()["test_batch"][b"labels"])
 
 
-def test_archive_that_a_browser_unzipped(tmp_path):
-    path = small_archives.write(tmp_path / "cifar-10-python.tar", small_archives.contents(), mode="w:")
-    assert read(path).train_labels.shape == (100,)
+def test_archive_that_a_browser_unzipped(right_tar):
+    assert read(right_tar).train_labels.shape == (100,)
 
 
 def test_real_archive_against_plain_pickle(cifar10_archive):
@@ -120,14 +143,13 @@ def test_real_archive_against_plain_pickle(cifar10_archive):
     assert pictures.test_labels[:10].tolist() == [3, 8, 8, 0, 6, 6, 1, 6, 3, 1]
 
 
-def test_pixels_that_stand_in_columns(tmp_path):
+def test_pixels_in_the_order_of_columns(tmp_path, right):
     members = small_archives.contents()
-    rows = read(small_archives.write(tmp_path / "rows.tar.gz", members))
     for name in small_archives.BATCHES:
         members[name][b"data"] = np.asfortranarray(members[name][b"data"])
     columns = read(small_archives.write(tmp_path / "columns.tar.gz", members))
-    for left, right in zip(rows, columns):
-        np.testing.assert_array_equal(left, right)
+    for left, other in zip(columns, read(right)):
+        np.testing.assert_array_equal(left, other)
 
 
 READ = """
@@ -139,8 +161,8 @@ def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 before = peak()
 try:
-    images = cifar10_archive.read(sys.argv[2])
-    print(len(images.train_labels), len(images.test_labels))
+    _, train, _, test = cifar10_archive.read(sys.argv[2])
+    print(len(train), len(test))
 except UserError as error:
     print(error)
 print(peak() - before)
@@ -169,23 +191,23 @@ def test_memory_for_all_images_stays_under_500_mb(tmp_path):
 # ---------------------------------------------------------------- wrong archives
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9, 0.999])
-def test_truncated_archive(tmp_path, share):
-    whole = small_archives.write(tmp_path / "whole.tar.gz", small_archives.contents()).read_bytes()
+def test_truncated_archive(tmp_path, right, share):
+    whole = right.read_bytes()
     path = tmp_path / "cut.tar.gz"
     path.write_bytes(whole[:int(share * len(whole))])
     assert "not a whole cifar-10-python.tar.gz" in complaint(path)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.001, 0.3, 0.9])
-def test_truncated_plain_tar(tmp_path, share):
-    whole = small_archives.write(tmp_path / "whole.tar", small_archives.contents(), mode="w:").read_bytes()
+def test_truncated_plain_tar(tmp_path, right_tar, share):
+    whole = right_tar.read_bytes()
     path = tmp_path / "cut.tar"
     path.write_bytes(whole[:int(share * len(whole))])
     assert "not a whole cifar-10-python.tar.gz" in complaint(path)
 
 
-def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
-    whole = small_archives.write(tmp_path / "whole.tar.gz", small_archives.contents()).read_bytes()
+def test_one_flipped_bit_anywhere_is_noticed(tmp_path, right):
+    whole = right.read_bytes()
     path = tmp_path / "flipped.tar.gz"
     for position in np.random.default_rng(0).integers(20, len(whole), 20):
         damaged = bytearray(whole)
@@ -195,9 +217,8 @@ def test_one_flipped_bit_anywhere_is_noticed(tmp_path):
             read(path)
 
 
-def test_check_sum_behind_everything_that_is_needed_is_read(tmp_path):
-    plain = small_archives.write(tmp_path / "whole.tar", small_archives.contents(), mode="w:").read_bytes()
-    zipped = bytearray(gzip.compress(plain + bytes(3 * 2**20), compresslevel=1))
+def test_check_sum_behind_everything_that_is_needed_is_read(tmp_path, right_tar):
+    zipped = bytearray(gzip.compress(right_tar.read_bytes() + bytes(3 * 2**20), compresslevel=1))
     path = tmp_path / "padded.tar.gz"
     path.write_bytes(zipped)
     assert read(path).test_labels.shape == (20,)
@@ -226,7 +247,7 @@ def test_missing_batch_is_named(tmp_path, name):
 @pytest.mark.parametrize("label", [-1, 10, 2**70, pytest.param(2**100_000, id="huge")])
 def test_label_out_of_range(tmp_path, label):
     line = complaint(changed(tmp_path, "data_batch_3", labels=[1] * 19 + [label]))
-    assert "data_batch_3 has a label" in line and "CIFAR-10 has 0 to 9" in line
+    assert "data_batch_3 has a label outside of 0 to 9" in line
 
 
 @pytest.mark.parametrize("labels", [[0] * 19, [0] * 21, [], None, "00", [0.0] * 20, ["0"] * 20, [True] * 20,
@@ -238,9 +259,9 @@ def test_wrong_labels(tmp_path, labels):
 @pytest.mark.parametrize("data, word", [
     (np.zeros((20, 3071), np.uint8), "shape"), (np.zeros((20, 32, 32, 3), np.uint8), "shape"),
     (np.zeros(20 * 3072, np.uint8), "shape"), (np.zeros((19, 3073), np.uint8), "shape"),
-    (np.zeros((10_001, 3072), np.uint8), "shape"), (np.zeros((20, 3072), np.float32), "type"),
-    (np.zeros((20, 3072), np.int8), "type"), (np.asfortranarray(np.zeros((20, 3071), np.uint8)), "shape"),
-    (np.array([[None] * 3072] * 20), "type"), ([[0] * 3072] * 20, "no array"), (None, "no array"),
+    (np.zeros((10_001, 3072), np.uint8), "shape"), (np.zeros((20, 3072), np.float32), "no array"),
+    (np.zeros((20, 3072), np.int8), "no array"), (np.asfortranarray(np.zeros((20, 3071), np.uint8)), "shape"),
+    (np.array([[None] * 3072] * 20), "no array"), ([[0] * 3072] * 20, "no array"), (None, "no array"),
 ], ids=lambda value: getattr(value, "shape", None) and f"{value.dtype}{value.shape}")
 def test_wrong_pixels(tmp_path, data, word):
     line = complaint(changed(tmp_path, "test_batch", data=data))
@@ -251,15 +272,6 @@ def test_other_class_names(tmp_path):
     names = list(small_archives.NAMES)
     names[3], names[5] = names[5], names[3]
     assert "names other classes" in complaint(changed(tmp_path, "batches.meta", label_names=names))
-
-
-def test_what_a_wrong_archive_holds_is_shown_in_few_words(tmp_path):
-    nested = [b"\xff" * 1_000_000] * 1000
-    for _ in range(6):
-        nested = [nested] * 6
-    assert "names other classes" in complaint(changed(tmp_path, "batches.meta", label_names=nested))
-    string = b"\x80\x02S" + b"x" * 1_000_000 + b"\n."
-    complaint(small_archives.write(tmp_path / "a.tar", {**small_archives.contents(), "data_batch_1": string}, "w:"))
 
 
 @pytest.mark.parametrize("blob", [b"", b"not a pickle", b"\x80\x02]q\x00.", b"\x80\x02}", b"\x80\x09}.",
@@ -303,12 +315,6 @@ def test_no_other_name_is_looked_up(tmp_path, name):
     line = complaint(small_archives.write(tmp_path / "wrong.tar.gz", members))
     assert "which no batch needs" in line
     assert "no_such_module_at_all" not in sys.modules
-
-
-def test_stand_in_for_encode_knows_one_encoding(tmp_path):
-    blob = b"\x80\x02c_codecs\nencode\nX\x01\x00\x00\x00aX\x03\x00\x00\x00hex\x86R."
-    members = {**small_archives.contents(), "data_batch_1": blob}
-    assert "encoding 'hex'" in complaint(small_archives.write(tmp_path / "wrong.tar.gz", members))
 
 
 def test_paths_that_climb_out_write_nothing(tmp_path):
@@ -356,86 +362,42 @@ def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
     assert "more than 1 MB" in complaint(small_archives.write(tmp_path / "whole.tar.gz", members))
 
 
-def test_size_below_zero_is_refused(tmp_path):
+def test_size_below_zero_is_refused(tmp_path, right_tar):
     """As tar's binary numbers allow it; a stream asked for that many bytes gives all it has."""
     header = bytearray(tarfile.TarInfo("cifar-10-batches-py/readme.html").tobuf())
     header[124:136] = b"\xff" * 12
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * ord(" "))
     assert tarfile.TarInfo.frombuf(header, "utf-8", "strict").size == -1
     path = tmp_path / "negative.tar"
-    path.write_bytes(header + small_archives.write(tmp_path / "a.tar", small_archives.contents(), "w:").read_bytes())
+    path.write_bytes(header + right_tar.read_bytes())
     assert "not a whole cifar-10-python.tar.gz" in complaint(path)
 
 
-def encoded_many_times():
-    """30 MB of text, of which `_codecs.encode` is to make bytes a hundred times."""
-    text = b"X" + struct.pack("<I", 30_000_000) + bytes(30_000_000)
-    return b"(c_codecs\nencode\nq\x01" + text + b"X\x06\0\0\0latin1\x86q\x02" + b"h\x01h\x02R" * 100 + b"t"
-
-
 @LINUX
-@pytest.mark.parametrize("make, word", [
-    (lambda: b"})" + b"\x85" * 3_000_000 + b"K\x01s", "more parts"),  # as a key, it is hashed: the C stack overflows
-    (lambda: b")" + b"\x85" * 3_000_000, "more parts"),
-    (lambda: b"}" + b"]" * 3_000_000 + b"a" * 2_999_999 + b"K\x01s", "more parts"),
-    (lambda: b"}r" + struct.pack("<I", 120_000_000), "more parts"),
-    (lambda: b"}p120000000\n", "more parts"),
-    (encoded_many_times, "no dict"),
-], ids=["nested key", "nested tuple", "nested list", "memo index", "memo index as text", "encoded many times"])
-def test_pickle_that_would_crash_or_fill_the_memory(tmp_path, make, word):
-    members = {**small_archives.contents(), "data_batch_1": b"\x80\x02" + make() + b"."}
-    path = small_archives.write(tmp_path / "wrong.tar.gz", members)
-    line, peak = read_in_a_process(path)
-    assert "data_batch_1 is not a pickled CIFAR-10 batch" in line and word in line
-    assert peak < 300e6
-
-
-@LINUX
-def test_extended_header_of_any_size_is_skipped(tmp_path):
-    """tarfile makes a dict of it: 50 MB of short records take 700 MB."""
+def test_headers_of_any_size_are_refused(tmp_path, right_tar):
+    """tarfile makes a dict of an extended header: 50 MB of short records take 700 MB."""
     records = b"".join(b"13 k%07d=\n" % number for number in range(4_000_000))
     info = tarfile.TarInfo("records")
     info.type, info.size = tarfile.XHDTYPE, len(records)
-    right = small_archives.write(tmp_path / "right.tar", small_archives.contents(), "w:").read_bytes()
     path = tmp_path / "extended.tar"
-    path.write_bytes(info.tobuf() + records + bytes(-len(records) % 512) + right)
+    path.write_bytes(info.tobuf() + records + bytes(-len(records) % 512) + right_tar.read_bytes())
     line, peak = read_in_a_process(path)
-    assert line == "100 20" and peak < 150e6
-
-
-class Forged:
-    """Pickled, this is a numpy dtype of objects that says it is one of plain bytes."""
-
-    def __reduce__(self):
-        fields = {"a": (np.dtype("O"), 0)}
-        return np.dtype, ("V8", False, True), (3, "|", None, ("a",), fields, 8, 1, 1)
-
-
-class ForgedArray:
-    """Pickled, this is an array of Forged: numpy itself would take its bytes for pointers, and crash."""
-
-    def __reduce__(self):
-        rebuild, arguments, _ = np.zeros(1).__reduce__()
-        return rebuild, arguments, (1, (384,), Forged(), False, b"A" * 3072)
-
-
-def test_array_that_numpy_would_crash_on(tmp_path):
-    assert "pixels of type" in complaint(changed(tmp_path, "data_batch_2", data=ForgedArray(), labels=[0]))
+    assert "its headers are too long" in line and peak < 150e6
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_damaged_pickles_never_end_in_a_traceback(tmp_path, protocol):
     """Bytes outside of the pixels are changed, in archives without a checksum."""
     random = np.random.default_rng(protocol)
-    right = small_archives.contents(rows=1)
-    blob = pickle.dumps({**right["data_batch_1"], b"data": np.zeros((1, 3072), np.uint8)}, protocol)
+    members = small_archives.contents(rows=1)
+    blob = pickle.dumps({**members["data_batch_1"], b"data": np.zeros((1, 3072), np.uint8)}, protocol)
     places = [place for place in range(len(blob)) if blob[max(0, place - 8):place + 8].strip(b"\0")]
     refused = 0
     for _ in range(300):
         damaged = bytearray(blob)
         for place in random.choice(places, 2):
             damaged[place] = random.integers(256)
-        path = small_archives.write(tmp_path / "damaged.tar", {**right, "data_batch_1": bytes(damaged)}, "w:")
+        path = small_archives.write(tmp_path / "damaged.tar", {**members, "data_batch_1": bytes(damaged)}, "w:")
         try:
             assert len(read(path).train_labels) == 5
         except UserError as error:
@@ -444,11 +406,10 @@ def test_damaged_pickles_never_end_in_a_traceback(tmp_path, protocol):
     assert refused > 100
 
 
-def test_signal_while_a_batch_is_read_is_no_damaged_batch(tmp_path, monkeypatch):
-    def stop(blob):
+def test_signal_while_a_batch_is_read_is_no_damaged_batch(right, monkeypatch):
+    def stop(*_):
         raise Stopped(15)
 
-    path = small_archives.write(tmp_path / "a.tar.gz", small_archives.contents())
-    monkeypatch.setattr("utils.data.cifar10_archive.check_opcodes", stop)
+    monkeypatch.setattr(cifar10_archive.BatchUnpickler, "find_class", stop)
     with pytest.raises(Stopped):
-        read(path)
+        read(right)
