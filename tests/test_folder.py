@@ -22,9 +22,9 @@ from utils.run import Run
 
 
 def read(root):
-    """Read a folder -> (what was read, the lines said)."""
+    """Read a folder -> (the Dataset, the lines said)."""
     lines = []
-    return folder.read(root, lines.append), lines
+    return dataset.read_folder(root, lines.append), lines
 
 
 def error_of(root):
@@ -130,25 +130,27 @@ def test_the_same_picture_on_both_sides_or_in_two_classes_is_said(pets):
     assert "in another class too (1): " in said[1] and said[1].endswith("dog/b.png")
 
 
-def test_links_are_followed_inside_the_folder_alone(pets, tmp_path):
+def test_links_to_pictures_are_followed_and_links_to_folders_are_not(pets, tmp_path):
     outside = write_classes(tmp_path / "outside", bird=["u.png", "v.png"])
     os.symlink(outside / "bird" / "u.png", pets / "cat" / "out.png")
     os.symlink(outside / "bird", pets / "bird")
     os.symlink(pets, pets / "cat" / "around")
-    os.symlink(pets / "cat" / "sub", pets / "dog" / "other")  # a fine one, to a folder with one picture
     os.symlink("itself", pets / "dog" / "itself")
     found, said = read(pets)
     assert found.classes == ("cat", "dog")
+    assert len(found.train_labels) + len(found.test_labels) == 37  # the 36 and out.png
     assert ", of 38 (1): " in said[1] and "dog/itself" in said[1]
-    assert "are not followed (3): " in said[0] and "out.png" in said[0] and "bird" in said[0]
+    assert "are not followed (2): " in said[0] and "around" in said[0] and "bird" in said[0]
 
 
-def test_a_circle_of_links_ends(tmp_path):
-    write_classes(tmp_path, cat=NAMES, dog=NAMES)
-    os.symlink(tmp_path / "cat", tmp_path / "cat" / "again")
-    os.symlink("..", tmp_path / "cat" / "sub" / "up")
-    found, said = read(tmp_path)
-    assert found.train_labels.tolist() == [0] * 13 + [1] * 13 and "are not followed (2): " in said[0]
+def test_classes_that_are_links_are_named(tmp_path):
+    write_classes(tmp_path / "elsewhere", cat=NAMES, dog=NAMES)
+    (tmp_path / "pets").mkdir()
+    os.symlink(tmp_path / "elsewhere" / "cat", tmp_path / "pets" / "cat")
+    lines = []
+    with pytest.raises(UserError, match="holds no class folders"):
+        folder.read(tmp_path / "pets", lines.append)
+    assert len(lines) == 1 and str(tmp_path / "pets" / "cat") in lines[0]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")

@@ -1,13 +1,11 @@
-"""Pictures of your own: a folder with a folder for each class, read once and kept as bytes, 3 KB a picture.
+"""Your own pictures: a folder with a folder for each class, read once and kept as bytes, 3 KB a picture.
 
-FOLDER/train and FOLDER/test may hold the class folders; where they do not, a fifth of each class is held out to test
+FOLDER/train and FOLDER/test may have the class folders; where they do not, a fifth of each class is held out to test
 on. Which pictures those are follows from their names alone, so pictures added later move none to the other side.
 """
 import hashlib
 import os
 import unicodedata
-from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,29 +13,19 @@ from utils.errors import UserError, shown
 from utils.image_file import SIDE, read_picture
 from utils.progress import Bar
 
-HELD_OUT = 0.2  # of each class
+TEST_SHARE = 0.2  # of each class
 MOST_UNREADABLE = 0.1  # of all files
 MOST_CLASSES, LONGEST_NAME = 1000, 100  # what a saved model's description takes
-NAMED = 10  # files that a warning names
+MOST_NAMES = 10  # in a warning
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # and hidden files: systems leave them everywhere
 SIDES = ("train", "training", "test", "testing", "val", "valid", "validation")  # never meant as classes
-
-
-class Pictures(NamedTuple):
-    """What a folder holds: images uint8 [N, 3, 32, 32] (RGB), labels int64 [N], numbers of classes."""
-
-    train_images: np.ndarray
-    train_labels: np.ndarray
-    test_images: np.ndarray
-    test_labels: np.ndarray
-    note: str
-    classes: tuple
 
 
 def read(folder, say, is_seen=True):
     """Read the pictures of all classes, which are in the order of their names.
 
     say: takes each warning; is_seen: whether a progress bar may be shown.
+    Returns what a Dataset has after its name.
     Errors: UserError where the folder is not laid out as the module says, or more than a tenth is unreadable.
     """
     try:
@@ -54,7 +42,7 @@ def read(folder, say, is_seen=True):
     check_sizes(folder, classes, train, test, say)
     warn_of_twins(train_images, train, test_images, test, say)
     labels = [np.array([label for _, label in files], np.int64) for files in (train, test)]
-    return Pictures(train_images, labels[0], test_images, labels[1], note, classes)
+    return train_images, labels[0], test_images, labels[1], note, classes
 
 
 # -- Which files
@@ -68,52 +56,48 @@ def find(folder, say):
     if not os.path.isdir(folder):
         problem = "is not a folder" if os.path.exists(folder) else "does not exist"
         raise UserError(f"--data-dir: {shown(folder)} {problem}: name a folder that holds a folder for each class")
-    strays = set()
+    links = []  # to folders: one may lead out, or in a circle
     try:
-        names = {os.path.basename(path) for path in entries(folder, folder, strays) if os.path.isdir(path)}
-        if {"train", "test"} <= names:
-            return two_sides(folder, names - {"train", "test"}, strays, say)
-        if names and all(name.lower() in SIDES for name in names):
-            raise UserError(f"--data-dir: {shown(folder)} holds {shown(' and '.join(sorted(names)))}: call two folders "
-                            "train and test, both with class folders, or name a folder that holds class folders itself")
-        return one_side(folder, strays)
+        sides, note = sides_of(folder, links, say)
     finally:
-        if strays:
-            say(warning(f"links that leave {shown(folder)}, or lead to what is read already, are not followed",
-                        [shown(path) for path in sorted(strays)]))
+        if links:
+            say(warning("links to folders are not followed", [shown(path) for path in links]))
+    files = [[(path, label) for label, name in enumerate(side) for path, _ in side[name]] for side in sides]
+    return tuple(sides[0]), *files, note
 
 
-def two_sides(folder, others, strays, say):
-    """`find` for FOLDER/train and FOLDER/test; others: the names of further folders beside them."""
-    train, test = (classes_in(os.path.join(folder, side), folder, strays) for side in ("train", "test"))
-    check_same_classes(folder, set(train), set(test))
-    if others:
-        say(warning("folders beside train and test are not read", [shown(name) for name in sorted(others)]))
-    files = [[(path, label) for label, name in enumerate(train) for path, _ in side[name]] for side in (train, test)]
-    return tuple(train), *files, f"{len(train)} classes"
+def sides_of(folder, links, say):
+    """([classes to train on, classes to test on], note); each side as from `classes_in`."""
+    _, names, _ = next(walk(folder, []))
+    if {"train", "test"} <= set(names):
+        sides = [classes_in(os.path.join(folder, side), links) for side in ("train", "test")]
+        check_same_classes(folder, *map(set, sides))
+        if len(names) > 2:
+            others = [shown(name) for name in names if name not in ("train", "test")]
+            say(warning("folders beside train and test are not read", others))
+        return sides, f"{len(sides[0])} classes"
+    if names and all(name.lower() in SIDES for name in names):
+        raise UserError(f"--data-dir: {shown(folder)} holds {shown(' and '.join(names))}: call two folders "
+                        "train and test, both with class folders, or name a folder that holds class folders itself")
+    classes = classes_in(folder, links)
+    sides = [{name: [file for file in files if is_held_out(file[1]) == side] for name, files in classes.items()}
+             for side in (False, True)]
+    return sides, f"{len(classes)} classes, a fifth held out by name"
 
 
-def one_side(folder, strays):
-    """`find` for a folder that holds class folders."""
-    classes = classes_in(folder, folder, strays)
-    files = [[(path, label) for label, name in enumerate(classes) for path, inner in classes[name]
-              if is_held_out(inner) == side] for side in (False, True)]
-    return tuple(classes), *files, f"{len(classes)} classes, a fifth held out by name"
-
-
-def classes_in(folder, root, strays):
+def classes_in(folder, links):
     """The classes of a folder, sorted: {name: its files, pairs (path, name relative to the class folder)}.
 
-    root: the folder that links must not leave; strays: takes those that do, or lead in a circle.
-    Errors: UserError where they are no two, or one is empty or has a name that cannot be kept.
+    Errors: UserError where there are fewer than two, or one is empty or has a name that a model cannot store.
     """
-    classes, found = {}, entries(folder, root, strays)
-    for path in filter(os.path.isdir, found):
-        name = shown(unicodedata.normalize("NFC", os.path.basename(path)))
+    classes = {}
+    for name in next(walk(folder, links))[1]:
+        path, name = os.path.join(folder, name), shown(unicodedata.normalize("NFC", name))
         if name in classes or len(name) > LONGEST_NAME:
             problem = "twice" if name in classes else f"with more than {LONGEST_NAME} letters"
             raise UserError(f"{shown(folder)} has a class folder {name} {problem}: give it another name")
-        classes[name] = files_in(path, root, strays)
+        files = [os.path.join(here, file) for here, _, files in walk(path, links) for file in files]
+        classes[name] = [(file, os.path.relpath(file, path).replace(os.sep, "/")) for file in sorted(files)]
     if not classes:
         raise UserError(f"{shown(folder)} holds no class folders: put the pictures of each class into a folder there, "
                         "named after the class")
@@ -127,41 +111,29 @@ def classes_in(folder, root, strays):
     return dict(sorted(classes.items()))
 
 
-def files_in(folder, root, strays):
-    """The files in a class folder and in the folders there, by name: pairs (path, name relative to the folder)."""
-    found, left, visited = [], [folder], set()
-    while left:
-        here = left.pop()
-        if os.path.realpath(here) in visited:
-            strays.add(here)
-            continue
-        visited.add(os.path.realpath(here))
-        for path in entries(here, root, strays):
-            if os.path.isdir(path):
-                left.append(path)
-            else:
-                found.append((path, os.path.relpath(path, folder).replace(os.sep, "/")))
-    return sorted(found)
+def walk(folder, links):
+    """os.walk, by name, without what systems leave in folders; links: takes the links to folders. Errors: OSError."""
+    def fail(error):
+        raise error
+
+    for here, folders, files in os.walk(folder, onerror=fail):
+        folders[:] = sorted(filter(is_meant, folders))
+        found = [name for name in folders if os.path.islink(os.path.join(here, name))]
+        links += [os.path.join(here, name) for name in found]
+        folders[:] = [name for name in folders if name not in found]
+        yield here, folders, list(filter(is_meant, files))
 
 
-def entries(folder, root, strays):
-    """Paths of what is in a folder, by name, but for what systems leave there and for links out of `root`."""
-    whole, found = Path(os.path.realpath(root)), []
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.name.startswith(".") or entry.name.lower() in IGNORED:
-            continue
-        if entry.is_symlink() and whole not in Path(os.path.realpath(entry.path)).parents:
-            strays.add(entry.path)
-        else:
-            found.append(entry.path)
-    return found
+def is_meant(name):
+    """Whether a file or folder of this name is the user's, and not a system's."""
+    return not name.startswith(".") and name.lower() not in IGNORED
 
 
 def check_same_classes(folder, train, test):
     """UserError where the classes to train and to test on are not the same."""
     if train == test:
         return
-    lacks = [f"{shown(folder)}/{side} has no {', '.join(sorted(names)[:NAMED])}"
+    lacks = [f"{shown(folder)}/{side} has no {', '.join(sorted(names)[:MOST_NAMES])}"
              for side, names in (("train", test - train), ("test", train - test)) if names]
     raise UserError(f"train and test need the same class folders: {'; '.join(lacks)}")
 
@@ -169,7 +141,7 @@ def check_same_classes(folder, train, test):
 def is_held_out(name):
     """Whether the picture of this name, relative to its class folder, is one to test on: a fifth of all names are."""
     letters = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
-    return int.from_bytes(hashlib.sha256(letters).digest()[:8], "big") < HELD_OUT * 2 ** 64
+    return int.from_bytes(hashlib.sha256(letters).digest()[:8], "big") < TEST_SHARE * 2 ** 64
 
 
 # -- What is in them
@@ -189,7 +161,7 @@ def read_files(files, unreadable, most, bar):
             unreadable.append(str(error))
             if len(unreadable) > most:
                 raise UserError(f"more than a tenth of the pictures cannot be read: {'; '.join(unreadable[:3])}; "
-                                "remove or mend them") from error
+                                "remove or repair them") from error
         bar.advance(1)
     return images[:len(readable)], readable
 
@@ -199,7 +171,7 @@ def check_sizes(folder, classes, train, test, say):
     counts = [np.bincount([label for _, label in files], minlength=len(classes)) for files in (train, test)]
     without = [[name for name, count in zip(classes, side) if count == 0] for side in counts]
     if without[0]:
-        raise UserError(f"{shown(folder)} has no picture to train on of {', '.join(without[0][:NAMED])}: put more "
+        raise UserError(f"{shown(folder)} has no picture to train on of {', '.join(without[0][:MOST_NAMES])}: put more "
                         "pictures there")
     if not test:
         raise UserError(f"{shown(folder)} has no picture to test on among {len(train)}: put more pictures there, or "
@@ -209,7 +181,7 @@ def check_sizes(folder, classes, train, test, say):
 
 
 def warn_of_twins(train_images, train, test_images, test, say):
-    """Warn of pictures that stand on both sides, or in two classes: by their content, whatever their names."""
+    """Warn of pictures that are on both sides, or in two classes: by their content, whatever their names."""
     seen, both, classes = {}, [], []
     for images, files, is_test in ((train_images, train, False), (test_images, test, True)):
         for image, (path, label) in zip(images, files):
@@ -222,10 +194,10 @@ def warn_of_twins(train_images, train, test_images, test, say):
     if both:
         say(warning("pictures to test on are among those to train on too, which makes the test too easy", both))
     if classes:
-        say(warning("pictures stand in another class too", classes))
+        say(warning("pictures are in another class too", classes))
 
 
 def warning(text, names):
     """A warning about some things: how many there are, and the first of their names."""
-    more = f", and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
-    return f"Warning: {text} ({len(names):,}): {', '.join(names[:NAMED])}{more}"
+    more = f", and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return f"Warning: {text} ({len(names):,}): {', '.join(names[:MOST_NAMES])}{more}"
