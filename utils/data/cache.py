@@ -21,10 +21,11 @@ def pictures(name, make, say):
     Returns train_images, train_labels, test_images, test_labels. say: takes a line where no folder can be written.
     """
     arrays = read(name)
-    if arrays is None:
-        arrays = make()
-        arrays = arrays if write(name, arrays, say) is None else read(name) or arrays
-    return arrays
+    if arrays is not None:
+        return arrays
+    arrays = make()
+    write(name, arrays, say)
+    return read(name) or arrays
 
 
 def read(name):
@@ -41,18 +42,17 @@ def read(name):
 
 
 def write(name, arrays, say):
-    """Write a file for `read` into the first folder that has room for it; returns its path, or None."""
+    """Write a file for `read` into the first folder that has room for it."""
     kind = layout(len(arrays[1]), len(arrays[3]))
     head = {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": (1,)}
     for folder in cache_folders():
         try:
-            path = folder / f"{name}.npy"
-            with whole_file(path) as temporary, open(temporary, "wb") as file:  # not a map: a full disk would kill
+            # Not through a map: where the disk is full, that would end the process.
+            with whole_file(folder / f"{name}.npy") as temporary, open(temporary, "wb") as file:
                 np.lib.format.write_array_header_1_0(file, head)
                 for array in arrays:
                     file.write(np.ascontiguousarray(array))
-            return path
+            return
         except UserError as error:
             problem = error
     say(f"The pictures are not kept for the next start: {problem}")
-    return None

@@ -117,16 +117,11 @@ def walk(folder, links):
         raise error
 
     for here, folders, files in os.walk(folder, onerror=fail):
-        folders[:] = sorted(filter(is_meant, folders))
-        found = [name for name in folders if os.path.islink(os.path.join(here, name))]
-        links += [os.path.join(here, name) for name in found]
-        folders[:] = [name for name in folders if name not in found]
-        yield here, folders, list(filter(is_meant, files))
-
-
-def is_meant(name):
-    """Whether a file or folder of this name is the user's, and not a system's."""
-    return not name.startswith(".") and name.lower() not in IGNORED
+        folders[:], files = ([name for name in sorted(names) if name[0] != "." and name.lower() not in IGNORED]
+                             for names in (folders, files))
+        links += [os.path.join(here, name) for name in folders if os.path.islink(os.path.join(here, name))]
+        folders[:] = [name for name in folders if os.path.join(here, name) not in links]
+        yield here, folders, files
 
 
 def check_same_classes(folder, train, test):
