@@ -1,4 +1,4 @@
-"""Chapter 3, "Image Classification", in one file: ResNet-32 on CIFAR-10 with nothing but Paddle.
+"""Chapter 3, "Image Classification", in one file of plain Paddle: ResNet-32 on CIFAR-10.
 
 python book/minimal.py [ARCHIVE]                trains for two passes (Paddle downloads CIFAR-10)
 python book/minimal.py classify image/dog.png   classifies a picture with the network it trained
@@ -90,7 +90,7 @@ def test(executor, program, probabilities, images, labels):
 
 
 def train(archive=None, epochs=2, batch_size=128, seed=0):
-    """Train on [N, 3, 32, 32]: the numbers of train.py --plain --workers 1 --recipe book."""
+    """Train on [N, 3, 32, 32], exactly as train.py --plain --workers 1 --recipe book --seed 0."""
     image, probabilities = inference_program()
     test_program = static.default_main_program().clone(for_test=True)
     metrics = train_program(probabilities)
