@@ -17,7 +17,6 @@ import paddle
 from utils import curves, flags
 from utils.data import dataset
 from utils.data.batches import augment, balanced_order, batches_of, epoch_order, feed_of, mirrored_in_turn
-from utils.data.dataset import Dataset
 from utils.errors import OutputLost, Stopped, UserError, say
 from utils.parallel import launch, workers
 from utils.parallel.interrupts import Interrupts
@@ -91,23 +90,17 @@ class Run:
     # -- The beginning
 
     def load_data(self):
-        """Load the images, the same for all workers: rank 0 does, and the others on its machine share what it has.
+        """Load the images, the same for all workers; each loads its own copy, after rank 0.
 
-        Sketches they draw together. Elsewhere, and where memory cannot be shared, each loads them for itself after
-        rank 0. Errors: UserError where they are not those that the run was begun with.
+        Errors: UserError where they are not those that the run was begun with.
         """
-        choice, data, head = self.settings.dataset, None, None
+        choice, data = self.settings.dataset, None
         if self.workers.rank == 0:
-            data = self.read_images(choice, are_drawn=False)
+            data = self.read_images(choice)
             if not self.settings.data_dir:
                 choice = "sketches" if data.name == "sketches" else "cifar10"
-            head = choice, data.name, data.note, data.classes
-        choice, name, note, classes = self.workers.tell("dataset", head)
-        if name == "sketches":
-            arrays = self.workers.make(dataset.kinds_of_sketches(), dataset.draw_part)
-        else:
-            arrays = self.workers.share(data and data.arrays)
-        self.data = Dataset(name, *arrays, note, tuple(classes)) if arrays else self.read_images(choice)
+        choice = self.workers.tell("dataset", choice)
+        self.data = data or self.read_images(choice)
         self.workers.wait_for_all("images")  # reading many takes minutes, and not the same everywhere
         found = checkpoint.fingerprint(self.data.train_images, self.data.train_labels)
         wanted = self.settings.data
@@ -116,11 +109,11 @@ class Run:
                             "their --dataset, --data-file or --data-dir, or start anew in another --model-dir")
         self.settings = replace(self.settings, dataset=choice, data=found)
 
-    def read_images(self, choice, are_drawn=True):
+    def read_images(self, choice):
         """The images, read by this process: of the user's folder, or of this choice."""
         if self.settings.data_dir:
             return dataset.read_folder(self.settings.data_dir, self.log, self.workers.rank == 0)
-        return dataset.load(choice, self.settings.data_file, self.log, are_drawn=are_drawn)
+        return dataset.load(choice, self.settings.data_file, self.log)
 
     @property
     def steps_per_epoch(self):
