@@ -135,9 +135,9 @@ if __name__ == "__main__":
     given = dict(argument.split("=") for argument in sys.argv[2:])
     chosen = {name: type(value)(given.get(name, value)) for name, value in OPTIONS.items()}
     if chosen["workers"] > 1 and not launch.is_worker():
-        sys.exit(launch.start([sys.executable, *sys.argv], chosen["workers"]))
+        sys.exit(launch.start_workers([sys.executable, *sys.argv], chosen["workers"]))
     errors.end_at_once_on_signals()
-    launch.take_cores()
+    launch.pin_to_cores()
     flags.set_flags()
     try:
         sys.exit(main(sys.argv[1], chosen))

@@ -131,7 +131,7 @@ def test_no_folder_for_temporary_files_is_said(monkeypatch):
 
     monkeypatch.setattr(launch.tempfile, "TemporaryFile", no_folder)
     with pytest.raises(UserError, match="set TMPDIR"):
-        launch.start([sys.executable, "-c", ""], 2)
+        launch.start_workers([sys.executable, "-c", ""], 2)
 
 
 def test_a_machine_that_does_not_reach_itself_is_said(monkeypatch):
@@ -140,7 +140,7 @@ def test_a_machine_that_does_not_reach_itself_is_said(monkeypatch):
 
     monkeypatch.setattr(launch.socket, "create_connection", unreachable)
     with pytest.raises(UserError, match="loopback.*--workers 1"):
-        launch.start([sys.executable, "-c", ""], 2)
+        launch.start_workers([sys.executable, "-c", ""], 2)
 
 
 def test_without_a_driver_nobody_asks_paddle(monkeypatch):
@@ -190,7 +190,7 @@ def test_several_workers_ask_once_whoever_chose_their_number(monkeypatch):
 def test_a_larger_network_is_shared_by_fewer_workers(monkeypatch, given, count):
     """With 16 cores and 16 GB, of which a worker at depth 1,202 takes 8 (RESULTS.md, "Depth")."""
     monkeypatch.setattr(start.launch, "usable_cores", lambda: list(range(16)))
-    monkeypatch.setattr(start.launch, "memory_here", lambda: 16 << 10)
+    monkeypatch.setattr(start.launch, "memory_limit", lambda: 16 << 10)
     assert start.count_of_workers(Settings(device="cpu", **given)) == count
 
 

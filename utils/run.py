@@ -40,7 +40,7 @@ def open_run(given, check_network):
     Errors: UserError where the command line, the folder or the checkpoint does not allow the run.
     """
     team = workers.from_environment()
-    launch.take_cores()
+    launch.pin_to_cores()
     with contextlib.ExitStack() as held:
         interrupts = held.enter_context(Interrupts())
         held.enter_context(team.together())

@@ -54,7 +54,7 @@ def run_in_other_processes(given, arguments=None):
     if count == 1 and not needs_flags:
         return None
     plain = ["--plain"] if settings.plain and "--plain" not in arguments else []  # where a checkpoint says so
-    return launch.start([sys.executable, str(TRAIN), *arguments, *plain], count,
+    return launch.start_workers([sys.executable, str(TRAIN), *arguments, *plain], count,
                         without=flags.flags_set_for_speed() if settings.plain else ())
 
 
@@ -64,12 +64,12 @@ def count_of_workers(settings):
     Errors: UserError for more than this machine or a batch can take.
     """
     if settings.workers is not None:
-        launch.check_count(settings.workers, settings.batch_size)
+        launch.check_worker_count(settings.workers, settings.batch_size)
         if settings.workers > 1 and (settings.device == "gpu" or settings.device == "auto" and cuda_works()):
             raise UserError(f"--workers {settings.workers} shares a CPU: for several GPUs use python -m "
                             f"paddle.distributed.launch --nproc_per_node {settings.workers} train.py, or --device cpu")
         return settings.workers
-    count = launch.default_count(settings.batch_size, memory_of_worker(settings))
+    count = launch.default_worker_count(settings.batch_size, memory_of_worker(settings))
     return 1 if count == 1 or settings.device == "gpu" or (settings.device == "auto" and cuda_works()) else count
 
 
