@@ -17,10 +17,10 @@ import paddle
 from utils import curves, flags
 from utils.data import dataset
 from utils.data.batches import augment, balanced_order, batches_of, epoch_order, feed_of, mirrored_in_turn
-from utils.errors import OutputLost, Stopped, UserError, say
+from utils.errors import OutputLost, Stopped, UserError
 from utils.parallel import launch, workers
 from utils.parallel.interrupts import Interrupts
-from utils.progress import Bar
+from utils.progress import progress, write
 from utils.settings import Settings, plan, settings_saved
 from utils.speed import cpu
 from utils.storage import checkpoint, program_state, start_from
@@ -197,8 +197,8 @@ class Run:
         order = self.order_of(epoch)
         plan_of_epoch = batches_of(order, settings.batch_size)[:self.steps_per_epoch]
         first = self.progress["batch"]
-        self.bar = Bar(sum(map(len, plan_of_epoch)), sum(map(len, plan_of_epoch[:first])), " images", f"Pass {epoch}",
-                       shown=self.workers.rank == 0)
+        self.bar = progress(None, sum(map(len, plan_of_epoch)), sum(map(len, plan_of_epoch[:first])), " images",
+                            f"Pass {epoch}", shown=self.workers.rank == 0)
         for batch in range(first, len(plan_of_epoch)):
             seeds = np.random.SeedSequence([settings.seed, epoch, batch, self.workers.rank])
             paddle.seed(int(seeds.generate_state(1)[0]))  # dropout's
@@ -209,7 +209,7 @@ class Run:
                 step = epoch * self.steps_per_epoch + batch + 1
                 self.programs.averaging.update(self.executor, self.scope, step, self.steps)
             self.progress["batch"] = batch + 1
-            self.bar.advance(len(plan_of_epoch[batch]))
+            self.bar.update(len(plan_of_epoch[batch]))
             self.save_or_stop()
         self.bar.close()
 
@@ -337,8 +337,7 @@ class Run:
         if self.workers.rank > 0:
             return
         try:
-            with self.bar.paused() if self.bar else contextlib.nullcontext():
-                say(text)
+            write(text)
         except OutputLost:
             if not self.interrupts.holds:
                 raise
@@ -346,7 +345,7 @@ class Run:
 
     def close(self):
         """Give back what the run took."""
-        if self.bar:
+        if self.bar is not None:
             self.bar.close()
         if self.executor:
             self.executor.close()

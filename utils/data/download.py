@@ -13,7 +13,7 @@ import urllib.request
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from utils.progress import Bar
+from utils.progress import progress
 from utils.storage.files import lock
 
 GZIP = b"\x1f\x8b"
@@ -165,14 +165,18 @@ def fetch(source, partial, say, patience, reached):
             raise SourceFailed("sent another part of the file than it was asked for", again=True)
         length = response.headers.get("Content-Length", "")
         received, total = start, start + int(length) if length.isdecimal() else None
-        with Progress(start, total, say) as progress:
+        last_line = time.monotonic()
+        with progress(total=total, initial=start, unit="B") as bar:
             for block in blocks(response, patience.stall):
                 if received == 0 and not block.startswith(GZIP[:len(block)]):
                     kind = response.headers.get("Content-Type", "something else")
                     raise SourceFailed(f"sends {kind}, not the archive", again=False)
                 partial.write(block)
                 received += len(block)
-                progress.advance(len(block))
+                bar.update(len(block))
+                if bar.disable and time.monotonic() - last_line > PROGRESS_SECONDS:
+                    last_line = time.monotonic()
+                    say(f"  {megabytes(received)} of {megabytes(total) if total else '?'} MB")
     if total is not None and received < total:
         raise SourceFailed(f"broke off after {megabytes(received)} of {megabytes(total)} MB", again=True)
 
@@ -232,20 +236,3 @@ def blocks(response, stall):
 def megabytes(count):
     """A count of bytes as the reader sees it."""
     return f"{count / 1e6:.1f}"
-
-
-class Progress(Bar):
-    """A bar on a terminal; elsewhere a line every ten seconds."""
-
-    def __init__(self, start, total, say):
-        super().__init__(total, start, "B")
-        self.done, self.total, self.say = start, total, say
-        self.spoken = time.monotonic()
-
-    def advance(self, count):
-        """Count more bytes."""
-        super().advance(count)
-        self.done += count
-        if not self.is_seen and time.monotonic() - self.spoken > PROGRESS_SECONDS:
-            self.spoken = time.monotonic()
-            self.say(f"  {megabytes(self.done)} of {megabytes(self.total) if self.total else '?'} MB")
