@@ -99,7 +99,7 @@ def main(arguments=None):
         names = [name for name in RECIPES if name.startswith(given.only)]
         again = [sys.executable, "-m", "benchmarks.recipes", *sys.argv[1:], "--recipe"]
         sys.exit(max(subprocess.run([*again, name]).returncode for name in names))
-    runs.in_workers(launch.default_count(batch_size=128), lambda: measure(given))
+    runs.in_workers(launch.default_worker_count(batch_size=128), lambda: measure(given))
     return 0
 
 

@@ -11,9 +11,9 @@ def in_workers(count, measure):
     """Call `measure` in each of `count` workers: this process starts them and ends with them, or is one of them."""
     if count > 1 and not launch.is_worker():
         command = getattr(sys, "orig_argv", [sys.executable, *sys.argv])[1:]  # from Python 3.10 on
-        sys.exit(launch.start([sys.executable, *command], count))
+        sys.exit(launch.start_workers([sys.executable, *command], count))
     errors.end_at_once_on_signals()
-    launch.take_cores()
+    launch.pin_to_cores()
     measure()
 
 

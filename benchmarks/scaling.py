@@ -338,7 +338,7 @@ def main(arguments=None):
     add("--unpinned", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.unpinned:
-        launch.take_cores = lambda: None
+        launch.pin_to_cores = lambda: None
     if given.serve == "paddle":
         runs.in_workers(given.workers, functools.partial(serve_paddle, given))
     if given.serve == "torch":

@@ -179,7 +179,7 @@ def main(arguments=None):
     if given.data_file:
         named_archive(given.data_file)  # a mistake is told before anything is started
     if given.measure:
-        runs.in_workers(launch.default_count(batch_of(given.model)), lambda: print(json.dumps(measure(given))))
+        runs.in_workers(launch.default_worker_count(batch_of(given.model)), lambda: print(json.dumps(measure(given))))
         return 0
     rows, peaks = take_turns(given)
     table, told = summary(rows, peaks)

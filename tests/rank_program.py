@@ -53,7 +53,7 @@ def hurt(rank, options):
 
 def take_away(what, rank):
     """Have this process find that something is missing which shared memory needs."""
-    from utils.parallel import shared_memory, workers
+    from utils.parallel import workers
 
     def fail(*_, **__):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -63,7 +63,7 @@ def take_away(what, rank):
     elif what == "room":
         os.posix_fallocate = fail
     elif what == "sight" and rank == 1:
-        workers.SharedBlock = shared_memory.take = fail
+        workers.SharedBlock = fail
 
 
 def train(workers, executor, program, metrics, options):
@@ -93,12 +93,6 @@ def train(workers, executor, program, metrics, options):
     return costs, seen, 0
 
 
-def fill(arrays, rank, world):
-    """One of `world` parts of two arrays: who made each element."""
-    for array in arrays:
-        array.reshape(-1)[rank::world] = rank + 1
-
-
 def main(folder, options):
     """Train as one of the workers, and write down what happened."""
     import numpy as np
@@ -112,8 +106,6 @@ def main(folder, options):
     workers.meet()
     take_away(options["without"], workers.rank)
     workers.join(executor)
-    images = workers.share([np.arange(6, dtype=np.uint8).reshape(2, 3), np.int64([7])] if workers.rank == 0 else None)
-    made = workers.make([("|u1", (7,)), ("<i8", (2, 2))], fill)
     scope = paddle.static.global_scope()
     program, startup, metrics = build(paddle, workers, options["norm"])
     paddle.seed(7 + (workers.rank if options["seeds"] else 0))
@@ -134,9 +126,7 @@ def main(folder, options):
     shelves = {"drawn": drawn, "before": before, "after": program_state.take(program, scope)}
     arrays = {f"{shelf} {name}": array for shelf, kept in shelves.items() for name, array in kept.items()}
     np.savez(Path(folder) / f"{workers.rank}.npz", costs=costs, seen=seen, told=str(told), total=total,
-             is_shared=workers.block is not None, images=np.concatenate([a.ravel() for a in images or [np.zeros(0)]]),
-             made=np.concatenate([array.ravel() for array in made]) if made else [], can_change=bool(
-                 made and any(array.flags.writeable for array in made)),
+             is_shared=workers.block is not None,
              cores=sorted(os.sched_getaffinity(0)), **arrays)
     return 0
 
@@ -145,9 +135,9 @@ if __name__ == "__main__":
     given = dict(argument.split("=") for argument in sys.argv[2:])
     chosen = {name: type(value)(given.get(name, value)) for name, value in OPTIONS.items()}
     if chosen["workers"] > 1 and not launch.is_worker():
-        sys.exit(launch.start([sys.executable, *sys.argv], chosen["workers"]))
+        sys.exit(launch.start_workers([sys.executable, *sys.argv], chosen["workers"]))
     errors.end_at_once_on_signals()
-    launch.take_cores()
+    launch.pin_to_cores()
     flags.set_flags()
     try:
         sys.exit(main(sys.argv[1], chosen))

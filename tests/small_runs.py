@@ -80,7 +80,7 @@ def main(arguments):
 
     count = int(arguments[arguments.index("--workers") + 1])
     if count > 1 and not launch.is_worker():
-        return launch.start(command(*arguments), count)
+        return launch.start_workers(command(*arguments), count)
     errors.end_at_once_on_signals()
     import train
     from utils import run

@@ -1,5 +1,4 @@
-"""NVIDIA's libraries as pip brings them: found, linked under the names that Paddle 2 opens, and loaded after a restart.
-"""
+"""NVIDIA's libraries as pip installs them: found, linked under Paddle 2's names, and loaded after a restart."""
 import ctypes
 import os
 import shutil
@@ -18,7 +17,7 @@ SCRIPT = """
 import ctypes, os, sys
 sys.path.insert(0, ROOT)
 from utils.gpu import libraries
-libraries.has_driver = libraries.paddle_is_2 = lambda: True
+libraries.has_driver = libraries.is_paddle_2 = lambda: True
 print("started", os.getpid(), sys.argv[1:], sys.dont_write_bytecode, flush=True)
 libraries.restart_where_needed()
 ctypes.CDLL("libcudnn.so")
@@ -42,7 +41,7 @@ def site(tmp_path, monkeypatch):
     monkeypatch.delenv(libraries.RESTARTED, raising=False)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     monkeypatch.setattr(libraries, "has_driver", lambda: True)
-    monkeypatch.setattr(libraries, "paddle_is_2", lambda: True)
+    monkeypatch.setattr(libraries, "is_paddle_2", lambda: True)
     monkeypatch.setattr(libraries, "is_found", lambda name: False)
     return tmp_path / "site"
 
@@ -77,7 +76,7 @@ def test_otherwise_the_script_goes_on_as_it_is(what, site, monkeypatch):
     if what == "no driver":
         monkeypatch.setattr(libraries, "has_driver", lambda: False)
     elif what == "another Paddle":
-        monkeypatch.setattr(libraries, "paddle_is_2", lambda: False)
+        monkeypatch.setattr(libraries, "is_paddle_2", lambda: False)
     elif what == "restarted":
         monkeypatch.setenv(libraries.RESTARTED, "1")
     elif what == "another system":
@@ -90,7 +89,7 @@ def test_otherwise_the_script_goes_on_as_it_is(what, site, monkeypatch):
     assert libraries.environment_with_libraries() is None
 
 
-def test_nothing_is_written_beside_pips_files(site):
+def test_nothing_is_written_among_pips_files(site):
     before = sorted(site.rglob("*"))
     assert libraries.environment_with_libraries() and sorted(site.rglob("*")) == before
 
@@ -105,19 +104,20 @@ def test_the_loader_is_asked():
     assert libraries.is_found("libc.so.6") and not libraries.is_found("libno-such-library.so")
 
 
-@pytest.mark.parametrize("installed, is_2", [("2.6.2", True), ("3.3.1", False), (None, False)])
-def test_the_paddle_that_is_installed_counts(installed, is_2, monkeypatch):
-    def version(name):
-        if installed is None:
-            raise libraries.importlib.metadata.PackageNotFoundError(name)
-        return installed
-
-    monkeypatch.setattr(libraries.importlib.metadata, "version", version)
-    assert libraries.paddle_is_2() == is_2
+@pytest.mark.parametrize("name, version, is_2", [
+    ("paddlepaddle_gpu", "2.6.2", True), ("paddlepaddle_gpu", "3.3.1", False), ("paddlepaddle", "2.6.2", False),
+    ("other", "2.6.2", False),
+])
+def test_the_paddle_that_is_installed_counts(name, version, is_2, monkeypatch, tmp_path):
+    info = tmp_path / f"{name}-{version}.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="ascii")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    assert libraries.is_paddle_2() == is_2
 
 
 @pytest.fixture
-def stand_in(site):
+def loadable(site):
     """The folder of site packages with a library that really can be loaded in cuDNN's place: a copy of zlib."""
     try:
         ctypes.CDLL("libz.so.1")
@@ -135,16 +135,16 @@ def load(environment):
                           capture_output=True).returncode == 0
 
 
-def test_a_library_that_pip_brought_is_loaded_under_its_short_name(stand_in):
+def test_a_library_that_pip_installed_is_loaded_under_its_short_name(loadable):
     if load(dict(os.environ)):
         pytest.skip("this machine has a libcudnn.so of its own")
     assert load(libraries.environment_with_libraries())
 
 
-def test_a_script_is_started_again_once_as_the_same_process_with_its_arguments(stand_in, tmp_path):
+def test_a_script_is_started_again_once_as_the_same_process_with_its_arguments(loadable, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.replace("ROOT", repr(str(ROOT))), encoding="utf-8")
-    environment = {**os.environ, "PYTHONPATH": str(stand_in)}
+    environment = {**os.environ, "PYTHONPATH": str(loadable)}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     child = subprocess.Popen([sys.executable, "-B", str(script), "--depth", "8", "a b"], env=environment,
                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

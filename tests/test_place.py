@@ -5,27 +5,23 @@ import pytest
 
 from utils import place
 from utils.errors import UserError
-from utils.place import capability_problem, choose_place, cuda_problem
+from utils.place import choose_place, diagnose_cuda, unsupported
 
 PIP = "pip install nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6"
 
 
 @pytest.fixture(autouse=True)
 def tried(monkeypatch):
-    """No device is tried for real; the list of those that would have been: (version, index, name, cuDNN)."""
+    """No device is tried for real; the list of those that would have been: (version, index)."""
     devices = []
-    monkeypatch.setattr(place.trial, "problem", lambda *device: devices.append(device))
+    monkeypatch.setattr(place.trial, "failed_step", lambda *device: devices.append(device))
     monkeypatch.setattr(place.trial.sys, "platform", "linux")
-    monkeypatch.delenv(place.FOUND, raising=False)
+    monkeypatch.delenv(place.CUDA_FAILURE, raising=False)
     return devices
 
 
-def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", error=None, cudnn=8600, nccl=True):
+def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", error=None, cudnn=8600):
     """Paddle's face towards a CUDA device, as a machine with one would show it."""
-    def nccl_version():
-        if not nccl:
-            raise RuntimeError("(PreconditionNotMet) The third-party dynamic library (libnccl.so)")
-
     def answer(value):
         def ask(*_):
             if error:
@@ -36,8 +32,7 @@ def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", erro
     cuda = SimpleNamespace(device_count=lambda: count, get_device_capability=answer(capability),
                            get_device_name=answer("a card"))
     return SimpleNamespace(is_compiled_with_cuda=lambda: compiled, __version__=version,
-                           device=SimpleNamespace(cuda=cuda, get_cudnn_version=lambda: cudnn),
-                           base=SimpleNamespace(core=SimpleNamespace(nccl_version=nccl_version)))
+                           device=SimpleNamespace(cuda=cuda, get_cudnn_version=lambda: cudnn))
 
 
 # NVIDIA's table of compute capabilities: GTX 1080 6.1, V100 7.0, RTX 2080 7.5, A100 8.0, RTX 3090 8.6, RTX 4090 8.9,
@@ -46,8 +41,8 @@ def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", erro
                                               ((8, 6), True), ((8, 9), True), ((9, 0), False), ((12, 0), False),
                                               ((5, 2), False), ((6, 0), False), ((10, 0), False)])
 def test_what_the_2_6_wheels_have_code_for(capability, runs):
-    assert (capability_problem(capability, "2.6.2") is None) == runs
-    assert capability_problem(capability, "3.3.1") is None
+    assert (unsupported(capability, 8600, "2.6.2") is None) == runs
+    assert unsupported(capability, 90501, "3.3.1") is None
 
 
 @pytest.mark.parametrize("paddle, reason", [
@@ -57,51 +52,43 @@ def test_what_the_2_6_wheels_have_code_for(capability, runs):
     (fake_paddle(capability=(9, 0)), "install a 3.x GPU build"),
     (fake_paddle(cudnn=None), f"Paddle 2.6.2 does not find libcudnn.so: {PIP}"),
     (fake_paddle(cudnn=-1), f"Paddle 2.6.2 does not find libcudnn.so: {PIP}"),
-    (fake_paddle(cudnn=91400), f"Paddle 2.6.2 needs cuDNN 8 and finds 9.14: {PIP}"),
-    (fake_paddle(cudnn=7605), f"Paddle 2.6.2 needs cuDNN 8 and finds 7.6: {PIP}"),
+    (fake_paddle(cudnn=91400), f"Paddle 2.6.2 does not find cuDNN 8, but another (91400): {PIP}"),
+    (fake_paddle(cudnn=7605), f"Paddle 2.6.2 does not find cuDNN 8, but another (7605): {PIP}"),
     (fake_paddle(cudnn=None, version="3.3.1"), "Paddle 3.3.1 does not find libcudnn.so: install Paddle's GPU build"),
 ])
 def test_why_cuda_cannot_be_used(paddle, reason, tried):
-    assert reason in cuda_problem(paddle)
+    assert reason in diagnose_cuda(paddle)
     assert tried == []  # what can be known without it costs no child process
 
 
 def test_a_device_that_works_has_no_problem(tried):
-    assert cuda_problem(fake_paddle()) is None
-    assert tried == [("2.6.2", 0, "a card", 8600)]
+    assert diagnose_cuda(fake_paddle()) is None
+    assert tried == [("2.6.2", 0)]
 
 
 @pytest.mark.parametrize("capability", [(9, 0), (12, 0)])
 def test_paddle_3_tries_any_device_and_takes_cudnn_9(capability, tried):
-    assert cuda_problem(fake_paddle(capability=capability, version="3.3.1", cudnn=90501)) is None
+    assert diagnose_cuda(fake_paddle(capability=capability, version="3.3.1", cudnn=90501)) is None
     assert len(tried) == 1
 
 
 def test_what_the_trial_finds_is_the_reason(monkeypatch):
-    monkeypatch.setattr(place.trial, "problem", lambda *_: "it does not compute")
-    assert cuda_problem(fake_paddle()) == "it does not compute"
+    monkeypatch.setattr(place.trial, "failed_step", lambda *_: "it does not compute")
+    assert diagnose_cuda(fake_paddle()) == "it does not compute"
 
 
-def test_several_gpus_need_nccl(monkeypatch):
-    assert cuda_problem(fake_paddle(nccl=False)) is None
-    monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
-    assert cuda_problem(fake_paddle()) is None
-    assert "does not find libnccl.so: pip install nvidia-nccl-cu11" in cuda_problem(fake_paddle(nccl=False))
-
-
-def test_a_problem_is_found_out_once(monkeypatch, tried):
-    monkeypatch.setattr(place.trial, "problem", lambda *device: tried.append(device) or "it does not compute")
-    for _ in range(2):
-        assert place.known_problem(fake_paddle()) == "it does not compute"
-    assert len(tried) == 1
-    monkeypatch.setenv(place.FOUND, "")
-    assert place.known_problem(fake_paddle(count=0)) is None
+def test_the_reason_is_found_out_once(monkeypatch):
+    reasons = ["it does not compute"]
+    monkeypatch.setattr(place, "diagnose_cuda", lambda paddle: reasons.pop())
+    assert place.cuda_failure() == place.cuda_failure() == "it does not compute" and reasons == []
+    monkeypatch.setenv(place.CUDA_FAILURE, "")
+    assert place.cuda_failure() is None
 
 
 def test_auto_and_gpu_give_the_same_reason(monkeypatch):
     import paddle
 
-    monkeypatch.setenv(place.FOUND, "it does not compute")
+    monkeypatch.setenv(place.CUDA_FAILURE, "it does not compute")
     chosen, sentence = choose_place("auto")
     assert isinstance(chosen, paddle.CPUPlace) and sentence == "CPU (it does not compute)"
     with pytest.raises(UserError, match="^--device gpu: it does not compute; --device cpu runs here$"):
@@ -111,7 +98,7 @@ def test_auto_and_gpu_give_the_same_reason(monkeypatch):
 def test_without_a_gpu_auto_takes_the_cpu_and_gpu_is_an_error():
     import paddle
 
-    if cuda_problem(paddle) is None:
+    if diagnose_cuda(paddle) is None:
         pytest.skip("this machine has a CUDA device")
     chosen, sentence = choose_place("auto")
     assert isinstance(chosen, paddle.CPUPlace) and "CPU (" in sentence and len(sentence.splitlines()) == 1

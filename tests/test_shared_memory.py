@@ -1,11 +1,11 @@
-"""Sums through shared memory: their order, rows that are full, processes that end or keep silent, and what is missing.
+"""Sums through shared memory: order, weights, full rows, processes that end or keep silent, and what is missing.
 
 Processes are threads here where that makes no difference: each has a SharedBlock of its own.
 """
 import errno
 import functools
-import json
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -27,8 +27,8 @@ import sys, time
 from utils.parallel.shared_memory import SharedBlock
 block = SharedBlock(1, 2, sys.argv[1])
 print("here", flush=True)
-if sys.argv[2] == "meets":
-    block.meet()
+if sys.argv[2] == "comes":
+    block.barrier()
 elif sys.argv[2] == "sleeps":
     time.sleep(60)
 """
@@ -40,34 +40,50 @@ def blocks_of(world):
     return [first] + [SharedBlock(rank, world, first.path) for rank in range(1, world)]
 
 
-def add_up(blocks, arrays):
-    """Have each block add up its list of arrays, all at the same time."""
+def sum_all(blocks, *lists):
+    """Have each block sum its list of arrays, all at the same time; lists: arrays, and weights."""
     with ThreadPoolExecutor(len(blocks)) as pool:
-        list(pool.map(lambda pair: pair[0].add_up(pair[1]), zip(blocks, arrays)))
+        list(pool.map(SharedBlock.sum, blocks, *lists))
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 5])
 @pytest.mark.parametrize("kind", ["float32", "float64"])
 def test_sums_are_numpys_in_the_order_of_ranks(monkeypatch, world, kind):
     monkeypatch.setattr(shared_memory, "ROW", 512)
-    chance, sizes = np.random.default_rng(world), (1, 700, 3, 0, 64, 64, 130)
+    random, sizes = np.random.default_rng(world), (1, 700, 3, 0, 64, 64, 130)
     blocks = blocks_of(world)
     for _ in range(3):  # the rows are used again
-        arrays = [[(chance.normal(size=size) * 10 ** chance.uniform(-4, 4)).astype(kind) for size in sizes]
+        arrays = [[(random.normal(size=size) * 10 ** random.uniform(-4, 4)).astype(kind) for size in sizes]
                   for _ in range(world)]
-        wanted = [functools.reduce(np.add, column) for column in zip(*arrays)]
+        expected = [functools.reduce(np.add, column) for column in zip(*arrays)]
         backwards = [functools.reduce(np.add, column[::-1]) for column in zip(*arrays)]
-        add_up(blocks, arrays)
-        assert all(a.tobytes() == b.tobytes() for one in arrays for a, b in zip(one, wanted))
-    assert world < 3 or any(a.tobytes() != b.tobytes() for a, b in zip(wanted, backwards))  # the order does matter
+        sum_all(blocks, arrays)
+        assert all(a.tobytes() == b.tobytes() for one in arrays for a, b in zip(one, expected))
+    assert world < 3 or any(a.tobytes() != b.tobytes() for a, b in zip(expected, backwards))  # the order does matter
 
 
 def test_numbers_that_have_diverged_are_summed_without_a_word():
     arrays = [[np.float32([3e38, np.inf, np.nan, 1])], [np.float32([3e38, -np.inf, 1, 1])]]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        add_up(blocks_of(2), arrays)
+        sum_all(blocks_of(2), arrays)
     np.testing.assert_array_equal(arrays[0][0], [np.inf, np.nan, np.nan, 2])
+
+
+@pytest.mark.parametrize("kind", ["float32", "float64"])
+def test_each_process_weighs_its_arrays_before_the_sum(monkeypatch, kind):
+    """To the bit as products that numpy makes in the arrays' own type; a weight of 1 changes nothing."""
+    monkeypatch.setattr(shared_memory, "ROW", 512)
+    random, blocks = np.random.default_rng(4), blocks_of(3)
+    arrays = [[random.normal(size=size).astype(kind) for size in (300, 5, 64)] for _ in blocks]
+    weights = [[48 / 128, 1, 0.1], np.array([1 / 3, 1, 0.0]), [np.float32(0.7), 1, 3]]
+    products = [[array * np.array(weight, kind) for array, weight in zip(*pair)] for pair in zip(arrays, weights)]
+    sums = [a + b + c for a, b, c in zip(*products)]
+    unweighted = functools.reduce(np.add, [row[1] for row in arrays])
+    sum_all(blocks, arrays, weights)
+    for row in arrays:
+        assert [array.tobytes() for array in row] == [array.tobytes() for array in sums]
+    assert arrays[0][1].tobytes() == unweighted.tobytes()
 
 
 def test_numbers_are_cut_into_rows():
@@ -78,11 +94,11 @@ def test_numbers_are_cut_into_rows():
 
 def test_nobody_waits_with_a_busy_core():
     first, second = blocks_of(2)
-    thread = threading.Thread(target=lambda: (time.sleep(0.5), second.meet()))
+    thread = threading.Thread(target=lambda: (time.sleep(1), second.barrier()))
     thread.start()
     before = time.thread_time()
-    first.meet()
-    assert time.thread_time() - before < 0.1
+    first.barrier()
+    assert time.thread_time() - before < 0.3  # AWAKE is 0.1, the rest of the second goes by in naps
     thread.join()
 
 
@@ -98,18 +114,38 @@ def test_a_process_that_has_ended_is_named():
     begin(block, "ends").wait(20)
     began = time.monotonic()
     with pytest.raises(LostWorkers, match="worker 0 of 2 lost the others: worker 1 has ended"):
-        block.meet()
+        block.barrier()
     assert time.monotonic() - began < 2
 
 
 def test_a_process_that_came_before_it_ended_is_not_missed():
     block = SharedBlock(0, 2)
     with ThreadPoolExecutor(1) as pool:
-        meeting = pool.submit(block.meet)
-        begin(block, "meets").wait(20)
+        meeting = pool.submit(block.barrier)
+        begin(block, "comes").wait(20)
         meeting.result(20)
     with pytest.raises(LostWorkers):
-        block.meet()
+        block.barrier()
+
+
+def test_a_signal_is_heard_while_waiting():
+    block = SharedBlock(0, 2)
+    other = begin(block, "sleeps")
+
+    def hear(number, _frame):
+        raise InterruptedError(number)
+
+    before = signal.signal(signal.SIGUSR1, hear)
+    timer = threading.Timer(0.4, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+    try:
+        with pytest.raises(InterruptedError):
+            block.barrier()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)
+        other.kill()
+        other.wait(20)
 
 
 def test_a_process_that_keeps_silent_is_named(monkeypatch):
@@ -118,7 +154,7 @@ def test_a_process_that_keeps_silent_is_named(monkeypatch):
     other = begin(block, "sleeps")
     try:
         with pytest.raises(LostWorkers, match=r"worker 1 did not answer for 0\.3 s"):
-            block.meet()
+            block.barrier()
     finally:
         other.kill()
         other.wait(20)
@@ -131,41 +167,6 @@ def test_memory_that_is_short_is_an_error_at_once(monkeypatch):
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(OSError, match="No space left"):
         SharedBlock(0, 2)
-
-
-ARRAYS = [np.arange(6, dtype=np.uint8).reshape(1, 2, 3), np.int64([7, -8]), np.zeros((0, 3), np.float32), np.float32(9)]
-
-
-def test_another_process_reads_arrays_and_nobody_changes_them(monkeypatch):
-    monkeypatch.setattr(shared_memory.platform, "machine", lambda: "aarch64")  # sums are another matter
-    file, told, mine = shared_memory.put(ARRAYS)
-    code = ("import sys, json\nfrom utils.parallel import shared_memory\n"
-            "arrays = shared_memory.take(*json.loads(sys.argv[1]))\n"
-            "print([a.tolist() for a in arrays], *(a.dtype for a in arrays), any(a.flags.writeable for a in arrays))")
-    read = subprocess.run([sys.executable, "-c", code, json.dumps(told)], cwd=ROOT, capture_output=True, text=True)
-    assert read.stderr == ""
-    assert read.stdout == "[[[[0, 1, 2], [3, 4, 5]]], [7, -8], [], 9.0] uint8 int64 float32 float32 False\n"
-    os.close(file)
-    for array, given in zip(mine, ARRAYS):  # which are there after the file is closed
-        np.testing.assert_array_equal(array, given)
-        with pytest.raises(ValueError, match="read-only"):
-            array[...] = 0
-    with pytest.raises(OSError):
-        shared_memory.take(*told)
-
-
-def test_arrays_that_find_no_room_leave_no_file_behind(monkeypatch):
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(os, "posix_fallocate", full)
-    before = os.listdir("/proc/self/fd")
-    with pytest.raises(OSError, match="No space left"):
-        shared_memory.put(ARRAYS)
-    assert os.listdir("/proc/self/fd") == before
-    monkeypatch.delattr(os, "memfd_create")
-    with pytest.raises(OSError, match="in memory"):
-        shared_memory.put(ARRAYS)
 
 
 def test_elsewhere_it_is_not_tried(monkeypatch):

@@ -131,7 +131,7 @@ def test_no_folder_for_temporary_files_is_said(monkeypatch):
 
     monkeypatch.setattr(launch.tempfile, "TemporaryFile", no_folder)
     with pytest.raises(UserError, match="set TMPDIR"):
-        launch.start([sys.executable, "-c", ""], 2)
+        launch.start_workers([sys.executable, "-c", ""], 2)
 
 
 def test_a_machine_that_does_not_reach_itself_is_said(monkeypatch):
@@ -140,11 +140,11 @@ def test_a_machine_that_does_not_reach_itself_is_said(monkeypatch):
 
     monkeypatch.setattr(launch.socket, "create_connection", unreachable)
     with pytest.raises(UserError, match="loopback.*--workers 1"):
-        launch.start([sys.executable, "-c", ""], 2)
+        launch.start_workers([sys.executable, "-c", ""], 2)
 
 
 def test_without_a_driver_nobody_asks_paddle(monkeypatch):
-    monkeypatch.setattr(start.place, "has_driver", lambda: False)
+    monkeypatch.setattr(start.libraries, "has_driver", lambda: False)
     monkeypatch.setattr(start.subprocess, "run", None)  # asking would fail
     assert start.cuda_works() is False
 
@@ -155,23 +155,24 @@ def test_without_a_driver_nobody_asks_paddle(monkeypatch):
     ("import os; os.abort()", False, "Paddle, asked about it, ended with status "),
 ])
 def test_another_process_asks_paddle_once_and_workers_inherit_the_answer(answer, works, reason, monkeypatch):
-    monkeypatch.setattr(start.place, "has_driver", lambda: True)
+    monkeypatch.setattr(start.libraries, "has_driver", lambda: True)
     monkeypatch.setattr(start, "ASK_PADDLE", answer)
     monkeypatch.delitem(sys.modules, "paddle", raising=False)
-    monkeypatch.setenv(start.place.FOUND, "")
-    monkeypatch.delenv(start.place.FOUND)
+    monkeypatch.setenv(start.place.CUDA_FAILURE, "")
+    monkeypatch.delenv(start.place.CUDA_FAILURE)
     assert start.cuda_works() is works
-    assert os.environ[start.place.FOUND].startswith(reason) and (os.environ[start.place.FOUND] == "") is works
+    kept = os.environ[start.place.CUDA_FAILURE]
+    assert kept.startswith(reason) and (kept == "") is works
     monkeypatch.setattr(start.subprocess, "run", None)  # asking again would fail
     assert start.cuda_works() is works
 
 
 def test_the_process_that_asks_prints_the_reason_last():
     done = subprocess.run([sys.executable, "-c", start.ASK_PADDLE, str(ROOT)], capture_output=True, text=True,
-                          env={**os.environ, start.place.FOUND: "no memory left"})
+                          env={**os.environ, start.place.CUDA_FAILURE: "no memory left"})
     assert done.stdout.splitlines()[-1] == "no memory left" and done.returncode == 0
     done = subprocess.run([sys.executable, "-c", start.ASK_PADDLE, str(ROOT)], capture_output=True, text=True,
-                          env={**os.environ, start.place.FOUND: ""})
+                          env={**os.environ, start.place.CUDA_FAILURE: ""})
     assert done.stdout.splitlines()[-1] == ""
 
 
@@ -190,7 +191,7 @@ def test_several_workers_ask_once_whoever_chose_their_number(monkeypatch):
 def test_a_larger_network_is_shared_by_fewer_workers(monkeypatch, given, count):
     """With 16 cores and 16 GB, of which a worker at depth 1,202 takes 8 (RESULTS.md, "Depth")."""
     monkeypatch.setattr(start.launch, "usable_cores", lambda: list(range(16)))
-    monkeypatch.setattr(start.launch, "memory_here", lambda: 16 << 10)
+    monkeypatch.setattr(start.launch, "memory_limit", lambda: 16 << 10)
     assert start.count_of_workers(Settings(device="cpu", **given)) == count
 
 
@@ -203,7 +204,7 @@ def test_workers_do_not_share_a_gpu(monkeypatch, device):
 
 
 def test_why_a_gpu_cannot_be_used_is_said_the_same_way_by_auto_and_gpu(small_archive, tmp_path):
-    environment = {**os.environ, start.place.FOUND: "CUDA device 0 has no memory left: end programs"}
+    environment = {**os.environ, start.place.CUDA_FAILURE: "CUDA device 0 has no memory left: end programs"}
     arguments = [*QUICK[:-2], "--epochs", "1", "--data-file", small_archive, "--model-dir", tmp_path]
     auto = begin(*arguments, env=environment)
     out, err = auto.communicate()

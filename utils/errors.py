@@ -1,4 +1,4 @@
-"""How a script ends: with one line for its reader and an exit status; a traceback is for unforeseen errors alone."""
+"""How a script ends: with one line for its reader and an exit status; only unforeseen errors have a traceback."""
 import contextlib
 import errno
 import functools
@@ -16,7 +16,7 @@ class UserError(Exception):
 
 
 class Stopped(Exception):
-    """A signal ended the work, in good order; what there is to say about it, if anything, is the text."""
+    """A signal ended the work, in good order; text: what there is to say about it, if anything."""
 
     def __init__(self, number, text=""):
         super().__init__(text)
@@ -38,7 +38,7 @@ def shown(text):
 
 
 def say(text):
-    """Print a line at once. Errors: OutputLost, after which standard output is a place that takes anything."""
+    """Print a line at once. Errors: OutputLost, after which standard output is /dev/null."""
     try:
         print(f"{text}\n", end="", flush=True)  # at once: a reader may leave after any piece
     except OSError as error:
@@ -47,8 +47,8 @@ def say(text):
 
 
 def complain(program, error):
-    """Print the one line about an error; where even that cannot be written, the exit status has to do."""
-    _tell(f"{program}: error: {error}")
+    """Print the one line about an error; where even that cannot be written, only the exit status says it."""
+    _print_error(f"{program}: error: {error}")
 
 
 def report(program, error, out_of_memory):
@@ -58,7 +58,7 @@ def report(program, error, out_of_memory):
     """
     if isinstance(error, Stopped):
         if str(error):
-            _tell(error)
+            _print_error(error)
         return error.status
     if isinstance(error, OutputLost):
         if not error.is_closed:
@@ -68,7 +68,7 @@ def report(program, error, out_of_memory):
         return 128 + signal.SIGINT
     if isinstance(error, MemoryError):
         error = UserError(f"not enough memory: {out_of_memory}")
-    elif isinstance(error, (RuntimeError, SystemError)) and "ResourceExhausted" in str(error):  # Paddle's word for it
+    elif isinstance(error, (RuntimeError, SystemError)) and "ResourceExhausted" in str(error):  # so Paddle says it
         error = UserError(f"not enough memory on the device: {out_of_memory}")
     if not isinstance(error, UserError):
         raise error
@@ -76,22 +76,22 @@ def report(program, error, out_of_memory):
     return error.status
 
 
-def _tell(text):
-    """Print a line on standard error, if it takes any."""
+def _print_error(text):
+    """Print a line on standard error, if it can be written."""
     if sys.stderr is not None:  # None where the shell has closed it
         with contextlib.suppress(OSError):
             print(text, file=sys.stderr, flush=True)
 
 
 def end_at_once_on_signals():
-    """Until a script has something to save: a signal that asks it to stop ends it, without a word.
+    """Until a script has something to save: a signal that asks it to stop ends it silently.
 
-    Not by an exception, which Paddle, while it is imported, takes for a failed import.
+    Not by an exception: while Paddle is imported, it takes one for a failed import.
     """
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _frame: os._exit(128 + number))
-    if hasattr(signal, "pthread_sigmask"):  # the process that started this one may have had them wait
+    if hasattr(signal, "pthread_sigmask"):  # the process that started this one may have blocked them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
 

@@ -1,29 +1,52 @@
-"""What the scripts do before anything imports Paddle: see that it is there, and have it find what it needs."""
+"""What each script does first: answer signals, check what is installed, and let Paddle find its libraries and flags."""
+import importlib.util
 import sys
 from pathlib import Path
 
-from utils import errors, installed
+from utils import errors, flags
+from utils.gpu import libraries
 
-ROOT = Path(__file__).resolve().parent.parent
-
-if Path(getattr(sys.modules["__main__"], "__file__", None) or "").resolve() in map(ROOT.joinpath, installed.SCRIPTS):
-    errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
-installed.check()  # or the next lines fail with a traceback
-
-from utils import flags  # noqa: E402
-from utils.gpu import libraries  # noqa: E402  needs numpy
-
-
-def as_script():
-    """What a process that runs as a script does first."""
-    libraries.restart_where_needed()
-    errors.end_at_once_on_signals()
-    if sys.stdout is not None:  # None where the shell has closed it
-        sys.stdout.reconfigure(errors="backslashreplace")  # names may hold letters that the terminal lacks
+PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "psutil"}  # by the names of their modules
+OLDEST, NEWEST = (3, 9), (3, 13)  # of the Pythons that Paddle has wheels for
 
 
 def prepare(name):
-    """Make Paddle's settings, and in a script, whose `__name__` is "__main__", what comes before."""
-    if name == "__main__":
-        as_script()
+    """Call this before anything that pip installs is imported; name: the script's `__name__`."""
+    begin(name)
     flags.set_flags()
+
+
+def begin(name):
+    """`prepare` without Paddle's flags, which depend on the command line in train.py.
+
+    A script without its packages ends in one line; it may start again as the same process. Errors: where the script is
+    imported, ImportError with that line.
+    """
+    is_script = name == "__main__"
+    if is_script:
+        errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
+    line = missing_packages()
+    if line and not is_script:
+        raise ImportError(line)
+    if line:
+        errors.complain(Path(sys.argv[0]).name, line)
+        sys.exit(errors.UserError.status)
+    if is_script:
+        libraries.restart_where_needed()
+        if sys.stdout is not None:  # None where the shell has closed it
+            sys.stdout.reconfigure(errors="backslashreplace")  # names may hold letters that the terminal lacks
+
+
+def missing_packages(version=sys.version_info[:2]):
+    """One line that says what is not installed for this Python, and what to do; None where nothing is missing."""
+    missing = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if not missing:
+        return None
+    names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+    line = f"{names} {'is' if len(missing) == 1 else 'are'} not installed for this Python"
+    if "Paddle" in missing and not OLDEST <= version <= NEWEST:
+        this, oldest, newest = (".".join(map(str, each)) for each in (version, OLDEST, NEWEST))
+        return (f"{line} {this}, and Paddle has wheels only for Python {oldest} to {newest}: take one of those, then "
+                "python -m pip install -r requirements.txt")
+    return (f"{line} ({sys.executable}): python -m pip install -r requirements.txt, or, smaller, requirements-cpu.txt "
+            "where there is no NVIDIA GPU")

@@ -12,7 +12,7 @@ import urllib.request
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from utils.progress import Bar
+from utils.progress import progress
 from utils.storage.files import lock
 
 MAX_BYTES = 2**30  # a server that sends more than this sends something else
@@ -163,7 +163,7 @@ def ask(source, partial, patience, has_answered):
 def receive(response, partial, received, total, say, stall):
     """Append what the source sends; returns how many bytes the file has. SourceFailed where it stalls or never ends."""
     checked, since, spoken = received, time.monotonic(), time.monotonic()
-    with Bar(total, received, "B") as bar:
+    with progress(total=total, initial=received, unit="B") as bar:
         while received <= MAX_BYTES:
             try:
                 block = response.read1(2**16)
@@ -175,13 +175,13 @@ def receive(response, partial, received, total, say, stall):
                 return received
             partial.write(block)
             received += len(block)
-            bar.advance(len(block))
+            bar.update(len(block))
             now = time.monotonic()
             if now - since > stall:
                 if received - checked < MIN_SPEED * stall:
                     raise SourceFailed(f"is too slow: {received - checked} bytes in {stall:g} s", again=True)
                 checked, since = received, now
-            if now - spoken > PROGRESS_SECONDS and not bar.is_seen:
+            if now - spoken > PROGRESS_SECONDS and bar.disable:
                 say(f"  {received / 1e6:.1f} of {(total or 0) / 1e6:.1f} MB")
                 spoken = now
     raise SourceFailed(f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive", again=False)

@@ -11,7 +11,7 @@ import numpy as np
 
 from utils.errors import UserError, shown
 from utils.image_file import SIDE, read_picture
-from utils.progress import Bar
+from utils.progress import progress
 
 TEST_SHARE = 0.2  # of each class
 MOST_UNREADABLE = 0.1  # of all files
@@ -33,7 +33,7 @@ def read(folder, say, is_seen=True):
     except OSError as error:
         raise UserError(f"cannot read {shown(error.filename or folder)}: {error.strerror or error}") from error
     unreadable, count = [], len(train) + len(test)
-    with Bar(count, 0, " pictures", "Reading", is_seen) as bar:
+    with progress(total=count, unit=" pictures", desc="Reading", shown=is_seen) as bar:
         train_images, train = read_files(train, unreadable, MOST_UNREADABLE * count, bar)
         test_images, test = read_files(test, unreadable, MOST_UNREADABLE * count, bar)
     if unreadable:
@@ -157,7 +157,7 @@ def read_files(files, unreadable, most, bar):
             if len(unreadable) > most:
                 raise UserError(f"more than a tenth of the pictures cannot be read: {'; '.join(unreadable[:3])}; "
                                 "remove or repair them") from error
-        bar.advance(1)
+        bar.update(1)
     return images[:len(readable)], readable
 
 

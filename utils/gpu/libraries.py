@@ -1,28 +1,37 @@
-"""NVIDIA's libraries as pip brings them, made findable for Paddle 2.
+"""NVIDIA's driver, and its libraries as pip installs them, made findable for Paddle 2.
 
-Paddle 2.6 opens libcudnn.so and the like, pip's packages hold libcudnn.so.8: links are made in this program's cache
-folder. The loader reads LD_LIBRARY_PATH once, when a process begins, so the script is started again with it.
-Linux alone; Paddle 3 finds its libraries itself.
+Paddle 2.6 opens libcudnn.so, but pip's package holds libcudnn.so.8: links are made in a cache folder. The loader reads
+LD_LIBRARY_PATH when a process begins, so the script is started again. Linux only; Paddle 3 finds its libraries itself.
 """
 import contextlib
 import ctypes
 import hashlib
-import importlib.metadata
 import os
 import sys
 from pathlib import Path
 
-from utils.gpu.remembered import cache_folder
-from utils.place import has_driver
-
-# What Paddle 2.6 opens, and the file of the version that it was built with.
+# What Paddle 2.6 opens, and the file that it was built with.
 NAMES = {"libcudnn.so": "libcudnn.so.8", "libcublas.so": "libcublas.so.11", "libcublasLt.so": "libcublasLt.so.11",
          "libnccl.so": "libnccl.so.2"}
 RESTARTED = "IMAGE_CLASSIFICATION_RESTARTED"  # in the environment of a script that was started again
 
 
+def has_driver():
+    """Whether NVIDIA's driver is installed here; needs no Paddle."""
+    return is_found("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+
+
+def is_found(library):
+    """Whether the loader finds a library; a cuDNN only in a version that Paddle 2 works with."""
+    try:
+        version = getattr(ctypes.CDLL(library), "cudnnGetVersion", lambda: 0)
+    except OSError:
+        return False
+    return version() < 9000
+
+
 def restart_where_needed():
-    """Start this script again, as the same process, where that lets Paddle find libraries that pip has brought."""
+    """Start this script again, as the same process, where that lets Paddle find libraries that pip installed."""
     environment = environment_with_libraries()
     if environment:
         arguments = sys.orig_argv[1:] if hasattr(sys, "orig_argv") else sys.argv  # Python 3.9 keeps no options
@@ -31,60 +40,45 @@ def restart_where_needed():
 
 
 def environment_with_libraries():
-    """The environment in which Paddle finds pip's libraries; None where this one is as good."""
+    """The environment in which Paddle finds pip's libraries; None where a restart would not help."""
     if sys.platform != "linux" or RESTARTED in os.environ:
         return None
-    brought = brought_by_pip()
-    if not brought or not has_driver() or not paddle_is_2():
+    installed = installed_by_pip()
+    if not installed or not has_driver() or not is_paddle_2():
         return None
-    unknown = {name: path for name, path in brought.items() if not is_found(name)}
-    folder = links_to(unknown) if unknown else None
-    if folder is None:
+    libraries = {name: path for name, path in installed.items() if not is_found(name)}
+    links = libraries and links_to(libraries)
+    if not links:
         return None
-    folders = [folder, *sorted({path.parent for path in unknown.values()}), os.environ.get("LD_LIBRARY_PATH")]
+    folders = [links, *sorted({path.parent for path in libraries.values()}), os.environ.get("LD_LIBRARY_PATH")]
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(str(each) for each in folders if each), RESTARTED: "1"}
 
 
-def brought_by_pip():
+def installed_by_pip():
     """The libraries in site-packages/nvidia/*/lib: {name that Paddle opens: file}."""
-    found = {}
-    for folder in filter(None, sys.path):  # the current folder, "", is none that pip writes to
-        for name, file in NAMES.items():
-            for path in sorted(Path(folder).glob(f"nvidia/*/lib/{file}")):
-                found.setdefault(name, path)
-    return found
+    return {name: path for folder in filter(None, reversed(sys.path)) for name, file in NAMES.items()
+            for path in Path(folder).glob(f"nvidia/*/lib/{file}")}  # "" is the current folder, where pip puts nothing
 
 
-def paddle_is_2():
+def is_paddle_2():
     """Whether the Paddle that is installed is a GPU build of version 2; it is not imported."""
-    try:
-        return importlib.metadata.version("paddlepaddle-gpu").startswith("2.")
-    except importlib.metadata.PackageNotFoundError:
-        return False
+    import importlib.metadata  # slow, and seldom needed
 
-
-def is_found(name):
-    """Whether the loader finds a library, in a version that Paddle 2 works with."""
-    try:
-        library = ctypes.CDLL(name)
-    except OSError:
-        return False
-    version = getattr(library, "cudnnGetVersion", None)
-    return version is None or version() < 9000
+    return any(each.version.startswith("2.") for each in importlib.metadata.distributions(name="paddlepaddle-gpu"))
 
 
 def links_to(libraries):
     """A folder with a link to each file under the name that Paddle opens; None where none can be written."""
-    cache = cache_folder()
-    if cache is None:
-        return None
-    text = "\n".join(f"{name} {path}" for name, path in sorted(libraries.items()))
-    folder = cache / f"libraries-{hashlib.sha256(os.fsencode(text)).hexdigest()[:12]}"
+    files = hashlib.sha256(os.fsencode(repr(sorted(libraries.items())))).hexdigest()[:12]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    folder = Path(cache, "image_classification", f"libraries-{files}")
     try:
+        if not folder.is_absolute():
+            return None
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in libraries.items():
-            with contextlib.suppress(FileExistsError):  # from an earlier start: the folder's name stands for the files
+            with contextlib.suppress(FileExistsError):  # from an earlier start, to the same file
                 (folder / name).symlink_to(path)
+        return folder
     except OSError:
         return None
-    return folder

@@ -1,9 +1,8 @@
-"""Start the workers of one training run on this machine, and end them together.
+"""Start the workers of one training run on this machine, watch them, and end them together.
 
-`python -m paddle.distributed.launch` does this too, and is the way to several machines. On one machine this
-is better to watch: rank 0 keeps the terminal (the launcher sends its lines through files under ./log, up to
-2 s late, where no progress bar lives), Ctrl-C ends with a single process's status, and a worker's end is said
-in one line. Nothing here imports Paddle: the watching process stays small.
+`python -m paddle.distributed.launch` does this too, and is the way to several machines. On one machine this is better
+to watch: rank 0 keeps the terminal, Ctrl-C ends with one exit status, and one line says which worker failed. Nothing
+here imports Paddle, so the watching process stays small.
 """
 import contextlib
 import ctypes
@@ -25,12 +24,12 @@ SMALLEST_SHARE = 8  # images per worker, below which starting another gains noth
 MOST_PER_CORE = 8  # workers
 MEMORY = 550  # MB that a worker takes which trains ResNet-32 on such a share
 LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # of a container, on Linux
-GRACE = 2  # seconds after a failure until the others are asked to end, and again until they are made to
+SETTLING = 1  # seconds after a failure, in which the others notice it, or fail of the same cause
 STOPPING = 10  # seconds for the last workers to end after the first one that was asked to
-CONNECTING = 5  # seconds for this machine to reach itself
-LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+GRACE = 2  # seconds until the others are asked to end, and again until they are killed
 LOST = 3  # status of a worker that ended because another had gone
 STOPPED = tuple(128 + number for number in (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13)))  # of workers asked to stop
+LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 
 
 def is_worker():
@@ -40,34 +39,31 @@ def is_worker():
 
 def usable_cores():
     """Numbers of the CPU cores that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
-def default_count(batch_size, memory=MEMORY):
-    """How many workers use this CPU well: one per core, as long as each has a fair share of the batch.
+def default_worker_count(batch_size, memory=MEMORY):
+    """One worker per core, as long as each has a fair share of the batch, and all fit into half of the memory.
 
-    memory: MB that each takes. Together they take at most half of what is here; not of what is free just now, so that
-    the same command on the same machine trains the same.
+    memory: MB that each takes. What is free just now does not count: the same command trains the same.
     """
     if not hasattr(os, "sched_setaffinity"):
         return 1  # not Linux: not tried
-    return max(1, min(len(usable_cores()), batch_size // SMALLEST_SHARE, memory_here() // 2 // memory))
+    return max(1, min(len(usable_cores()), batch_size // SMALLEST_SHARE, memory_limit() // 2 // memory))
 
 
-def memory_here():
+def memory_limit():
     """MB of memory of this machine, or of the container that this process is in."""
-    import psutil  # not before start.py has found out what is installed
+    import psutil  # after prepare.py has checked that it is installed
 
     limits = [psutil.virtual_memory().total]
     for path in LIMITS:
-        with contextlib.suppress(OSError, ValueError):  # none such, or "max"
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             limits.append(int(Path(path).read_text(encoding="ascii")))
     return min(limits) >> 20
 
 
-def check_count(count, batch_size):
+def check_worker_count(count, batch_size):
     """UserError where so many workers would take the memory, or be without an image."""
     most = min(MOST_PER_CORE * len(usable_cores()), batch_size)
     if count > most:
@@ -75,40 +71,33 @@ def check_count(count, batch_size):
                         f"of {batch_size} for each)")
 
 
-def cores_of(place, places, cores):
-    """The cores of one of `places` workers on this machine: equal runs of neighbors, or equally many on each."""
-    first, end = len(cores) * place // places, len(cores) * (place + 1) // places
-    return cores[first:max(end, first + 1)]
+def pin_to_cores():
+    """Keep this worker on its own cores: equal runs of neighbors, or equally many workers on each core."""
+    rank, world = int(os.environ.get("PADDLE_LOCAL_RANK", 0)), int(os.environ.get("PADDLE_LOCAL_SIZE", 1))
+    if world > 1 and hasattr(os, "sched_setaffinity"):
+        cores = usable_cores()
+        first, end = len(cores) * rank // world, len(cores) * (rank + 1) // world
+        os.sched_setaffinity(0, cores[first:max(end, first + 1)])
 
 
-def take_cores():
-    """Keep this worker on its own cores, so that the workers on this machine do not push each other about."""
-    place, places = int(os.environ.get("PADDLE_LOCAL_RANK", 0)), int(os.environ.get("PADDLE_LOCAL_SIZE", 1))
-    if places > 1 and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, cores_of(place, places, usable_cores()))
-
-
-def start(command, count, without=()):
+def start_workers(command, count, without=()):
     """Run a command as `count` workers; returns the run's exit status.
 
-    command: a program and its arguments; without: environment variables that the workers do not get. Signals go on
-    to the workers. When one fails the others are ended within seconds. Rank 0 has the terminal; what another worker
-    prints is kept, and shown if it is the first to fail.
+    command: a program and its arguments; without: environment variables that the workers do not get. Rank 0 has the
+    terminal; what another worker prints goes to a file, and is shown if that worker is the first to fail.
     """
     address, workers = f"127.0.0.1:{free_port()}", []
-    with contextlib.ExitStack() as held:
-        notes = [None] + [held.enter_context(temporary_file()) for _ in range(count - 1)]
-        asked = held.enter_context(signals_passed_on(workers))
-        held.callback(lambda: [worker.kill() for worker in workers])  # of no effect on those that have ended
-        prepare = functools.partial(begin_worker, os.getpid()) if sys.platform == "linux" else None
-        for rank, note in enumerate(notes):
+    with contextlib.ExitStack() as stack:
+        outputs = [None] + [stack.enter_context(temporary_file()) for _ in range(count - 1)]
+        signals = collect_signals(stack)
+        stack.callback(lambda: [worker.kill() for worker in workers])  # of no effect on those that have ended
+        before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
+        for rank, output in enumerate(outputs):
             workers.append(subprocess.Popen(
-                command, env=environment_of(rank, count, address, without), stdin=subprocess.DEVNULL if rank else None,
-                stdout=note, stderr=note, preexec_fn=prepare))
-            for number in asked:  # before this one was there
-                workers[-1].send_signal(number)
+                command, env=worker_environment(rank, count, address, without), preexec_fn=before_exec,
+                stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
         program = next(os.path.basename(word) for word in command[1:] if not word.startswith("-"))
-        return watch(workers, notes, program)
+        return _watch(workers, outputs, signals, program)
 
 
 def temporary_file():
@@ -120,109 +109,73 @@ def temporary_file():
                         "be written, or use --workers 1") from error
 
 
-@contextlib.contextmanager
-def signals_passed_on(workers):
-    """Meanwhile, pass the signals that ask a run to stop on to the workers; gives the list of those that came."""
-    asked = []
-
-    def pass_on(number, _frame):
-        asked.append(number)
-        for worker in workers:
-            worker.send_signal(number)
-
-    if threading.current_thread() is not threading.main_thread():  # Python hears signals there alone
-        yield asked
-        return
-    before = {number: signal.signal(number, pass_on) for number in STOP_SIGNALS
-              if signal.getsignal(number) is not signal.SIG_IGN}
-    try:
-        yield asked
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+def collect_signals(stack):
+    """Until the stack is left, signals that ask a run to stop are only added to a list, which is returned."""
+    signals = []
+    for number in STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ():  # Python's rule
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            before = signal.signal(number, lambda number, _frame: signals.append(number))
+            stack.callback(signal.signal, number, before)
+    return signals
 
 
-def environment_of(rank, count, address, without=()):
-    """The environment of one worker: the variables that `paddle.distributed.launch` sets, and one thread for its ops.
+def worker_environment(rank, count, address, without=()):
+    """The variables that `paddle.distributed.launch` sets, and one thread for ops.
 
     A second thread costs more than it brings: RESULTS.md, "Several workers".
     """
-    ours = {"PADDLE_MASTER": address, "PADDLE_TRAINER_ID": rank, "PADDLE_TRAINERS_NUM": count,
-            "PADDLE_LOCAL_RANK": rank, "PADDLE_LOCAL_SIZE": count}
-    kept = {name: value for name, value in os.environ.items() if name not in without}
-    return {"OMP_NUM_THREADS": "1", **kept, **{name: str(value) for name, value in ours.items()}}
+    ours = {"PADDLE_MASTER": address, "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
+            "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}
+    others = {name: value for name, value in os.environ.items() if name not in without}
+    return {"OMP_NUM_THREADS": "1", **others, **ours}
 
 
-def watch(workers, notes, program):
-    """Wait for all workers to end; returns 0, or the status of the one that failed, having said which."""
-    while any(worker.poll() is None for worker in workers) and not failed(workers) and not stopped(workers):
-        time.sleep(0.05)
-    if stopped(workers):  # rank 0, which may save for long, is not the first to end
-        wait(workers, STOPPING)
-        if all(status_of(workers[rank]) == LOST for rank in failed(workers)):  # they lost those that stopped
-            return status_of(workers[stopped(workers)[0]])
-    return end(workers, notes, program) if failed(workers) else 0
-
-
-def end(workers, notes, program):
-    """After a failure: say which worker was the cause, and end those that do not end of themselves."""
-    wait(workers, 1)  # seconds, in which the others notice, or fail of the same cause
-    cause = max(failed(workers), key=lambda rank: guilt(status_of(workers[rank]), rank))
-    report(program, cause, workers[cause], notes[cause])
-    for make_end in (subprocess.Popen.terminate, subprocess.Popen.kill):
-        wait(workers, GRACE)
+def _watch(workers, outputs, signals, program):
+    """Wait for all workers to end -> 0, or the status of the one that failed, after a line that names it."""
+    _wait(workers, signals, float("inf"), lambda: any(_statuses(workers)))
+    _wait(workers, signals, STOPPING if {*STOPPED} & {*_statuses(workers)} else SETTLING)
+    statuses = _statuses(workers)
+    cause = min(range(len(workers)), key=lambda rank: (
+        not statuses[rank], statuses[rank] == LOST, statuses[rank] in STOPPED))  # False comes first
+    if statuses[cause] and statuses[cause] not in STOPPED:
+        _report(program, cause, workers[cause].returncode, outputs[cause])
+    for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+        _wait(workers, signals, GRACE)
         for worker in workers:
-            make_end(worker)
-    return status_of(workers[cause])
+            end(worker)
+    return statuses[cause]
 
 
-def guilt(status, rank):
-    """What to sort failed workers by: one killed first, one that only lost the others last."""
-    return status != LOST, status > 128, -rank
-
-
-def failed(workers):
-    """Ranks of the workers that ended otherwise than well or as asked."""
-    return [rank for rank, worker in enumerate(workers) if status_of(worker) not in (None, 0, *STOPPED)]
-
-
-def stopped(workers):
-    """Ranks of the workers that ended because they were asked to."""
-    return [rank for rank, worker in enumerate(workers) if status_of(worker) in STOPPED]
-
-
-def wait(workers, seconds):
-    """Wait until all workers have ended, or until the time is over."""
-    over = time.monotonic() + seconds
-    while any(worker.poll() is None for worker in workers) and time.monotonic() < over:
+def _wait(workers, signals, seconds, is_over=lambda: False):
+    """Wait until all workers have ended, it is over or the time is up; meanwhile pass signals on to the workers."""
+    end = time.monotonic() + seconds
+    while None in _statuses(workers) and not is_over() and time.monotonic() < end:
+        while signals:
+            number = signals.pop(0)
+            for worker in workers:
+                with contextlib.suppress(ValueError):  # Windows itself sends Ctrl-C to all of a console
+                    worker.send_signal(number)
         time.sleep(0.05)
 
 
-def status_of(worker):
-    """Exit status as a shell gives it, 128 + n after signal n; None while the worker runs."""
-    status = worker.poll()
-    return status if status is None or status >= 0 else 128 - status
+def _statuses(workers):
+    """Exit statuses as a shell gives them, 128 + n after signal n; None for workers that still run."""
+    return [status if status is None or status >= 0 else 128 - status for status in map(subprocess.Popen.poll, workers)]
 
 
-def report(program, rank, worker, note):
+def _report(program, rank, status, output):
     """Say on the terminal which worker failed and how."""
-    how = f"exit status {worker.returncode}"
-    if worker.returncode < 0:
-        how = f"ended by signal {-worker.returncode}"
-        with contextlib.suppress(ValueError):
-            how += f", {signal.Signals(-worker.returncode).name}"
-    if note:
-        note.seek(0)
-        sys.stderr.write("\n".join(note.read().decode(errors="replace").splitlines()[-20:]) + "\n")
-    if rank or worker.returncode < 0:  # rank 0 has said itself what went wrong, unless it was killed
-        errors.complain(program, f"worker {rank} failed ({how}), so the run ends")
+    names = {-number: f"ended by signal {number:d}, {number.name}" for number in signal.Signals}
+    if output:
+        output.seek(0)
+        sys.stderr.write("\n".join(output.read().decode(errors="replace").splitlines()[-20:]) + "\n")
+    if rank or status < 0:  # rank 0 has said itself what went wrong, unless it was killed
+        errors.complain(program, f"worker {rank} failed ({names.get(status, f'exit status {status}')}), "
+                                 "so the run ends")
 
 
-def begin_worker(parent):
-    """In a worker, before it becomes Python: it ends with its watcher, and signals wait until it can answer them.
-
-    See errors.end_at_once_on_signals.
-    """
+def _begin_worker(parent):
+    """In a worker, before it becomes Python: signals wait until end_at_once_on_signals; it ends with its watcher."""
     signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
     end_with_parent(parent)
 
@@ -230,19 +183,16 @@ def begin_worker(parent):
 def end_with_parent(parent, number=signal.SIGTERM):
     """In a child process, on Linux: have the kernel send it a signal when its parent is killed."""
     LIBC.prctl(1, int(number))  # 1: PR_SET_PDEATHSIG
-    if os.getppid() != parent:  # killed before this was asked for
+    if os.getppid() != parent:  # killed before this call
         os._exit(128 + number)
 
 
 def free_port():
-    """A port on this machine that nobody listens on now.
-
-    Errors: UserError where this machine does not reach itself, so that the workers would wait for ever.
-    """
+    """A port on this machine that nobody listens on now. Errors: UserError where this machine does not reach itself."""
     try:
         with socket.create_server(("127.0.0.1", 0)) as probe:
             port = probe.getsockname()[1]
-            socket.create_connection(("127.0.0.1", port), timeout=CONNECTING).close()
+            socket.create_connection(("127.0.0.1", port), timeout=5).close()
             return port
     except OSError as error:
         raise UserError(f"the workers cannot reach each other at 127.0.0.1 ({error.strerror or error}): is the "

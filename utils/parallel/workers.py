@@ -114,44 +114,6 @@ class Workers:
         self.wait_for_all("asked for memory")
         return block if self.count("have memory", 0) == self.world else None
 
-    def share(self, arrays):
-        """Rank 0's arrays for all workers, who on one machine have one copy together that nobody can change.
-
-        arrays: the others' are None. Returns None where a worker has to get them for itself.
-        """
-        file = told = None
-        if self.rank == 0 and self.here == self.world > 1:
-            with contextlib.suppress(OSError):
-                file, told, arrays = shared_memory.put(arrays)
-        told = self.tell("arrays", told)
-        if self.rank > 0 and told:
-            with contextlib.suppress(OSError):
-                arrays = shared_memory.take(*told)
-        self.wait_for_all("have arrays")
-        if file is not None:
-            os.close(file)
-        return arrays
-
-    def make(self, kinds, fill):
-        """Arrays that the workers of one machine make together, each a part; nobody can change them afterwards.
-
-        kinds: their (type, shape); fill(arrays, rank, world): writes one of `world` parts of all of them.
-        Returns None where each worker has to make all for itself.
-        """
-        file = told = None
-        if self.rank == 0 and self.block:
-            with contextlib.suppress(OSError):
-                file, told = shared_memory.room_for(kinds)
-        told = self.tell("room", told)
-        if told is None:
-            return None
-        fill(shared_memory.take(*told, to_write=True), self.rank, self.world)
-        arrays = shared_memory.take(*told)
-        self.wait_for_all("have made arrays")
-        if file is not None:
-            os.close(file)
-        return arrays
-
     def connect(self):
         """Connect the workers for Paddle's sums: over NCCL between GPUs, else over gloo."""
         executor, (host, port) = self.executor, self.meeting_point
@@ -229,7 +191,7 @@ class Workers:
     def add_tensors(self, tensors, sizes):
         """Sum float32 tensors of these sizes over all workers on this machine, each in its place; returns them."""
         tensors = [self.in_plain_order(t) if t._layout() == "ONEDNN" else t for t in tensors]
-        self.block.add_up([np.frombuffer((ctypes.c_float * size).from_address(tensor._ptr()), np.float32)
+        self.block.sum([np.frombuffer((ctypes.c_float * size).from_address(tensor._ptr()), np.float32)
                            for tensor, size in zip(tensors, sizes)])  # the tensors' own memory: np.asarray copies it
         return tensors
 
@@ -248,7 +210,7 @@ class Workers:
             return numbers
         if self.block:
             sums = numbers.reshape(-1).copy()
-            self.block.add_up([sums])
+            self.block.sum([sums])
             return sums.reshape(numbers.shape)
         program, total = self.sum
         with self.together():

@@ -1,5 +1,6 @@
-"""A Python without Paddle, or without numpy, is told in one line; and the files that say what to install agree."""
+"""A Python without Paddle, or without numpy, is one line; and the files that say what to install agree."""
 import importlib.util
+import os
 import re
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from conftest import ROOT
-from utils import installed
+from utils import prepare
 
 BLOCKED = """
 import runpy, sys
@@ -46,22 +47,43 @@ def test_without_any_package_it_is_one_line():
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Paddle, numpy, Pillow and psutil" in done.stderr
 
 
-def test_another_program_that_needs_the_scripts_gets_an_import_error():
-    done = without(["paddle"], ROOT / "utils" / "start.py", run_name="utils.start")
+@pytest.mark.parametrize("script", ["train.py", "infer.py", "evaluate.py"])
+def test_a_program_that_imports_a_script_gets_an_import_error(script):
+    done = without(["paddle"], ROOT / script, run_name=script[:-3])
     assert done.returncode == 1 and "ImportError: Paddle is not installed" in done.stderr
 
 
 @pytest.mark.parametrize("version, has_wheels", [((3, 8), False), ((3, 9), True), ((3, 13), True), ((3, 14), False)])
 def test_a_python_that_paddle_has_no_wheel_for_is_named(version, has_wheels, monkeypatch):
-    monkeypatch.setattr(installed.importlib.util, "find_spec", lambda name: None)
-    line = installed.what_is_missing(version)
-    assert ("Paddle has wheels for Python 3.9 to 3.13 alone" in line) == (not has_wheels)
+    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: None)
+    line = prepare.missing_packages(version)
+    assert ("Paddle has wheels only for Python 3.9 to 3.13" in line) == (not has_wheels)
     assert (f"Python 3.{version[1]}," in line) == (not has_wheels)
 
 
+SIGNALS = """
+import signal, sys
+sys.path.insert(0, {root!r})
+before = signal.getsignal(signal.SIGTERM)
+import utils.prepare
+assert signal.getsignal(signal.SIGTERM) is before
+utils.prepare.prepare({name!r})
+print(signal.getsignal(signal.SIGTERM) is before, sys.stdout.errors, "numpy" in sys.modules)
+"""
+
+
+@pytest.mark.parametrize("name, printed", [
+    ("__main__", "False backslashreplace False"), ("infer", "True strict False"),
+])
+def test_signals_and_output_change_only_where_a_script_asks_for_it(name, printed):
+    done = subprocess.run([sys.executable, "-c", SIGNALS.format(root=str(ROOT), name=name)], capture_output=True,
+                          text=True, env={**os.environ, "PYTHONIOENCODING": "utf-8:strict"})
+    assert done.stdout.strip() == printed, done.stderr
+
+
 def test_nothing_is_missing_here():
-    assert installed.what_is_missing() is None and installed.check() is None
-    assert all(importlib.util.find_spec(name) for name in installed.NEEDED)
+    assert prepare.missing_packages() is None
+    assert all(importlib.util.find_spec(name) for name in prepare.PACKAGES)
 
 
 def requirements(name):

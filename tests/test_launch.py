@@ -1,0 +1,204 @@
+"""The launcher: how many workers, on which cores, and how their ends, failures and signals become one exit status.
+
+The workers here are small programs without Paddle; tests/test_workers.py starts workers that train.
+"""
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from conftest import ROOT
+from utils.parallel import launch
+
+PROGRAM = f"""
+import os, signal, sys, time
+sys.path.insert(0, {str(ROOT)!r})
+from utils import errors
+from utils.parallel import launch
+if not launch.is_worker():
+    sys.exit(launch.start_workers([sys.executable, *sys.argv], int(sys.argv[1])))
+rank = int(os.environ["PADDLE_TRAINER_ID"])
+errors.end_at_once_on_signals()
+"""
+
+
+def begin(folder, body, count=2):
+    """Start a program as workers, each of which does what `body` says, with its `rank`."""
+    path = folder / "program.py"
+    path.write_text(PROGRAM + body, encoding="utf-8")
+    return subprocess.Popen([sys.executable, str(path), str(count)], cwd=folder, text=True, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE)
+
+
+def finish(process, seconds=30):
+    """Wait for a process -> (exit status, standard output, standard error, seconds waited)."""
+    began = time.monotonic()
+    try:
+        out, err = process.communicate(timeout=seconds)
+    finally:
+        process.kill()
+    return process.returncode, out, err, time.monotonic() - began
+
+
+def test_workers_that_succeed(tmp_path):
+    """Rank 0 has the terminal; what the others print is not shown."""
+    assert finish(begin(tmp_path, "print('rank', rank, 'of', os.environ['PADDLE_TRAINERS_NUM'])", 3))[:3] == (
+        0, "rank 0 of 3\n", "")
+
+
+def test_a_killed_worker_ends_the_run(tmp_path):
+    """It is the cause, though worker 0 ends first of having lost it."""
+    body = """
+if rank == 0:
+    sys.exit(launch.LOST)
+time.sleep(0.5)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+    status, _, err, seconds = finish(begin(tmp_path, body))
+    assert status == 128 + signal.SIGKILL and seconds < 8
+    assert err.splitlines()[-1] == ("program.py: error: worker 1 failed (ended by signal 9, SIGKILL), so the run ends")
+    assert "Traceback" not in err
+
+
+def test_what_a_failed_worker_said_is_shown(tmp_path):
+    status, out, err, _ = finish(begin(tmp_path, """
+if rank == 1:
+    errors.complain("program.py", "this worker cannot go on")
+    sys.exit(2)
+time.sleep(60)
+"""))
+    assert (status, out) == (2, "")
+    assert err == ("program.py: error: this worker cannot go on\n"
+                   "program.py: error: worker 1 failed (exit status 2), so the run ends\n")
+
+
+def test_what_all_workers_stumble_over_is_said_once(tmp_path):
+    status, _, err, _ = finish(begin(tmp_path, """
+time.sleep(0.3 * (rank == 0))
+errors.complain("program.py", "this worker cannot go on")
+sys.exit(2)
+""", 3))
+    assert (status, err) == (2, "program.py: error: this worker cannot go on\n")
+
+
+@pytest.mark.parametrize("statuses, status, named", [
+    ([3, 2, 0], 2, 1), ([3, 3, 0], 3, None), ([0, 3, 3], 3, 1), ([0, 1, 3], 1, 1), ([130, 3, 130], 130, None),
+    ([143, 1, 143], 1, 1), ([0, 0, 141], 141, None),
+])
+def test_the_worker_to_name(tmp_path, statuses, status, named):
+    """One that failed of itself, before one that was asked to stop, before one that lost the others."""
+    ended, _, err, _ = finish(begin(tmp_path, f"sys.exit({statuses}[rank])", 3))
+    assert ended == status
+    assert re.findall(r"worker (\d) failed", err) == ([] if named is None else [str(named)])
+
+
+def test_a_worker_that_does_not_end_when_asked_is_killed(tmp_path):
+    body = """
+for number in (signal.SIGINT, signal.SIGTERM):
+    signal.signal(number, signal.SIG_IGN)
+if rank == 1:
+    time.sleep(1)  # until worker 0 ignores signals
+    sys.exit(1)
+while True:
+    time.sleep(1)
+"""
+    status, _, _, seconds = finish(begin(tmp_path, body))
+    assert status == 1 and seconds < 15
+
+
+STOPPABLE = """
+def stop(number, _frame):
+    open(f"stopped-{rank}", "x").close()
+    sys.exit(128 + number)
+
+for number in errors.STOP_SIGNALS:
+    signal.signal(number, stop)
+open(f"ready-{rank}", "x").close()
+if rank == 0:
+    while not os.path.exists("ready-1"):
+        time.sleep(0.01)
+    print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_goes_on_to_all_workers(tmp_path, number):
+    process = begin(tmp_path, STOPPABLE)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert finish(process)[:3] == (128 + number, "", "")
+    assert len(list(tmp_path.glob("stopped-*"))) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process of its parent's end")
+def test_workers_end_with_a_killed_watcher(tmp_path):
+    process = begin(tmp_path, STOPPABLE)
+    assert process.stdout.readline() == "ready\n"
+    process.kill()
+    process.communicate(timeout=15)  # its pipes close when the last worker has ended
+    assert len(list(tmp_path.glob("stopped-*"))) == 2
+
+
+@pytest.mark.parametrize("world, cores, shares", [
+    (2, [0, 1, 2, 3, 4], [[0, 1], [2, 3, 4]]), (3, [6, 9], [[6], [6], [9]]), (4, [6, 9], [[6], [6], [9], [9]]),
+    (1, [0, 1], [None]),
+])
+def test_cores_are_dealt_out(monkeypatch, world, cores, shares):
+    monkeypatch.setattr(launch, "usable_cores", lambda: cores)
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", str(world))
+    for rank, share in enumerate(shares):
+        pinned = []
+        monkeypatch.setattr(os, "sched_setaffinity", lambda process, cores, pinned=pinned: pinned.append(cores))
+        monkeypatch.setenv("PADDLE_LOCAL_RANK", str(rank))
+        launch.pin_to_cores()
+        assert pinned == ([] if share is None else [share])
+
+
+def test_each_core_has_a_worker_while_shares_are_fair(monkeypatch):
+    monkeypatch.setattr(launch, "usable_cores", lambda: list(range(16)))
+    monkeypatch.setattr(launch, "memory_limit", lambda: 64 << 10)
+    assert [launch.default_worker_count(batch) for batch in (1, 8, 15, 16, 127, 128, 4096)] == [1, 1, 1, 2, 15, 16, 16]
+    monkeypatch.setattr(launch, "usable_cores", lambda: list(range(64)))
+    assert launch.default_worker_count(128) == 16
+
+
+@pytest.mark.parametrize("gigabytes, memory, count", [
+    (1, 550, 1), (4, 550, 3), (16, 550, 14), (16, 1100, 7), (2, 9000, 1),
+])
+def test_workers_take_half_of_the_memory_at_most(monkeypatch, gigabytes, memory, count):
+    monkeypatch.setattr(launch, "usable_cores", lambda: list(range(16)))
+    monkeypatch.setattr(launch, "memory_limit", lambda: gigabytes << 10)
+    assert launch.default_worker_count(128, memory) == count
+
+
+@pytest.mark.parametrize("text, megabytes", [
+    ("max", None), ("3221225472", 3072), (None, None), ("9223372036854771712", None),
+])
+def test_a_containers_memory_is_what_counts(monkeypatch, tmp_path, text, megabytes):
+    limit = tmp_path / "memory.max"
+    if text:
+        limit.write_text(text + "\n", encoding="ascii")
+    monkeypatch.setattr(launch, "LIMITS", [str(limit)])
+    whole = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") >> 20
+    assert launch.memory_limit() == pytest.approx(megabytes or whole, rel=0.01)
+
+
+def test_a_worker_has_one_thread_unless_the_user_says_otherwise(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert launch.worker_environment(1, 4, "127.0.0.1:1")["OMP_NUM_THREADS"] == "1"
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert launch.worker_environment(1, 4, "127.0.0.1:1")["OMP_NUM_THREADS"] == "3"
+
+
+def test_where_cores_cannot_be_chosen_one_process_trains(monkeypatch):
+    """And workers that the user asks for stay where the system puts them."""
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "2")
+    for name in ("sched_setaffinity", "sched_getaffinity"):
+        monkeypatch.delattr(os, name)
+    assert launch.default_worker_count(4096) == 1 and len(launch.usable_cores()) == os.cpu_count()
+    launch.pin_to_cores()
