@@ -117,7 +117,8 @@ def test_they_make_arrays_together(alone_and_two):
     assert alone["made"].tolist() == []
 
 
-@pytest.mark.parametrize("missing", ["memfd", "room", "sight"])
+@pytest.mark.parametrize("missing", [
+    "memfd", pytest.param("room", marks=pytest.mark.slow), pytest.param("sight", marks=pytest.mark.slow)])
 def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, tmp_path, missing):
     finish(begin(tmp_path / "out", "workers=2", f"without={missing}"))
     _, *with_memory, _ = alone_and_two
@@ -129,6 +130,7 @@ def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, t
         assert without and [name for name in without if shared[name].tobytes() != without[name].tobytes()] == []
 
 
+@pytest.mark.slow
 def test_a_container_with_a_small_dev_shm_shares_memory_too(tmp_path):
     small = "mount -t tmpfs -o size=64k tmpfs /dev/shm && df /dev/shm && exec \"$@\""
     command = ["unshare", "--mount", "sh", "-c", small, "sh"]
@@ -140,6 +142,7 @@ def test_a_container_with_a_small_dev_shm_shares_memory_too(tmp_path):
     assert " 64 " in done.stdout and results(tmp_path, 1)["is_shared"]
 
 
+@pytest.mark.slow
 def test_three_workers_hold_the_same_weights_to_the_bit(tmp_path):
     """And so does one that has no picture in the last step."""
     finish(begin(tmp_path, "workers=3", "count=130", "norm=1", "seeds=1"))
@@ -229,6 +232,7 @@ pathlib.Path(__file__).with_name(f"{os.environ.get('PADDLE_TRAINER_ID')} was her
 """
 
 
+@pytest.mark.slow
 def test_train_py_ends_the_same_under_paddles_launcher_by_itself_and_on_a_system_that_has_less(small_archive, tmp_path):
     """The last batch of 500 pictures is one of 4; the test pass is shared out too."""
     from utils.storage import checkpoint
@@ -249,6 +253,7 @@ def test_train_py_ends_the_same_under_paddles_launcher_by_itself_and_on_a_system
             assert np.array_equal(array, launched.arrays[name]), name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="images are shared on Linux")
 def test_workers_have_one_copy_of_the_images(small_archive, tmp_path):
     """Both have the same file in sight, and may only read it."""
@@ -352,6 +357,7 @@ def begin_on(machine, number, folder, *options):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_two_machines(two_machines, tmp_path):
     folders = tmp_path / "a", tmp_path / "b"
     options = "norm=1", "seeds=1", "count=130"
