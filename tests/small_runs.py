@@ -33,6 +33,19 @@ def contents(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
 
 
+def loss_and_accuracy(folder, archive):
+    """By NumPy, from a saved model's answers on an archive's test images."""
+    import numpy as np
+
+    import infer
+    from utils.data import dataset
+
+    data = dataset.load("cifar10", archive, say=lambda text: None)
+    answers = infer.answer(folder, "cpu", data.test_images.astype(np.float32) / 255)[0]
+    right = answers[np.arange(len(answers)), data.test_labels]
+    return -np.log(right).mean(), (answers.argmax(1) == data.test_labels).mean()
+
+
 def assert_same_run(one, other):
     """Bit for bit: weights, optimizer state, curves."""
     assert set(one.arrays) == set(other.arrays)
