@@ -341,7 +341,7 @@ def test_help_is_help(script, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
     """All it finds is what a service has: Python, Jupyter, git, the network. Only the fetch is replaced, by a copy."""
     (tmp_path / "copy").mkdir()
@@ -366,7 +366,7 @@ def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
     assert {path.name for path in source.parent.iterdir()} == {"chapter.ipynb", "image-classification"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     done = subprocess.run([sys.executable, "book/notebook.py", "--quick", "--run",
                            str(tmp_path / "chapter.ipynb")], cwd=ROOT,

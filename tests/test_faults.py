@@ -19,7 +19,7 @@ from utils.storage import checkpoint
 
 # With a checkpoint after nearly every batch, kills fall into the writing too.
 OFTEN = {**os.environ, "CHECKPOINT_SECONDS": "0.02"}
-TRAINING = ["--depth", "8", "--batch-size", "32", "--epochs", "3", "--seed", "4", "--workers", "1", "--device", "cpu"]
+TRAINING = ["--depth", "8", "--batch-size", "32", "--epochs", "2", "--seed", "4", "--workers", "1", "--device", "cpu"]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def kill_and_go_on(folder, archive, after, whole, capsys):
     assert infer.main(["--model-dir", str(folder), "--device", "cpu", "dog.png"]) == 0
     leftovers = [name for name in os.listdir(folder) if name.endswith(".partial") or ".partial." in name]
     assert not (goes_on and leftovers), "the run that went on clears what the killed one left behind"
-    assert json.loads((folder / "description.json").read_text())["epochs"] == 3
+    assert json.loads((folder / "description.json").read_text())["epochs"] == 2
 
 
 @pytest.mark.parametrize("number", [1, 3, *[pytest.param(number, marks=pytest.mark.slow) for number in (0, 2, 4)]])
@@ -72,7 +72,7 @@ def test_a_killed_run_goes_on_to_the_same_end(number, whole, small_archive, tmp_
     kill_and_go_on(tmp_path, small_archive, first + moment * (seconds - first), saved, capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(50))
 def test_fifty_killed_runs_go_on_to_the_same_end(number, whole, small_archive, tmp_path, capsys):
     saved, _, seconds = whole
@@ -119,7 +119,7 @@ def test_a_killed_process_of_two_workers_costs_nothing(number, whole_of_two, sma
     kill_one_of_two(tmp_path, small_archive, number + 1, (0.6 + 0.2 * number) * seconds, saved)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("number", range(50))
 def test_fifty_killed_processes_of_two_workers_cost_nothing(number, whole_of_two, small_archive, tmp_path):
     saved, seconds = whole_of_two

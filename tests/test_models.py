@@ -365,7 +365,8 @@ def compare_step(model, accelerate, golden):
     assert numbers == set(range(len(state)))
 
 
-@pytest.mark.parametrize("model", models.MODELS)
+@pytest.mark.parametrize("model", [pytest.param(name, marks=pytest.mark.slow) if name in ("vgg", "googlenet") else name
+                                   for name in models.MODELS])
 def test_one_training_step_is_pytorchs(model, golden):
     compare_step(model, False, golden)
 

@@ -84,7 +84,7 @@ def test_a_diverged_pass_is_not_saved_at_a_stop(run, tmp_path, monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGPIPE"), reason="needs a POSIX system")
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_reader_who_leaves_ends_the_run_saved(workers, small_archive, tmp_path):
     """As `python train.py | head -1` does."""
     reading, writing = os.pipe()
