@@ -228,14 +228,20 @@ def targets_of(text):
                       prose) + re.findall(r'(?:src|href)="([^"]+)"', prose)
 
 
+@functools.cache
+def is_uncommitted(path):
+    """Whether git knows of no file there; False where there is no git."""
+    tracked = subprocess.run(["git", "ls-files", "--", path], cwd=ROOT, capture_output=True, text=True)
+    return tracked.returncode == 0 and not tracked.stdout
+
+
 def what_is_wrong_with(target, page):
     """Why a relative link or figure of a page leads nowhere; None where it leads somewhere."""
     path, _, anchor = target.partition("#")
     path = posixpath.normpath(posixpath.join(posixpath.dirname(page), path)) if path else page
     if not (ROOT / path).exists():
         return f"there is no {path}"
-    tracked = subprocess.run(["git", "ls-files", "--", path], cwd=ROOT, capture_output=True, text=True)
-    if tracked.returncode == 0 and not tracked.stdout:
+    if is_uncommitted(path):
         return f"{path} is not committed"
     return f"{path} has no heading for #{anchor}" if anchor and anchor not in anchors_of(chapter.read(path)) else None
 
