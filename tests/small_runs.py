@@ -11,8 +11,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-QUICK = ["--depth", "8", "--epochs", "2", "--batch-size", "64", "--max-batches", "3", "--workers", "1",
+QUICK = ["--depth", "8", "--epochs", "2", "--batch-size", "32", "--max-batches", "3", "--workers", "1",
          "--device", "cpu"]
+FULL = ["--depth", "8", "--epochs", "1", "--batch-size", "16", "--workers", "1", "--device", "cpu"]
 
 
 def command(*arguments):
@@ -30,6 +31,19 @@ def state(folder):
 def contents(folder):
     """Every file in a folder but the lock."""
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.name[0] != "."}
+
+
+def loss_and_accuracy(folder, archive):
+    """By NumPy, from a saved model's answers on an archive's test images."""
+    import numpy as np
+
+    import infer
+    from utils.data import dataset
+
+    data = dataset.load("cifar10", archive, say=lambda text: None)
+    answers = infer.answer(folder, "cpu", data.test_images.astype(np.float32) / 255)[0]
+    right = answers[np.arange(len(answers)), data.test_labels]
+    return -np.log(right).mean(), (answers.argmax(1) == data.test_labels).mean()
 
 
 def assert_same_run(one, other):
@@ -51,6 +65,27 @@ def before_each_step(monkeypatch, do):
         return feed(*arguments)
 
     monkeypatch.setattr(Run, "feed", do_and_feed)
+
+
+def have_costs_of(monkeypatch, number, stop=None):
+    """Have each step of a run in this process cost `number`; `stop`: the signal that comes during the step, or None."""
+    from utils.parallel.workers import Workers
+
+    monkeypatch.setattr(Workers, "read", lambda *_: (number, 0.1, (stop, stop is not None)))
+
+
+def have_curves_fail(monkeypatch, fail):
+    """Have `fail` called in the place of drawing the curves of a run in this process."""
+    from utils import run
+
+    monkeypatch.setattr(run.curves, "draw", fail)
+
+
+def have_few_sketches(monkeypatch):
+    """Have a set of sketches hold 60 pictures instead of 12,000 in this process."""
+    from utils.data import dataset
+
+    monkeypatch.setattr(dataset, "SKETCHES", {"train": (40, 1), "test": (20, 2)})
 
 
 def disturb(run):

@@ -1,4 +1,5 @@
 """The pages and the notebook made from the chapter: whole, self-contained, and a real browser finds no fault."""
+import functools
 import json
 import os
 import re
@@ -23,9 +24,9 @@ from utils.errors import UserError
 ROOT = Path(__file__).resolve().parent.parent
 TEXT = chapter.read()
 WHOLE = {language: page.whole(language) for language in page.LANGUAGES}
-HTML = {language: page.build(text, language) for language, text in WHOLE.items()}
 FORMULAS = len(re.findall(r"^```math$", WHOLE["en"], flags=re.M))
-BOTH = pytest.mark.parametrize("language", HTML)
+BOTH = pytest.mark.parametrize("language", page.LANGUAGES)
+pages = pytest.mark.pages
 NOWHERE = "\U0010fffd"  # a character that Unicode leaves to anybody, so no font here has it
 
 # Put into a copy of the page: what the browser made of it, as JSON in the title.
@@ -75,6 +76,12 @@ function scrolls(element) {
 </script>"""
 
 
+@functools.cache
+def html(language):
+    """The page in a language, as HTML."""
+    return page.build(WHOLE[language], language)
+
+
 class Balance(HTMLParser):
     """Finds tags that are left open or closed twice."""
 
@@ -94,37 +101,41 @@ class Balance(HTMLParser):
             self.faults.append((tag, self.getpos()))
 
 
+@pages
 @BOTH
 def test_the_page_is_well_formed_and_needs_no_other_file(language):
     balance = Balance()
-    balance.feed(HTML[language])
+    balance.feed(html(language))
     assert balance.faults == [] and balance.open == []
-    assert "<script" not in HTML[language]
+    assert "<script" not in html(language)
     assert all(source.startswith(("data:image/png;base64,", "data:image/svg+xml;base64,"))
-               for source in re.findall(r'<img[^>]* src="([^"]+)"', HTML[language]))
-    assert 'name="viewport"' in HTML[language]
+               for source in re.findall(r'<img[^>]* src="([^"]+)"', html(language)))
+    assert 'name="viewport"' in html(language)
 
 
+@pages
 @BOTH
 def test_every_formula_is_mathml_and_no_dollar_is_left_in_the_text(language):
-    assert HTML[language].count('display="block"') == FORMULAS
-    text = re.sub(r"<pre>.*?</pre>|<code>.*?</code>|<style>.*?</style>|<[^>]+>", "", HTML[language], flags=re.S)
+    assert html(language).count('display="block"') == FORMULAS
+    text = re.sub(r"<pre>.*?</pre>|<code>.*?</code>|<style>.*?</style>|<[^>]+>", "", html(language), flags=re.S)
     assert "$" not in text and "```" not in text and "\\frac" not in text
 
 
+@pages
 @BOTH
 def test_the_contents_lead_to_the_headings(language):
-    names = set(re.findall(r'<(?:h[1-6]|a) id="([^"]+)"', HTML[language]))
-    inner = re.findall(r'href="#([^"]+)"', HTML[language])
+    names = set(re.findall(r'<(?:h[1-6]|a) id="([^"]+)"', html(language)))
+    inner = re.findall(r'href="#([^"]+)"', html(language))
     assert len(inner) > 30 and set(inner) <= names
     wanted = [heading for level, heading in chapter.headings_of(WHOLE[language]) if level in (2, 3)]
-    listed = re.findall(r'<li class="level[23]"><a href="#[^"]+">(.*?)</a>', HTML[language])
+    listed = re.findall(r'<li class="level[23]"><a href="#[^"]+">(.*?)</a>', html(language))
     assert listed == wanted
 
 
+@pages
 @BOTH
 def test_code_stands_in_the_page_as_in_the_source(language):
-    blocks = re.findall(r'<div class="highlight"><pre>(.*?)</pre></div>', HTML[language], flags=re.S)
+    blocks = re.findall(r'<div class="highlight"><pre>(.*?)</pre></div>', html(language), flags=re.S)
     texts = [re.sub(r"<[^>]+>", "", block).replace("&lt;", "<").replace("&gt;", ">").replace("&quot;", '"')
              .replace("&#39;", "'").replace("&amp;", "&") for block in blocks]
     for block in chapter.blocks_of(WHOLE[language]):
@@ -132,6 +143,7 @@ def test_code_stands_in_the_page_as_in_the_source(language):
             assert block.text in texts
 
 
+@pages
 @BOTH
 def test_what_readers_look_up_is_the_pages_last_section(language):
     """One level further down, with each section of it, and no link leaves the page for it."""
@@ -139,15 +151,16 @@ def test_what_readers_look_up_is_the_pages_last_section(language):
     headings, own = map(chapter.headings_of, (WHOLE[language], chapter.read(page.LANGUAGES[language].chapter)))
     assert headings == own + [(level + 1, heading) for level, heading in running]
     assert [level for level, _ in headings].count(1) == 1
-    links = "".join(re.findall(r'href="([^"]+)"', HTML[language]))
+    links = "".join(re.findall(r'href="([^"]+)"', html(language)))
     assert "running.md" not in links and not re.search(r"\.\./README(\.cn)?\.md#", links)
 
 
+@pages
 @BOTH
 def test_every_link_of_the_page_leads_somewhere(language):
     """To an anchor of the page, to a file of the project, or to another site."""
-    names = set(re.findall(r'<[^>]* id="([^"]+)"', HTML[language]))
-    links = set(re.findall(r'href="([^"]+)"', HTML[language]))
+    names = set(re.findall(r'<[^>]* id="([^"]+)"', html(language)))
+    links = set(re.findall(r'href="([^"]+)"', html(language)))
     inner, outer = ({link for link in links if link.startswith(start)} for start in ("#", "http"))
     assert len(inner) > 20 and {link[1:] for link in inner} <= names
     assert all(re.fullmatch(r"https?://[^\s/]+\.[^\s/]+(/\S*)?", link) for link in outer)
@@ -155,6 +168,7 @@ def test_every_link_of_the_page_leads_somewhere(language):
     assert paths and all(path.startswith("../") and (ROOT / path[3:]).exists() for path in paths), paths
 
 
+@pages
 def test_each_page_says_its_language_and_links_to_the_other(tmp_path, capsys):
     """To its HTML page where that lies beside, otherwise to what it is made of."""
     target = tmp_path / "chapter.html"
@@ -169,13 +183,14 @@ def test_each_page_says_its_language_and_links_to_the_other(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("width", [1280, 400], ids=["desk", "phone"])
+@pages
 @BOTH
 def test_a_browser_shows_the_page(language, width, tmp_path):
     browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
     if browser is None:
         pytest.skip("there is no Chromium here (Debian's package is called chromium)")
     copy = tmp_path / "page.html"
-    copy.write_text(HTML[language].replace("<head>", "<head>" + PROBE).replace("</main>", f"<p>{NOWHERE}</p></main>"),
+    copy.write_text(html(language).replace("<head>", "<head>" + PROBE).replace("</main>", f"<p>{NOWHERE}</p></main>"),
                     encoding="utf-8")
     # The frame's width is the page's: a window of headless Chromium cannot be narrower than 500 pixels.
     outer = tmp_path / "outer.html"
@@ -270,6 +285,7 @@ def ran(*cells):
     return ["".join(output.get("text", "") for output in cell.outputs) for cell in made.cells[1:]]
 
 
+@pages
 def test_what_scripts_do_when_they_are_started_does_not_happen_in_the_notebook():
     """Their blocks are cells as they are; a kernel's own `__name__` is "__main__"."""
     page = "".join(f"<!-- code: {path} __main__ -->\n```python\n"
@@ -281,6 +297,7 @@ def test_what_scripts_do_when_they_are_started_does_not_happen_in_the_notebook()
     assert silent == ["", ""] and told == "chapter True\n"
 
 
+@pages
 def test_a_notebook_runs_with_a_python_whose_path_has_spaces(tmp_path):
     """The cell's command, not nbclient's kernel: that one is started without a shell."""
     folder = tmp_path / "a folder"
@@ -315,6 +332,7 @@ def test_a_place_that_cannot_be_written_is_one_line(module, tmp_path, capsys):
     assert "cannot write" in told.err and "name another file" in told.err
 
 
+@pages
 @pytest.mark.parametrize("script", ["page.py", "notebook.py"])
 def test_help_is_help(script, tmp_path):
     asked = subprocess.run([sys.executable, ROOT / "book" / script, "--help"], cwd=tmp_path, capture_output=True,
@@ -323,7 +341,7 @@ def test_help_is_help(script, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
     """All it finds is what a service has: Python, Jupyter, git, the network. Only the fetch is replaced, by a copy."""
     (tmp_path / "copy").mkdir()
@@ -348,7 +366,7 @@ def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
     assert {path.name for path in source.parent.iterdir()} == {"chapter.ipynb", "image-classification"}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_notebook_runs_from_top_to_bottom(tmp_path):
     done = subprocess.run([sys.executable, "book/notebook.py", "--quick", "--run",
                            str(tmp_path / "chapter.ipynb")], cwd=ROOT,

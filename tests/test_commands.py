@@ -1,7 +1,7 @@
 """The pages' commands, typed in their order in a fresh environment: all run, and print what the pages show.
 
 What is not typed as it stands is a row of CHANGES, with the reason. Numbers may differ as far as another processor or
-another seed makes them. `python -m pytest -n 0 -m slow tests/test_commands.py -s` tells what was typed; it takes a
+another seed makes them. `python -m pytest -n 0 -m long tests/test_commands.py -s` tells what was typed; it takes a
 quarter of an hour, and compares the figures of CIFAR-10 where CIFAR10_ARCHIVE names the pages' archive.
 """
 import os
@@ -173,7 +173,7 @@ def has_the_pages_archive():
     return ARCHIVE is not None and cifar10.md5_of(ARCHIVE) in chapter.read()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_pages_commands_do_what_the_pages_say(tmp_path):
     (tmp_path / "published").mkdir()
     (tmp_path / "reader").mkdir()

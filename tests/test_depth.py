@@ -29,6 +29,7 @@ def test_seconds_are_written_down_and_nothing_else_changes():
     assert 0.5 <= told["long"] < 0.8
 
 
+@pytest.mark.slow
 def test_a_row_for_each_depth(tmp_path):
     """ResNet-26's program has 18 * 12.5 ops more than ResNet-8's.
 

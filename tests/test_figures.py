@@ -21,6 +21,7 @@ from utils.data.cifar10 import CLASSES
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER = ROOT / "image"
 NAMES = [figure.__name__ for figure in draw.FIGURES]
+pages = pytest.mark.pages
 SQUARE, GRAY_LEVELS = 40, 30  # matplotlib 3.11 against 3.9, letters a fraction of a pixel away: 24 at most
 
 
@@ -38,6 +39,7 @@ def difference(one, other):
     return np.abs(one - other).max()
 
 
+@pages
 @pytest.mark.parametrize("name", NAMES)
 def test_the_committed_figure_is_what_the_program_draws(name):
     anew = io.BytesIO()
@@ -48,6 +50,7 @@ def test_the_committed_figure_is_what_the_program_draws(name):
         assert difference(committed, picture) < GRAY_LEVELS
 
 
+@pages
 @pytest.mark.parametrize("name", CLASSES)
 def test_the_committed_picture_is_what_the_program_paints(name):
     """But for a few pixels, which another processor rounds to the next of the steps that colors go in."""
@@ -75,6 +78,7 @@ def test_a_figure_is_small_and_has_a_light_ground_of_its_own(name):
     assert all(alpha == 255 and min(rgb) > 240 for *rgb, alpha in corners)
 
 
+@pages
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_lies_outside_its_card_or_on_other_text(name):
     """Measured by matplotlib itself; an overlap below 3 pixels is none."""
@@ -111,6 +115,7 @@ def test_networks_are_compared_with_the_numbers_of_the_page():
     assert told == {name: tuple(numbers) for name, *numbers in draw.TEN_PASSES}
 
 
+@pages
 def test_weights_named_in_the_figures_of_blocks_are_counted_right():
     """Worked out from kernel size and channels alone."""
     def weights(*convolutions):
@@ -126,6 +131,7 @@ def test_weights_named_in_the_figures_of_blocks_are_counted_right():
         assert f"{count:,} weights" in texts
 
 
+@pages
 def test_weights_named_above_the_two_vggs_are_counted_right():
     """From the plan in the paper alone, with biases; batch normalization adds 0.01 million."""
     def weights(side, outputs):
@@ -197,18 +203,21 @@ def test_labels_at_the_ends_of_lines_keep_their_distance_and_order():
     assert draw.spread([50, 10, 52, 51], 5) == [50, 10, 60, 55]
 
 
+@pages
 @pytest.mark.parametrize("module", ["book.figures", "book.figures.answers", "book.art"])
 def test_help_is_help(module):
     asked = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert asked.returncode == 0 and asked.stdout.startswith(f"usage: python -m {module}") and asked.stderr == ""
 
 
+@pages
 def test_an_unknown_figure_is_one_line():
     asked = subprocess.run([sys.executable, "-m", "book.figures", "nonsense"], cwd=ROOT, capture_output=True, text=True)
     assert asked.returncode == 2
     assert asked.stderr.startswith("draw.py: error: ") and asked.stderr.count("\n") == 1
 
 
+@pages
 def test_the_sheet_of_real_pictures_is_drawn_outside_the_repository(cifar10_archive):
     """CIFAR-10's pictures are not the project's to hand on: git must not see them."""
     target = draw.draw_cifar10(str(cifar10_archive))

@@ -37,7 +37,7 @@ def whole(small_archive, tmp_path_factory):
     return trained
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @settings(max_examples=30, deadline=None, derandomize=True,
           suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(network=st.sampled_from(sorted(NETWORKS)), recipe=st.sampled_from(["quick", "book", "strong"]),

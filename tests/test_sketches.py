@@ -1,4 +1,4 @@
-"""The pictures that the program draws, and the ten painted ones in image/."""
+"""The drawn stand-in pictures."""
 import os
 import shutil
 import subprocess
@@ -6,13 +6,9 @@ import sys
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from book.art import pictures
 from conftest import ROOT
 from utils.data import sketches
-
-IMAGES = ROOT / "image"
 
 
 @pytest.fixture(scope="module")
@@ -105,12 +101,3 @@ def test_pictures_of_one_class_differ(drawn):
     for c in range(10):
         one_class = images[labels == c].astype(np.float64)
         assert one_class.std(0).mean() > 25, sketches.ARTISTS[c].__name__
-
-
-@pytest.mark.parametrize("name", sorted(pictures.PICTURES))
-def test_committed_picture_is_what_the_program_paints(name):
-    with Image.open(IMAGES / f"{name}.png") as committed:
-        assert committed.mode == "RGB" and min(committed.size) >= 400
-        kept = np.asarray(committed, np.int16)
-    painted = np.asarray(pictures.PICTURES[name](), np.int16)
-    assert np.abs(painted - kept).mean() < 2  # Pillow versions smooth edges a little differently

@@ -29,19 +29,30 @@ STEPS, BATCH = 5, 32
 EVERY_KIND = [*cpu.ONEDNN_OPS, *cpu.CHANNELS_LAST_OPS, *cpu.PADDLE_2_OPS]
 
 
+def as_a_network_reads_them(images, labels):
+    """(pixels in [0, 1], float32 [N, 3, 32, 32], labels [N, 1]) for STEPS batches."""
+    count = STEPS * BATCH
+    return (np.asarray(images[:count]) / 255).astype(np.float32), np.asarray(labels[:count]).reshape(-1, 1)
+
+
 @pytest.fixture(scope="module")
 def pictures():
-    """(pixels [N, 3, 32, 32], labels [N, 1]): real ones where CIFAR10_ARCHIVE names an archive, else drawn ones."""
-    from utils.data import dataset, sketches
+    """Drawn pictures and their labels."""
+    from utils.data import sketches
 
-    count = STEPS * BATCH
+    return as_a_network_reads_them(*sketches.draw(STEPS * BATCH, seed=1))
+
+
+@pytest.fixture(scope="module")
+def photographs(pictures):
+    """Real pictures where CIFAR10_ARCHIVE names an archive, else drawn ones."""
+    from utils.data import dataset
+
     archive = os.environ.get("CIFAR10_ARCHIVE")
-    if archive:
-        data = dataset.read("cifar10", archive, say=lambda text: None)
-        images, labels = data.train_images[:count], data.train_labels[:count]
-    else:
-        images, labels = sketches.draw(count, seed=1)
-    return (np.asarray(images) / 255).astype(np.float32), np.asarray(labels).reshape(-1, 1)
+    if not archive:
+        return pictures
+    data = dataset.read("cifar10", archive, say=lambda text: None)
+    return as_a_network_reads_them(data.train_images, data.train_labels)
 
 
 class Trained:
@@ -157,32 +168,32 @@ def small_plain(pictures):
 
 
 @pytest.fixture(scope="module")
-def plain_vgg(pictures):
+def plain_vgg(photographs):
     """VGG trained the plain way."""
-    return trained(pictures, "vgg", None, rate=2e-5)
+    return trained(photographs, "vgg", None, rate=2e-5)
 
 
-EACH_SETTING = pytest.mark.parametrize("change", [
-    *[pytest.param(put_on_onednn(kind), id=kind) for kind in cpu.ONEDNN_OPS],
-    pytest.param(turn_and_put("conv2d", "conv2d_grad"), id="channels last"),
-    pytest.param(turn_and_put("conv2d", "conv2d_grad", "batch_norm", "batch_norm_grad"),
-                 id="channels last, batch_norm"),
-    pytest.param(turn_and_put("conv2d", "conv2d_grad", "pool2d", "pool2d_grad"), id="channels last, pool2d"),
-    pytest.param(turn_and_put("conv2d", "conv2d_grad", *cpu.PADDLE_2_OPS), id="channels last, relu_grad"),
-    pytest.param(turn_and_put(*EVERY_KIND), id="everything"),
-])
+SETTINGS = {
+    "everything": turn_and_put(*EVERY_KIND),
+    "channels last": turn_and_put("conv2d", "conv2d_grad"),
+    **{kind: put_on_onednn(kind) for kind in cpu.ONEDNN_OPS},
+    "channels last, batch_norm": turn_and_put("conv2d", "conv2d_grad", "batch_norm", "batch_norm_grad"),
+    "channels last, pool2d": turn_and_put("conv2d", "conv2d_grad", "pool2d", "pool2d_grad"),
+    "channels last, relu_grad": turn_and_put("conv2d", "conv2d_grad", *cpu.PADDLE_2_OPS),
+}
 
 
-@EACH_SETTING
-def test_each_setting_keeps_the_numbers(pictures, small_plain, change):
-    losses, weights, changes = trained(pictures, "resnet", 8, change, rate=1e-3).distances(small_plain)
+@pytest.mark.parametrize("name", [name if number < 2 else pytest.param(name, marks=pytest.mark.slow)
+                                  for number, name in enumerate(SETTINGS)])
+def test_each_setting_keeps_the_numbers(pictures, small_plain, name):
+    losses, weights, changes = trained(pictures, "resnet", 8, SETTINGS[name], rate=1e-3).distances(small_plain)
     assert losses < 1e-5 and weights < 1e-4 and changes < 0.02, (losses, weights, changes)
 
 
 @pytest.mark.slow
-@EACH_SETTING
-def test_each_setting_keeps_vggs_numbers(pictures, plain_vgg, change):
-    losses, weights, changes = trained(pictures, "vgg", None, change, rate=2e-5).distances(plain_vgg)
+@pytest.mark.parametrize("name", SETTINGS)
+def test_each_setting_keeps_vggs_numbers(photographs, plain_vgg, name):
+    losses, weights, changes = trained(photographs, "vgg", None, SETTINGS[name], rate=2e-5).distances(plain_vgg)
     assert losses < 1e-4 and weights < 1e-4 and changes < 0.2, (losses, weights, changes)
 
 
@@ -216,14 +227,24 @@ def forget_to_flip(program):
         op._set_attr("axis", [])
 
 
-@pytest.mark.parametrize("model, depth, rate", [("resnet", 32, 1e-4), ("vgg", None, 2e-5), ("googlenet", None, 1e-5)])
-def test_the_fast_path_keeps_the_numbers(pictures, model, depth, rate):
+def check_the_fast_path(pictures, model, depth, rate):
+    """Five steps and a test by the plain path and by the fast one."""
     plain = trained(pictures, model, depth, rate=rate)
     fast = trained(pictures, model, depth, cpu.accelerate, rate=rate)
     losses, weights, changes = fast.distances(plain)
     assert losses < 1e-4 and weights < 1e-4 and changes < 0.2, (losses, weights, changes)
     np.testing.assert_allclose(fast.quick_answers, fast.answers, atol=2e-6)
     assert np.ptp(fast.answers, axis=0).max() > 1e-4  # the pictures are told apart
+
+
+def test_the_fast_path_keeps_the_numbers(pictures):
+    check_the_fast_path(pictures, "resnet", 14, 1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model, depth, rate", [("resnet", 32, 1e-4), ("vgg", None, 2e-5), ("googlenet", None, 1e-5)])
+def test_the_fast_path_keeps_each_networks_numbers(photographs, model, depth, rate):
+    check_the_fast_path(photographs, model, depth, rate)
 
 
 def test_bias_in_front_of_batch_norm_stays_and_moves_the_running_mean(pictures, small_plain):
@@ -441,7 +462,7 @@ import numpy as np, paddle
 from test_speed import Trained
 paddle.enable_static()
 rng = np.random.default_rng(0)
-pictures = rng.random((320, 3, 32, 32), np.float32), rng.integers(0, 10, (320, 1))
+pictures = rng.random((160, 3, 32, 32), np.float32), rng.integers(0, 10, (160, 1))
 cpu.forward = lambda *ends: lambda: lambda pixels: None
 run = Trained(pictures, "resnet", 8, {change}, rate=1e-3)
 print(repr(run.losses), sum(float(np.abs(w).sum()) for w in run.weights.values()))
@@ -458,12 +479,13 @@ import numpy as np, paddle
 from test_speed import Trained, trained
 paddle.enable_static()
 rng = np.random.default_rng(0)
-pictures = rng.random((320, 3, 32, 32), np.float32), rng.integers(0, 10, (320, 1))
+pictures = rng.random((160, 3, 32, 32), np.float32), rng.integers(0, 10, (160, 1))
 plain, fast = (trained(pictures, "resnet", 8, change, rate=1e-3) for change in (None, cpu.accelerate))
 print("distances", *fast.distances(plain), np.abs(fast.quick_answers - plain.answers).max())
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instructions, others", [("AVX2", "avx512"), ("SSE41", "avx")])
 def test_a_processor_without_newer_instructions_gets_the_same_numbers(instructions, others):
     """oneDNN is told to use no newer ones, and names for each thing it does those that it used."""
@@ -510,6 +532,7 @@ def numbers_alone(plain=False, change=None, **environment):
     return done.stdout
 
 
+@pytest.mark.slow
 def test_settings_before_the_import_change_no_bit():
     """One thread for the ops and kept memory: where the numbers are computed, not how. MKL's path is left alone."""
     plain, fast = (numbers_alone(plain=plain, MKL_DEBUG_CPU_TYPE="0") for plain in (True, False))

@@ -16,7 +16,7 @@ from utils.errors import UserError
 from utils.parallel import launch
 from utils.settings import Settings
 
-TWO = ["--depth", "8", "--epochs", "1", "--batch-size", "64", "--seed", "1", "--device", "cpu", "--workers", "2"]
+TWO = ["--depth", "8", "--epochs", "1", "--batch-size", "16", "--seed", "1", "--device", "cpu", "--workers", "2"]
 
 
 def begin(*arguments, **more):
@@ -40,62 +40,72 @@ def test_there_are_no_abbreviations(abbreviation, capsys):
     assert stop.value.code == 2 and "unrecognized arguments" in capsys.readouterr().err
 
 
-def test_plain_is_plain_from_a_shell_and_from_a_script(run, small_archive, tmp_path):
+def test_plain_is_plain_from_a_shell_and_from_a_script_and_resumed(run, small_archive, tmp_path):
     """The same weights both ways, with Paddle's own kernels; the fast path's differ in the last digits."""
-    status, out, _ = run("--seed", "1", "--plain", folder="script")
+    short = "--epochs", "1", "--recipe", "book", "--seed", "1"
+    status, out, _ = run(*short, "--plain", folder="script")
     assert status == 0 and "Speed: plain (" in out and "oneDNN" not in out
-    shell = begin(*QUICK, "--seed", "1", "--plain", "--data-file", small_archive, "--model-dir", tmp_path / "shell")
+    shell = begin(*QUICK, *short, "--plain", "--data-file", small_archive, "--model-dir", tmp_path / "shell")
     out, err = shell.communicate()
     assert shell.returncode == 0 and "Speed: plain (" in out, err
     assert_same_run(state(tmp_path / "script"), state(tmp_path / "shell"))
-    status, out, _ = run("--seed", "1", folder="fast")
+    status, out, _ = run(*short, folder="fast")
     assert "Speed: plain" not in out
     fast, plain = (state(tmp_path / name).arrays["conv2d_0.w_0"] for name in ("fast", "script"))
     assert (fast != plain).any() and abs(fast - plain).max() < 0.02
-
-
-def test_a_plain_run_is_resumed_plain(run, tmp_path, monkeypatch):
-    assert run("--seed", "1", "--plain", "--recipe", "book")[0] == 0
-    status, out, err = run("--resume", "--epochs", "3")
+    status, out, err = run("--resume", "--recipe", "book", "--epochs", "2", folder="script")
     assert status == 0 and "Speed: plain (" in out, err
 
 
-def test_a_script_that_trains_with_several_workers_is_not_run_again(small_archive, tmp_path):
+@pytest.fixture(scope="module")
+def watched(tiny_archive, tmp_path_factory):
+    """A run of two workers that was started from a shell: (its folder, its watcher's peak in kB, what that maps)."""
+    folder, peak, maps = tmp_path_factory.mktemp("watched"), None, None
+    process = begin(*TWO, "--data-file", tiny_archive, "--model-dir", folder)
+    wait_for(process, "Pass 0, Batch 0")
+    if sys.platform == "linux":
+        with open(f"/proc/{process.pid}/status") as status, open(f"/proc/{process.pid}/maps") as mapped:
+            peak, maps = int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1]), mapped.read()
+    _, err = process.communicate()
+    assert process.returncode == 0, err
+    return folder, peak, maps
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+def test_the_watching_process_is_small_and_has_no_paddle(watched):
+    _, peak, maps = watched
+    assert peak < 60_000 and maps and "paddle" not in maps
+
+
+def test_a_script_that_trains_with_several_workers_is_not_run_again(watched, tiny_archive, tmp_path):
     """It says "once" a single time, and the run ends as the command line's does."""
     script = tmp_path / "script.py"
     script.write_text(f"import sys\nsys.path.insert(0, {str(ROOT)!r})\nimport train\nprint('once', flush=True)\n"
                       "sys.exit(train.main(sys.argv[1:]))\n", encoding="utf-8")
-    arguments = [*TWO, "--max-batches", "3", "--data-file", str(small_archive), "--model-dir"]
-    done = subprocess.run([sys.executable, str(script), *arguments, str(tmp_path / "script")], capture_output=True,
-                          text=True, cwd=tmp_path)
+    done = subprocess.run([sys.executable, str(script), *TWO, "--data-file", str(tiny_archive), "--model-dir",
+                           str(tmp_path / "script")], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("once") == 1 and "workers: 2" in done.stdout
-    shell = begin(*arguments, tmp_path / "shell")
-    assert shell.communicate() and shell.returncode == 0
-    assert_same_run(state(tmp_path / "script"), state(tmp_path / "shell"))
+    assert_same_run(state(tmp_path / "script"), state(watched[0]))
 
 
 def test_networks_of_other_shapes_after_each_other(run):
     for extra in (["--depth", "8"], ["--depth", "14"], ["--depth", "8", "--recipe", "strong"]):
-        status, _, err = run(*extra, "--seed", "1", "--epochs", "1", folder="-".join(extra).replace("--", ""))
+        status, _, err = run(*extra, "--seed", "1", "--epochs", "1", "--max-batches", "1",
+                             folder="-".join(extra).replace("--", ""))
         assert status == 0, err
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
-def test_the_watching_process_is_small_and_has_no_paddle(small_archive, tmp_path):
-    process = begin(*TWO, "--data-file", small_archive, "--model-dir", tmp_path)
-    wait_for(process, "Pass 0, Batch 0")
-    with open(f"/proc/{process.pid}/status") as status, open(f"/proc/{process.pid}/maps") as maps:
-        peak = int(re.search(r"VmHWM:\s+(\d+) kB", status.read())[1])
-        assert peak < 60_000 and "paddle" not in maps.read()
-    process.communicate()
-    assert process.returncode == 0
+MOMENTS = (0.15, 0.5, 1, 1.6, 2.2, 3)  # seconds: import of Paddle, building, connecting, loading
 
 
-@pytest.mark.parametrize("number, workers", [(signal.SIGINT, 1), (signal.SIGTERM, 2)])
-def test_a_signal_before_the_first_batch_ends_in_one_line(number, workers, small_archive, tmp_path):
-    """Import of Paddle, building, connecting, loading: a moment of each, for each a status and no traceback."""
-    for moment in (0.15, 0.5, 1, 1.6, 2.2, 3):
+@pytest.mark.parametrize("number, workers, moments", [
+    (signal.SIGINT, 1, MOMENTS[1:4:2]), (signal.SIGTERM, 2, MOMENTS[2:3]),
+    pytest.param(signal.SIGINT, 1, MOMENTS, marks=pytest.mark.slow),
+    pytest.param(signal.SIGTERM, 2, MOMENTS, marks=pytest.mark.slow)])
+def test_a_signal_before_the_first_batch_ends_in_one_line(number, workers, moments, small_archive, tmp_path):
+    """A status and no traceback at each of the moments."""
+    for moment in moments:
         process = begin(*TWO[:-1], workers, "--data-file", small_archive, "--model-dir", tmp_path / str(moment),
                         start_new_session=True)
         time.sleep(moment)
@@ -203,14 +213,11 @@ def test_workers_do_not_share_a_gpu(monkeypatch, device):
     assert start.count_of_workers(Settings(device=device)) == 1
 
 
-def test_why_a_gpu_cannot_be_used_is_said_the_same_way_by_auto_and_gpu(small_archive, tmp_path):
-    environment = {**os.environ, start.place.CUDA_FAILURE: "CUDA device 0 has no memory left: end programs"}
-    arguments = [*QUICK[:-2], "--epochs", "1", "--data-file", small_archive, "--model-dir", tmp_path]
-    auto = begin(*arguments, env=environment)
-    out, err = auto.communicate()
-    assert auto.returncode == 0, err
+def test_why_a_gpu_cannot_be_used_is_said_the_same_way_by_auto_and_gpu(run, monkeypatch):
+    monkeypatch.setenv(start.place.CUDA_FAILURE, "CUDA device 0 has no memory left: end programs")
+    status, out, err = run("--device", "auto", "--epochs", "1", "--max-batches", "1")
+    assert status == 0, err
     assert "Place: CPU (CUDA device 0 has no memory left: end programs); Paddle" in out
-    gpu = begin(*arguments, "--device", "gpu", env=environment)
-    out, err = gpu.communicate()
-    assert gpu.returncode == 2 and err == ("train.py: error: --device gpu: CUDA device 0 has no memory left: end "
-                                           "programs; --device cpu runs here\n")
+    status, _, err = run("--device", "gpu", folder="other")
+    assert status == 2 and err == ("train.py: error: --device gpu: CUDA device 0 has no memory left: end programs; "
+                                   "--device cpu runs here\n")

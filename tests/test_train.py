@@ -6,65 +6,73 @@ import shutil
 import signal
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-import small_runs
 import train
 from conftest import ROOT
-from small_runs import assert_same_run, before_each_step, contents, state
-from utils.parallel.workers import Workers
+from small_runs import assert_same_run, before_each_step, contents, have_costs_of, loss_and_accuracy, state
 from utils.settings import Settings
 
 
-def test_the_log_and_the_files(run, tmp_path):
-    status, out, _ = run("--seed", "1")
-    assert status == 0
+def test_the_log_and_the_files(quick_run):
+    folder, out = quick_run
     assert re.search(r"^ResNet-8, 78,154 trainable parameters$", out, re.M), out  # by hand, see below
     assert re.search(r"^Data: CIFAR-10 \(archive MD5 .* is not the official one", out, re.M)
     assert re.findall(r"^Pass (\d), Batch (\d), Cost \d+\.\d\d, Acc [01]\.\d\d$", out, re.M) == [("0", "0"), ("1", "0")]
     assert re.findall(r"^Test with Pass (\d), Loss \d+\.\d\d, Acc [01]\.\d\d$", out, re.M) == ["0", "1"]
-    description = json.loads((tmp_path / "model" / "description.json").read_text())
+    description = json.loads((folder / "description.json").read_text())
     assert (description["model"], description["depth"], description["epochs"]) == ("resnet", 8, 2)
     assert description["dataset"] == "CIFAR-10" and 0 <= description["test_accuracy"] <= 1
     assert description["classes"] == ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship",
                                       "truck"]
-    assert (tmp_path / "model" / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
     # ResNet-8, n = 1: convolutions 432 + 2*2304 + (4608 + 9216 + 512) + (18432 + 36864 + 2048) = 76720, scales and
     # shifts 2 * (16 + 2*16 + 3*32 + 3*64) = 672, biases of the second convolutions 112, classifier 650
 
 
-def test_the_books_lines_have_the_numbers_in_their_places(monkeypatch):
-    """Batches 0, 99 and 100 of pass 3: two of them are logged; then the test."""
-    said = []
-    run = SimpleNamespace(
-        executor=SimpleNamespace(run=lambda *_, **__: None), programs=SimpleNamespace(main=None, metrics=None),
-        scope=None, batches=lambda epoch: [(0, {}), (99, {}), (100, {})], record=lambda *_: (1.4837, 0.4609),
-        log=said.append, epochs=lambda: [3], record_test=lambda *_: None, workers=SimpleNamespace(rank=1))
-    monkeypatch.setattr(train, "test", lambda run: (1.1, 0.6049))
-    train.train(run)
-    assert said == ["Pass 3, Batch 0, Cost 1.48, Acc 0.46", "Pass 3, Batch 100, Cost 1.48, Acc 0.46",
-                    "Test with Pass 3, Loss 1.10, Acc 0.60"]
+def test_the_books_lines_have_the_numbers_in_their_places(full, tmp_path, monkeypatch):
+    """Of every second batch, and of the test; the checkpoint has both, the batches before they make a point of 10."""
+    monkeypatch.setattr(train, "LOG_EVERY", 2)
+    status, out, _ = full("--seed", "1", "--epochs", "2")
+    progress = state(tmp_path / "model").progress
+    batches, tests = progress["window"], progress["history"]["tests"]
+    expected = []
+    for epoch, (_, loss, right) in enumerate(tests):
+        for batch in (0, 2):
+            cost, accuracy = batches[3 * epoch + batch]
+            expected.append(f"Pass {epoch}, Batch {batch}, Cost {cost:.2f}, Acc {accuracy:.2f}")
+        expected.append(f"Test with Pass {epoch}, Loss {loss:.2f}, Acc {right:.2f}")
+    assert status == 0 and len(batches) == 6 and len(set(expected)) == 6
+    assert re.findall(r"^(?:Pass|Test with).*", out, re.M) == expected
 
 
-def test_a_seed_fixes_the_numbers(run, tmp_path):
-    for folder, seed in (("a", "1"), ("b", "1"), ("c", "2")):
+def test_every_test_picture_weighs_the_same(full, tiny_archive, tmp_path, monkeypatch):
+    """Batches of 3, 3 and 2; loss and accuracy by NumPy, from the saved model's answers on the test images."""
+    monkeypatch.setattr(train, "TEST_BATCH", 3)
+    assert full("--seed", "1")[0] == 0
+    loss, accuracy = loss_and_accuracy(tmp_path / "model", tiny_archive)
+    description = json.loads((tmp_path / "model" / "description.json").read_text())
+    assert description["test_loss"] == pytest.approx(loss, rel=1e-4)
+    assert description["test_accuracy"] == pytest.approx(accuracy)
+
+
+def test_a_seed_fixes_the_numbers(run, quick_run, tmp_path):
+    for folder, seed in (("same", "1"), ("other", "2")):
         assert run("--seed", seed, folder=folder)[0] == 0
-    assert_same_run(state(tmp_path / "a"), state(tmp_path / "b"))
-    assert state(tmp_path / "a").progress["history"] != state(tmp_path / "c").progress["history"]
+    first = state(quick_run[0])
+    assert_same_run(first, state(tmp_path / "same"))
+    assert first.progress["history"] != state(tmp_path / "other").progress["history"]
 
 
 @pytest.mark.parametrize("model", ["resnet", pytest.param("vgg", marks=pytest.mark.slow), "airbench"])
-def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tmp_path, monkeypatch, model):
+def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tiny_archive, tmp_path, monkeypatch, model):
     """SIGINT after some batches, --resume, twice; dropout's masks (VGG) and means of weights (Airbench) included."""
-    extra = ["--seed", "1", "--recipe", "strong"]
-    if model != "resnet":
-        monkeypatch.setattr(small_runs, "QUICK", ["--model", model, "--epochs", "2" if model == "airbench" else "1",
-                                                "--batch-size", "8", "--max-batches", "3", "--workers", "1",
-                                                "--device", "cpu"])
-    assert run(*extra, folder="whole")[0] == 0
+    extra = ["--model", model, "--recipe", "strong", "--epochs", "1" if model == "vgg" else "2", "--batch-size", "8",
+             "--max-batches", "3", "--workers", "1", "--device", "cpu", "--data-file", str(tiny_archive)]
+    extra += ["--depth", "8"] * (model == "resnet")
+    assert run("--seed", "1", *extra, folder="whole", quick=False)[0] == 0
 
     cuts = [2, 1]
 
@@ -76,11 +84,11 @@ def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tmp_path, monkeypatch, 
                 os.kill(os.getpid(), signal.SIGINT)
 
     before_each_step(monkeypatch, ctrl_c)
-    status, _, err = run(*extra, folder="cut")
+    status, _, err = run("--seed", "1", *extra, folder="cut", quick=False)
     assert status == 130 and "--resume" in err
-    status, out, _ = run("--resume", folder="cut")
+    status, out, _ = run("--resume", *extra, folder="cut", quick=False)
     assert status == 130 and "Resumed at pass 0, batch 2" in out
-    assert run("--resume", folder="cut")[0] == 0
+    assert run("--resume", *extra, folder="cut", quick=False)[0] == 0
     assert_same_run(state(tmp_path / "whole"), state(tmp_path / "cut"))
 
 
@@ -95,29 +103,27 @@ def test_an_unfinished_run_is_not_started_over(run, tmp_path, monkeypatch):
     assert (tmp_path / "model" / "checkpoint.npz").read_bytes() == before
 
 
-def test_a_cost_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(run, tmp_path, monkeypatch):
-    assert run("--seed", "1")[0] == 0
-    good = contents(tmp_path / "model")
-    monkeypatch.setattr(Workers, "read", lambda *_: (float("nan"), 0.1, (None, False)))
+def test_a_cost_that_is_no_number_stops_the_run_and_keeps_the_last_good_state(run, looked, monkeypatch):
+    good = contents(looked)
+    have_costs_of(monkeypatch, float("nan"))
     status, _, err = run("--seed", "1", "--recipe", "book")
     assert status == 2 and len(err.splitlines()) == 1
     assert "nan in pass 0, batch 0, at learning rate 0.001" in err and "checkpoint.npz" in err
-    assert contents(tmp_path / "model") == good
+    assert contents(looked) == good
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no limit on file sizes")
-def test_a_full_disk_ends_the_run_and_keeps_what_was_there(run, tmp_path):
+def test_a_full_disk_ends_the_run_and_keeps_what_was_there(run, looked):
     import resource
 
-    assert run("--seed", "1")[0] == 0
-    good, limits = contents(tmp_path / "model"), resource.getrlimit(resource.RLIMIT_FSIZE)
+    good, limits = contents(looked), resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))  # ResNet-8's weights alone take 300 kB
     try:
-        status, _, err = run("--seed", "2")
+        status, _, err = run("--seed", "2", "--epochs", "1")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert status == 2 and len(err.splitlines()) == 1 and "cannot write" in err and "kept" in err, err
-    assert contents(tmp_path / "model") == good
+    assert contents(looked) == good
 
 
 def test_a_folder_that_becomes_something_else_ends_the_run_in_one_line(run, tmp_path, monkeypatch):
@@ -136,19 +142,19 @@ def test_a_folder_that_becomes_something_else_ends_the_run_in_one_line(run, tmp_
 def test_a_folder_that_vanishes_is_made_again(run, tmp_path, monkeypatch):
     folder = tmp_path / "model"
     before_each_step(monkeypatch, lambda: shutil.rmtree(folder, ignore_errors=True))
-    assert run("--seed", "1")[0] == 0
+    assert run("--seed", "1", "--epochs", "1")[0] == 0
     assert state(folder).progress["finished"] and (folder / "description.json").exists()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits a process's memory as Linux does")
 def test_memory_that_runs_out_is_one_line(small_archive, tmp_path):
-    """A step of ResNet-110 on 500 pictures needs about 10 GB; Paddle alone maps 3."""
+    """A step of ResNet-32 on 500 pictures needs about 3 GB; Paddle alone maps 3."""
     import resource
 
     done = subprocess.run(
-        [sys.executable, "train.py", "--depth", "110", "--batch-size", "500", "--workers", "1", "--device", "cpu",
+        [sys.executable, "train.py", "--depth", "32", "--batch-size", "500", "--workers", "1", "--device", "cpu",
          "--data-file", str(small_archive), "--model-dir", str(tmp_path)], cwd=ROOT, capture_output=True, text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30)))
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (4 << 30, 4 << 30)))
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith("train.py: error: not enough memory"), done.stderr
     assert "Traceback" not in done.stderr
@@ -234,23 +240,7 @@ def test_the_quick_recipe_is_adam_at_that_rate():
     np.testing.assert_allclose(np.array(moved)[:, :, 0], [[0.025] * 2, [0.05] * 2, [0.075] * 2], rtol=1e-4)
 
 
-def test_every_test_picture_weighs_the_same(monkeypatch):
-    """Batches of 4, 4 and 2; probabilities by hand: half the right class's for odd pictures, a quarter for even."""
-    monkeypatch.setattr(train, "TEST_BATCH", 4)
-    labels = np.arange(10)
-
-    def forward(feed):
-        rows = np.full((len(feed["label"]), 10), 0.01, np.float32)
-        for row, label in zip(rows, feed["label"][:, 0]):
-            row[label] = 0.5 if label % 2 else 0.25
-            row[(label + 1) % 10] = 0.4
-        return rows
-
-    loss, right = train.evaluate(forward, np.zeros((10, 3, 32, 32), np.uint8), labels, np.arange(10))
-    assert right == 5
-    assert loss == pytest.approx(5 * np.log(2) + 5 * np.log(4), rel=1e-6)
-
-
+@pytest.mark.slow
 def test_real_pictures_are_learnt_from_the_command_line_to_a_name(cifar10_archive, tmp_path, capsys):
     """One end-to-end run on real CIFAR-10: the cost falls well below its start, and the model reads back."""
     import infer

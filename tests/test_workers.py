@@ -106,7 +106,8 @@ def test_they_share_memory(alone_and_two):
     assert (rank_0["is_shared"], rank_1["is_shared"], alone["is_shared"]) == (True, True, False)
 
 
-@pytest.mark.parametrize("missing", ["memfd", "room", "sight"])
+@pytest.mark.parametrize("missing", [
+    "memfd", pytest.param("room", marks=pytest.mark.slow), pytest.param("sight", marks=pytest.mark.slow)])
 def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, tmp_path, missing):
     finish(begin(tmp_path / "out", "workers=2", f"without={missing}"))
     _, *with_memory, _ = alone_and_two
@@ -116,6 +117,7 @@ def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, t
         assert without and [name for name in without if shared[name].tobytes() != without[name].tobytes()] == []
 
 
+@pytest.mark.slow
 def test_a_container_with_a_small_dev_shm_shares_memory_too(tmp_path):
     small = "mount -t tmpfs -o size=64k tmpfs /dev/shm && df /dev/shm && exec \"$@\""
     command = ["unshare", "--mount", "sh", "-c", small, "sh"]
@@ -127,6 +129,7 @@ def test_a_container_with_a_small_dev_shm_shares_memory_too(tmp_path):
     assert " 64 " in done.stdout and results(tmp_path, 1)["is_shared"]
 
 
+@pytest.mark.slow
 def test_three_workers_hold_the_same_weights_to_the_bit(tmp_path):
     """And so does one that has no picture in the last step."""
     finish(begin(tmp_path, "workers=3", "count=130", "norm=1", "seeds=1"))
@@ -216,6 +219,7 @@ pathlib.Path(__file__).with_name(f"{os.environ.get('PADDLE_TRAINER_ID')} was her
 """
 
 
+@pytest.mark.slow
 def test_train_py_ends_the_same_under_paddles_launcher_by_itself_and_on_a_system_that_has_less(small_archive, tmp_path):
     """The last batch of 500 pictures is one of 4; the test pass is shared out too."""
     from utils.storage import checkpoint
@@ -234,6 +238,23 @@ def test_train_py_ends_the_same_under_paddles_launcher_by_itself_and_on_a_system
         assert launched.progress["history"] == other.progress["history"]
         for name, array in other.arrays.items():
             assert np.array_equal(array, launched.arrays[name]), name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="images are shared on Linux")
+def test_workers_have_one_copy_of_the_images(small_archive, tmp_path):
+    """Both have the same file in sight, and may only read it."""
+    options = ["--depth", "8", "--batch-size", "50", "--epochs", "500", "--device", "cpu", "--workers", "2",
+               "--data-file", str(small_archive), "--model-dir", str(tmp_path / "model")]
+    process = subprocess.Popen([sys.executable, str(ROOT / "train.py"), *options], stdout=subprocess.PIPE, text=True)
+    assert any(line.startswith("Pass 0, Batch 0") for line in process.stdout)
+    pages = []
+    for worker in psutil.Process(process.pid).children():
+        lines = [line.split() for line in Path(f"/proc/{worker.pid}/maps").read_text(encoding="utf-8").splitlines()]
+        pages += [(words[1], words[4]) for words in lines if words[5:] and words[5].endswith(".npy")]
+    process.send_signal(signal.SIGINT)
+    finish(process, 130)
+    assert len(pages) == 2 and len(set(pages)) == 1 and pages[0][0] == "r--s"
 
 
 def test_ctrl_c_stops_all_after_the_same_step(tmp_path):
@@ -311,6 +332,7 @@ def begin_on(machine, number, folder, *options):
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
+@pytest.mark.slow
 def test_two_machines(two_machines, tmp_path):
     folders = tmp_path / "a", tmp_path / "b"
     options = "norm=1", "seeds=1", "count=130"
