@@ -57,7 +57,8 @@ def test_what_a_run_says_of_its_test_is_what_its_model_answers(run, small_archiv
     assert status == 0, err
     data = dataset.load("cifar10", small_archive, say=lambda text: None)
     pixels = data.test_images.astype(np.float32) / 255
-    answers, description, _ = infer.answer(tmp_path / "model", "cpu", pixels)
+    model, _ = infer.load_model(tmp_path / "model", "cpu")
+    answers, description = infer.infer(model, pixels), model.description
     right = answers[np.arange(len(pixels)), data.test_labels]
     assert description["test_loss"] == pytest.approx(-np.log(right).mean(), rel=1e-4)
     assert description["test_accuracy"] == pytest.approx((answers.argmax(1) == data.test_labels).mean())
