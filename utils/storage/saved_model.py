@@ -103,10 +103,7 @@ def _write(folder, contents, facts):
 
 
 def check(folder):
-    """Read description.json and compare both files with it -> Checked. Needs no Paddle.
-
-    Errors: UserError where the folder holds no model, a damaged one, or one of another format.
-    """
+    """Read description.json and compare both files with it -> Checked. Needs no Paddle. Errors: UserError."""
     description = read_description(folder)
     prefix = str(Path(folder) / Path(description["files"]["program"]["name"]).stem)
     with one_line(folder):
@@ -133,15 +130,14 @@ def _is_name(value):
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 100
 
 
-def _is_count(value):
-    """Whether this is a whole number of everyday size, or None."""
-    return value is None or type(value) is int and 0 <= value < 1_000_000
-
-
 FACTS = {  # what is read of a description, and whether it is right
-    "format": lambda value: value == FORMAT, "input": lambda value: value == INPUT,
-    "model": _is_name, "depth": _is_count, "dataset": _is_name, "epochs": _is_count,
+    "format": lambda value: value == FORMAT,
+    "input": lambda value: value == INPUT,
+    "model": _is_name,
+    "depth": lambda value: value is None or type(value) is int and 0 <= value < 1_000_000,
+    "dataset": _is_name,
     "classes": lambda value: isinstance(value, list) and 0 < len(value) <= 1000 and all(map(_is_name, value)),
+    "epochs": lambda value: value is None or type(value) is int and 0 <= value < 1_000_000,
     "test_accuracy": lambda value: value is None or type(value) in (int, float) and 0 <= value <= 1,
     "files": lambda value: isinstance(value, dict) and all({"name", "bytes", "sha256"} <= set(value.get(part, ()))
                                                            for part in PARTS)}
@@ -163,17 +159,13 @@ def read_description(folder):
             raise ValueError("description.json holds no description")
         for key, is_right in FACTS.items():
             if not is_right(description.get(key)):
-                raise ValueError(f"description.json has {key} {reprlib.repr(description.get(key))}, which this "
-                                 "program does not read")
+                raise ValueError(f"description.json has {key} {reprlib.repr(description.get(key))}, not read here")
     return description
 
 
 @contextlib.contextmanager
 def one_line(folder):
-    """Turn an error while a model is read, or loaded by Paddle, into one line, unless it is about memory.
-
-    Errors: UserError; MemoryError and Paddle's ResourceExhausted as they are.
-    """
+    """Turn an error while a model is read, or loaded by Paddle, into a UserError, unless it is about memory."""
     try:
         yield
     except Exception as error:  # Paddle has no one type for a file it cannot take

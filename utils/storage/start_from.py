@@ -4,8 +4,6 @@ What only training needs is not in a saved model and is new too: GoogLeNet's aux
 """
 import contextlib
 
-import numpy as np
-
 from utils.errors import UserError, shown
 from utils.storage import program_state, saved_model
 from utils.storage.program_state import MEAN
@@ -48,15 +46,13 @@ def put(folder, programs, executor):
     program_state.free(scope)
     run_scope, last = paddle.static.global_scope(), last_layer(programs.test, programs.probabilities)
     current = program_state.take(main, run_scope)
-    weights = {name: array for name, array in weights.items() if name not in last}
-    for name, array in weights.items():
-        if name not in current or current[name].shape != array.shape:
+    for name in sorted(set(weights) - last):
+        if name not in current or current[name].shape != weights[name].shape:
             raise UserError(f"--start-from: the model in {shown(folder)} is another network than its description "
                             f"says (variable {name}): name another model")
-    for name, array in weights.items():
         for each in {name, name + MEAN} & set(current):  # the strong recipe's mean of weights begins as the weights do
-            run_scope.find_var(each).get_tensor().set(np.ascontiguousarray(array), executor.place)
-    new = {parameter.name for parameter in main.all_parameters()} - set(weights)
+            run_scope.find_var(each).get_tensor().set(weights[name], executor.place)
+    new = {parameter.name for parameter in main.all_parameters()} - (set(weights) - last)
     return f"{_words(description)}, with a new last layer{' and new auxiliary classifiers' * (new > last)}"
 
 
