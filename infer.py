@@ -1,55 +1,74 @@
-"""Name pictures with a trained model: `python infer.py dog.png`.
+"""Classify pictures with a trained model: `python infer.py dog.png`.
 
-The order is the chapter's: read a picture, load the model, infer, label. Nothing of models/ or of
-train.py is needed, since the saved model is a program with its weights.
-The command line, which model answers, what is printed: utils/answers.py; a look inside: utils/inside/.
+The order is the chapter's: read a picture, load the model, infer, label. The saved model is a
+program with its weights, so models/ is not needed. Command line and output: utils/answers.py.
 """
-import os
 import sys
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from utils.prepare import prepare
 
-prepare(__name__)  # before Paddle, which reads its flags when choose_place imports it
+prepare(__name__)  # before Paddle, which reads its flags when load_model imports it
 
 import numpy as np
+from PIL import Image
 
 from utils import answers
-from utils.errors import exit_status
-from utils.image_file import read_picture
+from utils.errors import exit_status, restore_signals
+from utils.image_file import find, open_picture
 from utils.place import choose_place
 from utils.storage import saved_model
 
-HERE = Path(__file__).resolve().parent
-SHIPPED = HERE / "models" / "airbench_cifar10"
+SHIPPED = Path(__file__).resolve().parent / "models" / "airbench_cifar10"
 BATCH = 128
+
+
+class Model(NamedTuple):
+    """A loaded model: Paddle's program, what it is fed, what is fetched, and what runs it."""
+    program: Any
+    feed_names: list
+    fetch_targets: list
+    executor: Any
+    scope: Any  # its variables are in a scope of its own: one process may load several models
+    description: dict  # description.json: classes and more
 
 
 def load_image(name):
     """Read a picture -> [1, 3, 32, 32] in [0, 1]; a bare name not found here is one of image/."""
-    drawn = HERE / "image" / name
-    if os.path.basename(name) == name and not os.path.exists(name) and os.path.isfile(drawn):
-        return read_picture(drawn)
-    return read_picture(name)
+    picture = open_picture(find(name))  # upright, RGB, transparent parts white
+    picture = picture.resize((32, 32), Image.LANCZOS)
+    pixels = np.asarray(picture, "float32") / 255  # [32, 32, 3]: height, width, color
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis]  # [1, 3, 32, 32]
 
 
-def load_model(model_dir, device, checked=None):
-    """Load the program with its weights -> the model, and a line about where it runs.
+def load_model(folder, device="auto"):
+    """Load a saved model -> Model, and a line about where it runs.
 
-    device: auto, cpu or gpu; checked: what saved_model.check returned, if it was called before.
+    device: auto, cpu or gpu. Errors: UserError where the folder holds no model, or a damaged one.
     """
+    description, prefix = saved_model.check(folder)  # before Paddle, which takes a while
+    import paddle
+
+    restore_signals()  # at SIGTERM Paddle would print C++ calls
+    paddle.enable_static()
     place, sentence = choose_place(device)
-    return saved_model.load(model_dir, place, checked), sentence
+    executor, scope = paddle.static.Executor(place), paddle.static.Scope()
+    with saved_model.one_line(folder), paddle.static.scope_guard(scope):
+        program, feed_names, fetch_targets = paddle.static.load_inference_model(prefix, executor)
+        model = Model(program, feed_names, fetch_targets, executor, scope, description)
+        saved_model.try_out(lambda pixels: infer(model, pixels), description["classes"])
+    return model, sentence
 
 
 def infer(model, pixels):
-    """Class probabilities: the pixels are fed to the program, the probabilities fetched from it.
-
-    pixels: [N, 3, 32, 32] in [0, 1] -> [N, classes]
-    """
-    results = model.executor.run(model.program, feed={model.feed_names[0]: pixels},
-                                 fetch_list=model.fetch_targets, scope=model.scope)
-    return results[0]
+    """Class probabilities, a batch at a time: float32 [N, 3, 32, 32] in [0, 1] -> [N, classes]."""
+    batches = []
+    for first in range(0, len(pixels), BATCH):
+        feed = {model.feed_names[0]: pixels[first:first + BATCH]}
+        batches += model.executor.run(model.program, feed=feed, fetch_list=model.fetch_targets,
+                                      scope=model.scope)
+    return np.concatenate(batches)
 
 
 def label(probabilities, classes, top_k):
@@ -58,41 +77,22 @@ def label(probabilities, classes, top_k):
     return [(classes[i], float(probabilities[i])) for i in best]
 
 
-def answer(model_dir, device, pixels, checked=None, look=None):
-    """Load the model and run it on any number of pictures, a batch at a time.
-
-    pixels: [N, 3, 32, 32] -> probabilities [N, classes], the model's description, where it ran
-    look: called with the model, the pixels and the probabilities, to look inside
-    """
-    model, sentence = load_model(model_dir, device, checked)
-    batches = [infer(model, pixels[i:i + BATCH]) for i in range(0, len(pixels), BATCH)]
-    probabilities = np.concatenate(batches)
-    if look:
-        look(model, pixels, probabilities)
-    return probabilities, model.description, sentence
-
-
 @exit_status(out_of_memory="name fewer pictures at a time, or try --device cpu")
 def main(arguments=None):
-    """Answer the command line -> exit status: 0, or 2 where something could not be answered."""
+    """Answer the command line -> exit status: 0, or 2 where a picture could not be read."""
     options = answers.parse(arguments)
     with answers.errors_as_json(options.json):
         model_dir = answers.choose_model(options.model_dir, SHIPPED)
-        checked = saved_model.check(model_dir)  # needs no Paddle, so a mistake is told at once
+        description = saved_model.read_description(model_dir)  # at once, since Paddle takes a while
         images, errors = answers.read_all(options.pictures, load_image)
-        look = answers.look_inside(options, images)
-        labels, description, sentence = {}, checked.description, None
+        labels, place = {}, None
         if images:
-            pixels = np.concatenate(list(images.values()))
-            probabilities, description, sentence = answers.in_child(
-                answer, model_dir, options.device, pixels, checked, look)
+            model, place = load_model(model_dir, options.device)
+            probabilities = infer(model, np.concatenate(list(images.values())))
             for number, row in zip(images, probabilities):
-                labels[number] = label(row, description["classes"], options.top_k)
-    if options.json:
-        answers.print_json(options.pictures, labels, errors, description)
-    elif labels:
-        model = answers.introduce(model_dir, description, SHIPPED)
-        answers.print_text(options, labels, f"Model: {model}\nPlace: {sentence}")
+                labels[number] = label(row, model.description["classes"], options.top_k)
+            answers.look_inside(options, model, images, probabilities)
+    answers.show(options, labels, errors, description, place, model_dir, SHIPPED)
     return 2 if errors else 0
 
 

@@ -26,7 +26,7 @@ from utils.place import choose_place
 from utils.run import open_run
 from utils.settings import parse
 from utils.speed import cpu
-from utils.storage import saved_model
+from utils.storage.saved_model import new_model
 
 LOG_EVERY = 100  # batches, as in the book
 TEST_BATCH = 50  # images, few enough for the core's cache; no bearing on the result
@@ -148,8 +148,10 @@ def export(run, epoch, loss, accuracy):
     """Save the test program from `pixel` to the probabilities, with what its reader has to know."""
     description = {**run.settings.description(), **run.data.description(), "epochs": epoch + 1,
                    "test_loss": loss, "test_accuracy": accuracy}
-    saved_model.save(run.folder, run.executor, run.programs.test, run.programs.image,
-                     run.programs.probabilities, description, run.scope)
+    programs = run.programs
+    with new_model(run.folder, description) as prefix, paddle.static.scope_guard(run.scope):
+        paddle.static.save_inference_model(prefix, [programs.image], [programs.probabilities],
+                                           run.executor, program=programs.test.clone())
 
 
 def train(run):

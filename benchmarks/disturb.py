@@ -2,8 +2,6 @@
 import numpy as np
 from PIL import Image
 
-from utils.image_file import pixels_of
-
 STRENGTHS = (1, 2, 3)  # weak, medium, strong
 
 
@@ -105,4 +103,6 @@ def small_examples(path):
 
 def reduced(picture):
     """[1, 3, 256, 256] -> [1, 3, 32, 32], as `infer.py` would read it from a file."""
-    return pixels_of(Image.fromarray((picture[0].transpose(1, 2, 0) * 255).round().astype(np.uint8)))
+    large = Image.fromarray((picture[0].transpose(1, 2, 0) * 255).round().astype(np.uint8))
+    small = np.asarray(large.resize((32, 32), Image.LANCZOS), np.float32) / 255
+    return np.ascontiguousarray(small.transpose(2, 0, 1))[np.newaxis]

@@ -44,17 +44,26 @@ def color_model(classes=3, sharpness=SHARPNESS, scope=None):
     return executor, main, image, probabilities
 
 
-def save_colors(folder, **options):
-    """Save the color model as train.py saves, from a scope of its own; `sharpness` tells two of them apart."""
+def save(folder, executor, program, image, probabilities, description, scope=None):
+    """Save a model as train.py saves; scope: where its variables are, Paddle's current one where None is given."""
     import paddle
 
-    from utils.storage import saved_model
+    from utils.storage.saved_model import new_model
+
+    with new_model(folder, description) as prefix, paddle.static.scope_guard(scope or paddle.static.global_scope()):
+        paddle.static.save_inference_model(prefix, [image], [probabilities], executor,
+                                           program=program.clone(for_test=True))
+
+
+def save_colors(folder, **options):
+    """Save the color model from a scope of its own; `sharpness` tells two of them apart."""
+    import paddle
 
     scope = paddle.static.Scope()
-    saved_model.save(folder, *color_model(scope=scope, **options), describe(), scope)
+    save(folder, *color_model(scope=scope, **options), describe(), scope)
 
 
-def describe_anew(folder, **changes):
+def redescribe(folder, **changes):
     """Change keys of a saved model's description.json."""
     path = Path(folder) / "description.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
@@ -66,7 +75,7 @@ def replace(folder, **contents):
     for part, content in contents.items():
         (Path(folder) / files[part]["name"]).write_bytes(content)
         files[part].update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
-    describe_anew(folder, files=files)
+    redescribe(folder, files=files)
 
 
 def change_program(folder, change):
@@ -103,11 +112,9 @@ def export_resnet(folder):
     """Write the ResNet-32 and its answers to four images into `folder`."""
     import paddle
 
-    from utils.storage import saved_model
-
     executor, test, image, probabilities = resnet(32)
-    saved_model.save(folder, executor, test, image, probabilities,
-                     describe(model="resnet", depth=32, classes=list("abcdefghij")))
+    save(folder, executor, test, image, probabilities,
+         describe(model="resnet", depth=32, classes=list("abcdefghij")))
     pixels = np.random.RandomState(2).rand(4, 3, 32, 32).astype(np.float32)
     answers = executor.run(test, feed={"pixel": pixels}, fetch_list=[probabilities.name])[0]
     np.savez(Path(folder) / "expected.npz", pixels=pixels, answers=answers, paddle=paddle.__version__)

@@ -40,7 +40,7 @@ def loss_and_accuracy(folder, archive):
     import infer
     from utils.data import dataset
 
-    data = dataset.load("cifar10", archive, say=lambda text: None)
+    data = dataset.read("cifar10", archive, say=lambda text: None)
     answers = infer.answer(folder, "cpu", data.test_images.astype(np.float32) / 255)[0]
     right = answers[np.arange(len(answers)), data.test_labels]
     return -np.log(right).mean(), (answers.argmax(1) == data.test_labels).mean()

@@ -17,7 +17,6 @@ from small_folders import HELD_OUT, NAMES, picture, write_classes
 from small_runs import QUICK, assert_same_run, before_each_step, command, contents, state
 from utils.data import batches, dataset, folder
 from utils.errors import UserError
-from utils.image_file import read_picture
 from utils.run import Run
 
 
@@ -89,7 +88,7 @@ def test_pixels_are_those_that_infer_sees(tmp_path):
         Image.fromarray(rng.integers(0, 256, (*size, 4)).astype(np.uint8)).save(tmp_path / "dog" / name)
     found, _ = read(tmp_path)
     for name, image in (("a.png", found.train_images[-1]), ("0.png", found.test_images[-1])):
-        np.testing.assert_allclose(batches.to_float(image), read_picture(tmp_path / "dog" / name)[0], atol=1e-7)
+        np.testing.assert_allclose(batches.to_float(image), infer.load_image(tmp_path / "dog" / name)[0], atol=1e-7)
 
 
 def test_what_systems_leave_in_folders_is_passed_over_in_silence(pets):

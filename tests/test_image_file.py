@@ -12,16 +12,16 @@ import pytest
 from PIL import Image, features
 
 from conftest import ROOT
+from infer import load_image
 from utils import image_file
 from utils.errors import UserError
-from utils.image_file import read_picture
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
 
 def color_of(path):
-    """Mean color of what read_picture gives, in 0 to 255."""
-    pixels = read_picture(path)
+    """Mean color of what load_image gives, in 0 to 255."""
+    pixels = load_image(path)
     assert pixels.shape == (1, 3, 32, 32) and pixels.dtype == np.float32
     assert pixels.min() >= 0 and pixels.max() <= 1
     return pixels.mean(axis=(0, 2, 3)) * 255
@@ -47,7 +47,7 @@ def test_a_32x32_picture_comes_through_pixel_by_pixel(tmp_path):
     values = np.random.RandomState(0).randint(0, 256, (32, 32, 3)).astype(np.uint8)
     Image.fromarray(values).save(tmp_path / "a.png")
     expected = values.transpose(2, 0, 1)[np.newaxis].astype(np.float32) / 255
-    np.testing.assert_array_equal(read_picture(tmp_path / "a.png"), expected)
+    np.testing.assert_array_equal(load_image(tmp_path / "a.png"), expected)
 
 
 @pytest.mark.parametrize("orientation, seen", list(enumerate(
@@ -58,12 +58,12 @@ def test_the_cameras_turn_is_undone(tmp_path, orientation, seen, ending):
     exif = Image.Exif()
     exif[274] = orientation
     quarters().save(tmp_path / f"a.{ending}", exif=exif)
-    assert corners(read_picture(tmp_path / f"a.{ending}")) == seen
+    assert corners(load_image(tmp_path / f"a.{ending}")) == seen
 
 
 def test_broken_exif_does_not_cost_the_picture(tmp_path):
     quarters().save(tmp_path / "a.jpg", exif=b"Exif\0\0no TIFF header")
-    assert corners(read_picture(tmp_path / "a.jpg")) == "rgbw"
+    assert corners(load_image(tmp_path / "a.jpg")) == "rgbw"
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr",
@@ -83,15 +83,15 @@ def test_every_mode_of_pillow_gives_its_color(mode):
     else:
         image, expected = Image.new("RGB", (40, 30), RED).convert(mode), RED
     assert image.mode == mode
-    small = image_file._shrink(image)
-    assert small.shape == (32, 32, 3)
-    np.testing.assert_allclose(small.mean(axis=(0, 1)) * 255, expected, atol=6 if mode == "LAB" else 2)
+    picture = image_file._as_rgb(image)
+    assert picture.mode == "RGB"
+    np.testing.assert_allclose(np.asarray(picture).mean(axis=(0, 1)), expected, atol=6 if mode == "LAB" else 2)
 
 
 def test_deep_gray_keeps_its_brightness(tmp_path):
     ramp = np.linspace(0, 65535, 64).round().astype(np.uint16)
     Image.fromarray(np.tile(ramp, (64, 1))).save(tmp_path / "a.png")
-    row = read_picture(tmp_path / "a.png")[0, 0, 16]
+    row = load_image(tmp_path / "a.png")[0, 0, 16]
     np.testing.assert_allclose(row[2:-2], np.linspace(0, 1, 64).reshape(32, 2).mean(axis=1)[2:-2], atol=0.01)
 
 
@@ -101,7 +101,7 @@ def test_floating_point_gray_is_scaled_by_its_range(tmp_path, white):
     values[:16] = white
     values[0, 0], values[31, 31] = np.nan, -np.inf
     Image.fromarray(values).save(tmp_path / "a.tif")
-    pixels = read_picture(tmp_path / "a.tif")
+    pixels = load_image(tmp_path / "a.tif")
     assert pixels[0, 0, 0, 0] == 0 and pixels[0, 0, 31, 31] == 0
     np.testing.assert_allclose([pixels[0, 0, 8, 8], pixels[0, 2, 24, 8]], [1, 0.25], atol=0.005)
 
@@ -110,7 +110,7 @@ def test_what_is_transparent_is_white_and_colors_hidden_there_do_not_leak(tmp_pa
     image = Image.new("RGBA", (320, 320), (*RED, 0))
     image.paste((*BLUE, 255), (0, 0, 160, 320))
     image.save(tmp_path / "a.png")
-    pixels = read_picture(tmp_path / "a.png")
+    pixels = load_image(tmp_path / "a.png")
     assert corners(pixels) == "bwbw"
     assert (pixels[0, 0] <= pixels[0, 1] + 0.01).all(), "red shines through at the edge"
 
@@ -140,7 +140,7 @@ def test_a_large_jpeg_is_read_at_an_eighth(tmp_path):
     quarters(4096).save(tmp_path / "a.jpg")
     with Image.open(tmp_path / "a.jpg") as opened:
         assert image_file._decode(opened, "a.jpg").size == (512, 512)
-    assert corners(read_picture(tmp_path / "a.jpg")) == "rgbw"
+    assert corners(load_image(tmp_path / "a.jpg")) == "rgbw"
 
 
 @pytest.mark.parametrize("kind, size", [("PNG", (8000, 5001)), ("JPEG2000", (2900, 2900)),
@@ -154,7 +154,7 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch, kind
         Image.new("L", size).save(tmp_path / "a", kind)
     monkeypatch.setattr(Image.Image, "load", lambda self: pytest.fail("decoded"))
     with pytest.raises(UserError, match="pixels"):
-        read_picture(tmp_path / "a")
+        load_image(tmp_path / "a")
 
 
 READ = """
@@ -162,9 +162,9 @@ import re, resource, sys, time
 sys.path.insert(0, sys.argv[1])
 resource.setrlimit(resource.RLIMIT_AS, (3_000_000_000,) * 2)
 from utils.errors import UserError
-from utils.image_file import read_picture
+from utils.image_file import read_pixels
 try:
-    print(read_picture(sys.argv[2]).shape)
+    print(read_pixels(sys.argv[2]).shape)
 except UserError as error:
     print(error)
 print(time.process_time(), 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]))
@@ -174,8 +174,8 @@ print(time.process_time(), 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/p
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the peak is read from /proc")
 @pytest.mark.parametrize("size, word", [
     ((1, 39_000_000), "on a side"), ((39_000_000, 1), "on a side"), ((3, 8_000_000), "on a side"),
-    ((image_file.MAX_SIDE + 1, 1), "on a side"), ((199, image_file.MAX_SIDE), "(1, 3, 32, 32)"),
-    ((image_file.MAX_SIDE, 199), "(1, 3, 32, 32)"),
+    ((image_file.MAX_SIDE + 1, 1), "on a side"), ((199, image_file.MAX_SIDE), "(3, 32, 32)"),
+    ((image_file.MAX_SIDE, 199), "(3, 32, 32)"),
 ], ids=lambda value: "x".join(map(str, value)) if isinstance(value, tuple) else None)
 def test_no_shape_takes_ten_seconds_or_a_gigabyte(tmp_path, size, word):
     Image.new("RGBA" if word.startswith("(") else "L", size).save(tmp_path / "a.png", compress_level=1)
@@ -194,11 +194,11 @@ def test_pillow_is_left_as_it_was(tmp_path):
     subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
     before = Image.MAX_IMAGE_PIXELS
     quarters().save(tmp_path / "a.png")
-    read_picture(tmp_path / "a.png")
+    load_image(tmp_path / "a.png")
     assert before == Image.MAX_IMAGE_PIXELS
     (tmp_path / "a.png").write_bytes(b"no picture")
     with pytest.raises(UserError):
-        read_picture(tmp_path / "a.png")
+        load_image(tmp_path / "a.png")
     assert before == Image.MAX_IMAGE_PIXELS
 
 
@@ -206,7 +206,7 @@ def test_pillow_is_left_as_it_was(tmp_path):
                                      Path("https://example.org/dog.png")], ids=str)
 def test_an_address_is_told_from_a_file_that_is_missing(address):
     with pytest.raises(UserError, match="is an address: download the picture"):
-        read_picture(address)
+        load_image(address)
 
 
 def test_an_icon_does_not_smuggle_a_large_picture_in(tmp_path, monkeypatch):
@@ -216,7 +216,7 @@ def test_an_icon_does_not_smuggle_a_large_picture_in(tmp_path, monkeypatch):
     entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, inner.tell(), 22)
     (tmp_path / "a.ico").write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + inner.getvalue())
     with pytest.raises(UserError, match="200 x 100 pixels"):
-        read_picture(tmp_path / "a.ico")
+        load_image(tmp_path / "a.ico")
 
 
 def test_names_are_shown_on_one_line():

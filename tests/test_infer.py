@@ -18,7 +18,6 @@ from utils import answers
 from utils.errors import UserError
 
 ROOT = Path(infer.__file__).resolve().parent
-ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere Paddle has no process of its own")
 ON_POSIX = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals and files")
 
 
@@ -147,14 +146,14 @@ def test_an_odd_name_of_a_model_is_one_line(name, problem, pictures, capsys):
     assert out == "" and err.count("\n") == 1 and problem in err and err[:-1].isprintable()
 
 
-def test_the_newest_model_here_answers_else_the_one_of_the_program(model_dir, pictures, monkeypatch):
+def test_the_newest_model_here_answers_else_the_supplied_one(model_dir, pictures, monkeypatch):
     monkeypatch.setattr(infer, "SHIPPED", pictures / "shipped")
     (pictures / "image_classification_resnet.inference.model").mkdir()  # training has not saved yet
     with pytest.raises(UserError, match="python train.py"):
         answers.choose_model(None, infer.SHIPPED)
     shutil.copytree(model_dir, infer.SHIPPED)
     assert answers.choose_model(None, infer.SHIPPED) == infer.SHIPPED
-    assert "comes with the program" in answers.introduce(infer.SHIPPED, small_models.describe(), infer.SHIPPED)
+    assert "supplied" in answers.introduce(infer.SHIPPED, small_models.describe(), infer.SHIPPED)
     for name, written in (("resnet", 1000), ("vgg", 3000), ("googlenet", 2000)):
         path = pictures / f"image_classification_{name}.inference.model" / "description.json"
         path.parent.mkdir(exist_ok=True)
@@ -186,47 +185,6 @@ def test_mistakes_are_answered_without_paddle_and_training(model_dir, pictures):
                           text=True, capture_output=True, timeout=60)
     assert done.stdout == "2 2 False False\n"
     assert done.stderr.count("\n") == 2 and done.stderr.count("infer.py: error: ") == 2
-
-
-@ON_LINUX
-def test_a_model_that_paddle_crashes_on_is_one_line(model_dir, pictures):
-    shutil.copytree(model_dir, "crash")
-    small_models.change_program("crash", lambda program: program.global_block().ops[-1].desc.set_input("X", []))
-    done = command("red.png", "--json", "--model-dir", "crash")
-    assert done.returncode == 2
-    assert done.stderr == ("infer.py: error: Paddle crashed on the model in crash (Segmentation fault): train again, "
-                           "or name another folder with --model-dir\n")
-    assert json.loads(done.stdout) == {"error": done.stderr[len("infer.py: error: "):-1]}
-
-
-@ON_LINUX
-def test_what_paddles_libraries_print_is_not_seen(model_dir, pictures):
-    shutil.copytree(model_dir, "zeros")
-    small_models.replace("zeros", parameters=bytes(1000))
-    done = command("red.png", "--model-dir", "zeros")
-    assert done.returncode == 2 and done.stdout == "" and done.stderr.count("\n") == 1, done.stderr
-
-
-def fail(_, error):
-    """Stands for `infer.answer`."""
-    raise error
-
-
-@ON_LINUX
-@pytest.mark.parametrize("error, kind", [(UserError("one line"), UserError), (MemoryError(), MemoryError),
-                                         (ZeroDivisionError("of Paddle's"), RuntimeError)])
-def test_errors_of_the_child_process_are_raised_in_this_one(error, kind, monkeypatch):
-    for name in [name for name in sys.modules if name.partition(".")[0] == "paddle"]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(kind) as raised:
-        answers.in_child(fail, "model", error)
-    assert str(error) in str(raised.value) and (kind is not RuntimeError or "in fail" in str(raised.value))
-    with pytest.raises(MemoryError):
-        answers.in_child(lambda _: os.kill(os.getpid(), signal.SIGKILL), "model")
-    with pytest.raises(UserError, match="exit status 3"):
-        answers.in_child(lambda _: os._exit(3), "model")
-    assert answers.in_child(lambda _, number: (number, os.getpid()), "model", 5)[0] == 5
-    assert answers.in_child(lambda _: os.getpid(), "model") != os.getpid()
 
 
 def test_letters_that_the_terminal_lacks_are_written_out(model_dir, pictures):
@@ -268,7 +226,7 @@ def test_a_signal_at_any_moment_ends_it_at_once_and_quietly(number, everyone, se
     if out:  # it had answered
         assert "infer results: red" in out and process.returncode in (0, 128 + number, -number)
     else:
-        assert process.returncode == 128 + number and time.monotonic() - begin < 1
+        assert process.returncode == 128 + number and time.monotonic() - begin < 3  # Paddle may be loading
     for _ in range(100):  # nobody is left
         try:
             os.killpg(process.pid, 0)

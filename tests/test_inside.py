@@ -16,12 +16,14 @@ from PIL import Image
 import infer
 import models
 import small_models
+from conftest import ROOT
 from test_models import recipe, set_weights
 from utils.errors import UserError
 from utils.inside import drawing, layers
+from utils.inside import grad_cam as grad_cam_module
 from utils.inside.features import features_of
 from utils.inside.grad_cam import grad_cam
-from utils.storage import program_state, saved_model
+from utils.storage import program_state
 
 GOLDEN = Path(__file__).with_name("golden") / "grad_cam.npz"
 COLORS = np.eye(3, dtype=np.float32)
@@ -48,9 +50,8 @@ def save(folder, network, weights=None, classes=10, mirrored=False):
     if weights:
         weights(program.all_parameters(), scope)
     names = [f"class {number}" for number in range(classes)]
-    saved_model.save(folder, executor, program.clone(for_test=True), image, probabilities,
-                     small_models.describe(classes=names), scope)
-    return saved_model.load(folder, paddle.CPUPlace())
+    small_models.save(folder, executor, program, image, probabilities, small_models.describe(classes=names), scope)
+    return infer.load_model(folder, "cpu")[0]
 
 
 def save_golden(folder, name, mirrored=False):
@@ -108,7 +109,7 @@ def seer_dir(tmp_path_factory):
     """The folder of a saved `seer`."""
     folder = tmp_path_factory.mktemp("seer") / "model"
     save(folder, seer, classes=3)
-    small_models.describe_anew(folder, classes=small_models.COLORS)
+    small_models.redescribe(folder, classes=small_models.COLORS)
     return folder
 
 
@@ -187,6 +188,7 @@ def test_each_picture_has_its_own_classes_and_batches_change_nothing(tmp_path, m
     expected = np.stack([picture[two] for picture, two in zip(pixels, classes)]) * 4 / 1024
     for batch in (128, 2):
         monkeypatch.setattr(layers, "BATCH", batch)
+        monkeypatch.setattr(grad_cam_module, "BATCH", batch)
         np.testing.assert_allclose(grad_cam(model, pixels, classes), expected, rtol=1e-5)
         np.testing.assert_allclose(features_of(model, pixels), pixels.mean(axis=(2, 3)), rtol=1e-5)
 
@@ -210,7 +212,7 @@ def test_heat_maps_through_a_max_pooling_are_those_worked_out_by_hand(mirrored, 
 
 
 def test_the_picture_of_two_halves_is_made_of_two_of_the_ten():
-    whole, dog, airplane = (np.asarray(Image.open(Path(infer.HERE) / "image" / f"{name}.png").convert("RGB"), np.int16)
+    whole, dog, airplane = (np.asarray(Image.open(ROOT / "image" / f"{name}.png").convert("RGB"), np.int16)
                             for name in ("dog_airplane", "dog", "airplane"))
     expected = np.hstack([dog[:, 128:384], airplane[:, 128:384]])
     assert whole.shape == (512, 512, 3) and (whole != expected).any(axis=2).mean() < 1e-3
@@ -226,7 +228,7 @@ def test_the_shipped_model_sees_dog_and_airplane_each_on_its_half():
 
 
 def test_looking_inside_leaves_the_model_as_it_was(seer_dir):
-    model, pixels = saved_model.load(seer_dir, paddle.CPUPlace()), halves()
+    model, pixels = infer.load_model(seer_dir, "cpu")[0], halves()
     before, ops = infer.infer(model, pixels), len(model.program.global_block().ops)
     features_of(model, pixels)
     grad_cam(model, pixels, np.array([[0, 2]]))
@@ -311,11 +313,11 @@ def test_odd_names_are_drawn_without_a_word(seer_dir, here, capsys, recwarn):
     names = ["$x^{$.png", "a\nb.png", "中文.png", "n" * 200 + ".png"]
     for name in names:
         Image.new("RGB", (32, 32), "blue").save(name)
-    small_models.describe_anew(seer_dir, classes=["$\\frac$", "{", "蓝"])
+    small_models.redescribe(seer_dir, classes=["$\\frac$", "{", "蓝"])
     try:
         assert ask("--explain", "out.png", *names, "--json", "--model-dir", seer_dir) == 0
     finally:
-        small_models.describe_anew(seer_dir, classes=small_models.COLORS)
+        small_models.redescribe(seer_dir, classes=small_models.COLORS)
     assert drawing.is_drawing("out.png") and capsys.readouterr().err == ""
     assert not [each for each in recwarn if "Glyph" in str(each.message)]
 
@@ -393,7 +395,7 @@ def test_a_network_that_names_no_layers_is_refused_in_python_too(tmp_path):
 
 
 def test_the_pages_three_lines_say_what_they_print():
-    page = (Path(infer.HERE) / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
     session = next(block for block in re.findall(r"```pycon\n(.*?)```", page, flags=re.S) if "features_of" in block)
     test = doctest.DocTestParser().get_doctest(session, {}, "README.md", None, None)
     assert len(test.examples) == 5 and doctest.DocTestRunner(verbose=False).run(test).failed == 0

@@ -58,7 +58,7 @@ def answers_of(path, pixels):
 def test_onnxruntime_gives_the_probabilities_that_paddle_gives(converted):
     """For the ten pictures, all in one batch and one at a time."""
     pixels = np.concatenate([infer.load_image(f"{name}.png") for name in CLASSES])
-    expected = infer.answer(infer.SHIPPED, "cpu", pixels)[0]
+    expected = infer.infer(infer.load_model(infer.SHIPPED, "cpu")[0], pixels)
     assert len(set(expected.argmax(1))) >= 8  # so that these are answers about the pictures
     assert np.abs(answers_of(converted, pixels) - expected).max() < 1e-5
     assert np.abs(answers_of(converted, pixels[3:4]) - expected[3]).max() < 1e-5

@@ -18,6 +18,7 @@ import infer
 from benchmarks import quality
 from utils.data.cifar10 import CLASSES
 from utils.evaluation import metrics as evaluation
+from utils.speed import cpu
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = infer.SHIPPED / "measured.json"
@@ -64,7 +65,7 @@ def shipped_answers(pixels):
     import paddle
 
     paddle.enable_static()
-    return infer.answer(infer.SHIPPED, "cpu", pixels)[0]
+    return infer.infer(infer.load_model(infer.SHIPPED, "cpu")[0], pixels)
 
 
 def test_shipped_model_names_the_drawn_pictures():
@@ -87,15 +88,10 @@ def test_shipped_model_on_1000_real_pictures(cifar10_archive):
 
 def test_the_quick_way_and_the_executors_give_the_same_probabilities(monkeypatch):
     """As where Paddle has no oneDNN, and so no quick way."""
-    import paddle
-
-    from utils.storage import saved_model
-
-    paddle.enable_static()
-    model = saved_model.load(infer.SHIPPED, paddle.CPUPlace())
+    model, _ = infer.load_model(infer.SHIPPED, "cpu")
     pixels = np.concatenate([infer.load_image(f"{name}.png") for name in CLASSES])
     quick = evaluate.forward_of(model)(pixels)
-    monkeypatch.setattr(evaluate.cpu, "forward", lambda *_: None)
+    monkeypatch.setattr(cpu, "forward", lambda *_: None)
     assert np.allclose(evaluate.forward_of(model)(pixels), quick, atol=1e-4)
 
 

@@ -17,7 +17,7 @@ from small_folders import NAMES, write_classes
 from small_runs import assert_same_run, before_each_step, command, contents, state
 from utils.run import Run
 from utils.settings import Settings
-from utils.storage import program_state, saved_model, start_from
+from utils.storage import program_state, start_from
 
 SHIPPED = ROOT / "models" / "airbench_cifar10"
 FEW = ["--epochs", "1", "--batch-size", "8", "--max-batches", "2", "--seed", "3", "--device", "cpu", "--workers", "1"]
@@ -142,7 +142,7 @@ def test_what_is_no_model_of_these_networks_is_one_line(begin, tmp_path, base):
 
 def test_a_description_that_names_another_network_is_one_line(base, pets, begin, tmp_path):
     wrong = shutil.copytree(base, tmp_path / "wrong")
-    small_models.describe_anew(wrong, depth=14)
+    small_models.redescribe(wrong, depth=14)
     status, _, err = begin("--start-from", wrong, "--data-dir", pets)
     assert status == 2 and err.count("\n") == 1 and "another network than its description says" in err
     assert "description.json" not in (contents(tmp_path / "model") if (tmp_path / "model").exists() else {})
@@ -178,12 +178,15 @@ def test_which_layer_is_the_last(model, recipe, layer):
 
 
 def test_means_of_weights_start_where_the_weights_do(tmp_path):
+    import paddle
+
     programs, scope, executor = built("airbench", 10, "strong")
     old = program_state.take(programs.main, scope)
-    saved_model.save(tmp_path, executor, programs.test, programs.image, programs.probabilities,
-                     small_models.describe(model="airbench", classes=list("abcdefghij")), scope)
+    small_models.save(tmp_path, executor, programs.test, programs.image, programs.probabilities,
+                      small_models.describe(model="airbench", classes=list("abcdefghij")), scope)
     programs, scope, executor = built("airbench", 4, "strong")
-    assert start_from.put(tmp_path, programs, scope, executor.place).endswith(", with a new last layer")
+    with paddle.static.scope_guard(scope):
+        assert start_from.put(tmp_path, programs, executor).endswith(", with a new last layer")
     now = program_state.take(programs.main, scope)
     means = [name for name in now if name.endswith(".mean") and "fc_0" not in name]
     assert len(means) == 6 + 6 + 1 + 12  # of weights, shifts, the first layer's bias, running means and variances
@@ -193,14 +196,17 @@ def test_means_of_weights_start_where_the_weights_do(tmp_path):
     assert now["fc_0.w_0.mean"].shape[1] == 4
 
 
-def test_googlenets_auxiliary_classifiers_start_anew(tmp_path):
+def test_googlenets_auxiliary_classifiers_are_new(tmp_path):
+    import paddle
+
     programs, scope, executor = built("googlenet", 10)
-    saved_model.save(tmp_path, executor, programs.test, programs.image, programs.probabilities,
-                     small_models.describe(model="googlenet", classes=list("abcdefghij")), scope)
+    small_models.save(tmp_path, executor, programs.test, programs.image, programs.probabilities,
+                      small_models.describe(model="googlenet", classes=list("abcdefghij")), scope)
     old = program_state.take(programs.main, scope)
     programs, scope, executor = built("googlenet", 3)
     first = program_state.take(programs.main, scope)
-    line = start_from.put(tmp_path, programs, scope, executor.place)
+    with paddle.static.scope_guard(scope):
+        line = start_from.put(tmp_path, programs, executor)
     assert line == "googlenet trained on three colors, with a new last layer and new auxiliary classifiers"
     now = program_state.take(programs.main, scope)
     weights = {parameter.name for parameter in programs.main.all_parameters() if parameter.name.endswith("w_0")}

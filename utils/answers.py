@@ -1,27 +1,21 @@
-"""What infer.py does around the chapter's steps: its command line, which model answers, and what is printed.
-
-And the process of its own in which Paddle runs there: a model that crashes Paddle is then one line, like any mistake.
-"""
+"""What infer.py does around the chapter's steps: its command line, which model answers, and what is printed."""
 import argparse
 import contextlib
 import json
-import multiprocessing
 import os
-import signal
 import sys
-import traceback
 from pathlib import Path
 
-from utils.errors import STOP_SIGNALS, UserError, complain, say, shown
-from utils.inside import look
-from utils.parallel.launch import end_with_parent
+import numpy as np
 
-TRAINED = "image_classification_*.inference.model/description.json"  # where train.py saves, unless told otherwise
+from utils.errors import UserError, complain, say, shown
+
+TRAINED = "image_classification_*.inference.model/description.json"  # where train.py saves by default
 FACTS = ("model", "depth", "dataset", "epochs", "test_accuracy")  # of the description, in the JSON that is printed
 
 
 def parse(arguments):
-    """Read the command line of infer.py. Errors: UserError where it names files that are not to be written."""
+    """Read the command line of infer.py. Errors: UserError where it names a file that must not be written."""
     parser = argparse.ArgumentParser(prog="infer.py", description="Name pictures with a trained model.",
                                      allow_abbrev=False)
     parser.add_argument("pictures", nargs="+", metavar="PICTURE",
@@ -36,12 +30,15 @@ def parse(arguments):
     parser.add_argument("--explain", metavar="OUT.png",
                         help="draw where in each picture its two likeliest classes are seen (Grad-CAM)")
     options = parser.parse_args(arguments)
-    look.check(options.features, options.explain, len(options.pictures))
+    if (options.features, options.explain) != (None, None):
+        from utils.inside import look  # 300 lines that other command lines do not need
+
+        look.check(options.features, options.explain, len(options.pictures))
     return options
 
 
 def choose_model(model_dir, shipped):
-    """The model's folder: the one asked for, else the newest trained here, else `shipped`, the program's own.
+    """The model's folder: `model_dir`, without it the newest trained here, else `shipped`, the supplied model's.
 
     Errors: UserError where there is none.
     """
@@ -78,78 +75,32 @@ def read_all(names, load_image):
     return images, errors
 
 
-def look_inside(options, images):
-    """What --features and --explain ask for, about the pictures that could be read -> a look.Look, None for neither."""
-    if options.features is None and options.explain is None:
-        return None
-    return look.Look(options.features, options.explain, [options.pictures[number] for number in images])
+def look_inside(options, model, images, probabilities):
+    """Write what --features and --explain ask for about the pictures that could be read.
 
-
-def in_child(answer, model_dir, *arguments):
-    """`answer(model_dir, *arguments)`, run in a process of its own, which is forked from this one.
-
-    So what ends Paddle's process does not end this one, and what its libraries print is not seen. A process that has
-    Paddle already runs it itself, since a fork would lack Paddle's threads; so does one on another system than Linux.
-    Errors: as `answer`, a RuntimeError with its traceback for unforeseen ones, and UserError where Paddle crashes.
+    model: infer.Model; images: as `read_all` returns them; probabilities: [N, classes]
     """
-    if "paddle" in sys.modules or not sys.platform.startswith("linux"):
-        return answer(model_dir, *arguments)
-    fork = multiprocessing.get_context("fork")
-    receiver, sender = fork.Pipe(duplex=False)
-    child = fork.Process(target=_run_and_send, args=(sender, os.getpid(), answer, model_dir, *arguments), daemon=True)
-    child.start()
-    sender.close()
-    try:
-        result, error = receiver.recv()
-    except EOFError:
-        result, error = None, None
-    child.join()
-    if error is not None:
-        raise error
-    if result is None:
-        raise _crash(model_dir, child.exitcode)
-    return result
+    if (options.features, options.explain) != (None, None):
+        from utils.inside import look
 
-
-def _run_and_send(sender, parent, function, *arguments):
-    """What the child process does: run the function, and send (result, None) or (None, error)."""
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
-    end_with_parent(parent, signal.SIGKILL)
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None where the shell closed it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-    try:
-        outcome = function(*arguments), None
-    except (UserError, MemoryError) as error:
-        outcome = None, error
-    except Exception:  # told as text: its type may be one of Paddle's, which the parent does not know
-        outcome = None, RuntimeError(traceback.format_exc())
-    sender.send(outcome)
-
-
-def _crash(model_dir, code):
-    """The error for a child process that ended with exit status `code`, which is negative where a signal ended it."""
-    if code == -signal.SIGKILL:  # so Linux ends what takes the last of the memory
-        return MemoryError()
-    how = signal.strsignal(-code) if code < 0 else f"exit status {code}"
-    return UserError(f"Paddle crashed on the model in {shown(model_dir)} ({how}): train again, or name another folder "
-                     "with --model-dir")
+        names = [options.pictures[number] for number in images]
+        look.write(options.features, options.explain, model, names, np.concatenate(list(images.values())),
+                   probabilities)
 
 
 @contextlib.contextmanager
-def errors_as_json(wanted):
-    """Print an error that ends the block as a JSON object too, where JSON is wanted."""
+def errors_as_json(is_json):
+    """Print an error that ends the block as a JSON object too, where the output is JSON."""
     try:
         yield
     except UserError as error:
-        if wanted:
+        if is_json:
             _print(json.dumps({"error": str(error)}, indent=2))
         raise
 
 
 def introduce(model_dir, description, shipped):
-    """One line: which model answers, and what it was trained on. `shipped` is the folder of the program's own."""
+    """One line: which model answers, and what it was trained on. `shipped`: the supplied one's folder."""
     depth = f"-{description['depth']}" if description.get("depth") else ""
     line = f"{_shortest(model_dir)}, {description['model']}{depth} trained on {description['dataset']}"
     if description["dataset"] == "sketches":
@@ -157,22 +108,43 @@ def introduce(model_dir, description, shipped):
     if description.get("test_accuracy") is not None:
         line += f", test accuracy {description['test_accuracy']:.4f}"
     if model_dir == shipped:
-        line += "; it comes with the program, python train.py makes your own"
+        line += "; supplied, python train.py trains your own"
     return line
 
 
 def _shortest(folder):
-    """A folder as seen from the current one where it lies in that, else as it was given."""
+    """A folder as seen from the current one where it is in that, else as it is named."""
     whole, here = Path(os.path.abspath(folder)), Path.cwd()
     return shown(whole.relative_to(here) if here in whole.parents else folder)
 
 
-def print_text(options, labels, opening):
-    """Print the answers as the book does, each under its picture's name where there are several.
+def show(options, labels, errors, description, place, model_dir, shipped):
+    """Print the answers: one JSON object, or as the book does, and nothing without any.
 
-    labels: by number on the command line, pairs (class, probability), best first.
+    labels, errors: by number on the command line; of labels pairs (class, probability), best first
+    place: a line about where the model ran; description, model_dir, shipped: as `introduce` takes them
     """
-    lines = [opening]
+    if options.json:
+        model = {key: description.get(key) for key in FACTS}
+        results = [_as_json(name, labels.get(number), errors.get(number))
+                   for number, name in enumerate(options.pictures)]
+        _print(json.dumps({"model": model, "results": results}, indent=2))
+    elif labels:
+        model = introduce(model_dir, description, shipped)
+        _print("\n".join([f"Model: {model}", f"Place: {place}", *_lines(options, labels)]))
+
+
+def _as_json(name, best, error):
+    """One picture's best classes, or its error."""
+    if error is not None:
+        return {"picture": name, "error": str(error)}
+    return {"picture": name, "label": best[0][0],
+            "best": [{"class": kind, "probability": round(probability, 6)} for kind, probability in best]}
+
+
+def _lines(options, labels):
+    """The answers as the book prints them, each under its picture's name where there are several."""
+    lines = []
     for word, path in (("Features", options.features), ("Explanation", options.explain)):
         lines += [f"{word}: {shown(path)}"] if path else []
     width = max([11, *(len(name) for best in labels.values() for name, _ in best)])
@@ -181,20 +153,7 @@ def print_text(options, labels, opening):
             lines += ["", shown(options.pictures[number])]
         lines.append(f"infer results: {best[0][0]}")
         lines += [f"  {name:<{width}} {probability:.4f}" for name, probability in best]
-    _print("\n".join(lines))
-
-
-def print_json(names, labels, errors, description):
-    """Print one JSON object: the model, and for each picture, in the order given, its best classes or its error."""
-    results = []
-    for number, name in enumerate(names):
-        if number in errors:
-            results.append({"picture": name, "error": str(errors[number])})
-        else:
-            best = [{"class": kind, "probability": round(p, 6)} for kind, p in labels[number]]
-            results.append({"picture": name, "label": best[0]["class"], "best": best})
-    model = {key: description.get(key) for key in FACTS}
-    _print(json.dumps({"model": model, "results": results}, indent=2))
+    return lines
 
 
 def _print(text):

@@ -5,6 +5,7 @@ import functools
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -93,6 +94,13 @@ def end_at_once_on_signals():
             signal.signal(number, lambda number, _frame: os._exit(128 + number))
     if hasattr(signal, "pthread_sigmask"):  # the process that started this one may have blocked them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+
+
+def restore_signals():
+    """After Paddle was imported: have Python handle the signals again that it handled before."""
+    for number in STOP_SIGNALS:
+        if signal.getsignal(number) is not None and threading.current_thread() is threading.main_thread():
+            signal.signal(number, signal.getsignal(number))
 
 
 def exit_status(out_of_memory):

@@ -1,9 +1,10 @@
-"""Any picture file that Pillow reads, as the networks' input."""
+"""Any picture file that Pillow reads, as an upright RGB picture."""
 import contextlib
 import os
 import re
 import stat
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -11,26 +12,36 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from utils.errors import Stopped, UserError, shown
 
 SIDE = 32
+SUPPLIED = Path(__file__).resolve().parent.parent / "image"  # the chapter's own pictures
 MAX_BYTES = 200_000_000
 # WebP's decoder holds 20 bytes for a pixel; JPEG 2000 takes 0.6 s for a million; a JPEG is shrunk while it is
 # read, except that a progressive one is held whole, with 6 to 8 bytes for a pixel.
 MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000}
 MAX_PIXELS_ELSE = 40_000_000
 MAX_SIDE = 200_000  # Pillow's resize holds 50 bytes for a pixel of a side, and is slow where lines are short and many
+ORIENTATION = 274  # EXIF's tag
 PILLOW_MAX_PIXELS = 55_000_000  # Pillow refuses twice as many, also of pictures inside others (icons)
 
 
-def read_picture(path):
-    """Read the picture at `path` -> [1, 3, 32, 32] float32 in [0, 1], channels in the order red, green, blue.
+def find(name):
+    """The path of a picture named on the command line: a bare name that is not here is one of image/."""
+    supplied = SUPPLIED / name
+    if os.path.basename(name) == name and not os.path.exists(name) and os.path.isfile(supplied):
+        return supplied
+    return name
 
-    Transparent parts turn white, an animation gives its first frame, and the camera's rotation (EXIF) is undone.
+
+def open_picture(path):
+    """Read the picture at `path` -> an upright RGB picture, transparent parts white, of an animation the first frame.
+
+    It is already 32 x 32 where it was transparent, turned by the camera (EXIF), or gray of more than 8 bits.
     Errors: UserError where there is no file, no picture in it, or one of a size that takes more than 10 s or 1 GB.
     """
     name = shown(path)
     _check_file(path, name)
     try:
         with _pillow_for_any_file(), Image.open(path) as picture:
-            return pixels_of(_decode(picture, name))
+            return _as_rgb(_decode(picture, name))
     except (UserError, Stopped):
         raise
     except UnidentifiedImageError:
@@ -42,9 +53,9 @@ def read_picture(path):
         raise UserError(f"{name} cannot be decoded ({shown(detail)})") from error
 
 
-def pixels_of(picture):
-    """A decoded picture as the networks read it: [1, 3, 32, 32] float32 in [0, 1]."""
-    return np.ascontiguousarray(_shrink(picture).transpose(2, 0, 1))[np.newaxis]  # (H, W, C) -> (1, C, H, W)
+def read_pixels(path):
+    """The picture at `path` as the data sets store one: uint8 [3, 32, 32]. Errors: as `open_picture`."""
+    return np.asarray(_shrink(open_picture(path))).transpose(2, 0, 1)
 
 
 @contextlib.contextmanager
@@ -104,20 +115,18 @@ def _check_size(picture, name):
                         "crop it")
 
 
-def _shrink(picture):
-    """Resize a decoded picture and turn it upright -> [32, 32, 3] float32 in [0, 1]."""
+def _as_rgb(picture):
+    """A decoded picture -> RGB, as `open_picture` describes it."""
     if picture.mode.startswith(("I", "F")):
-        return _shrink_deep(picture)
-    transparent = "transparency" in picture.info or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA")
-    small = picture.convert("RGBA" if transparent else "RGB").resize((SIDE, SIDE), Image.LANCZOS)
-    small = _upright(small)
-    if transparent:  # shrunk first: Pillow weights colors by opacity there
-        small = Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
-    return np.asarray(small, np.float32) / 255
+        return _deep_as_rgb(picture)
+    if "transparency" not in picture.info and picture.mode not in ("RGBA", "RGBa", "LA", "La", "PA"):
+        return _upright(picture.convert("RGB"))
+    small = _upright(_shrink(picture.convert("RGBA")))  # shrunk first: Pillow weights colors by opacity there
+    return Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
 
 
-def _shrink_deep(picture):
-    """`_shrink` for gray of more than 8 bits, which Pillow's own conversion would cut off at 255.
+def _deep_as_rgb(picture):
+    """`_as_rgb` for gray of more than 8 bits, which Pillow's own conversion would cut off at 255.
 
     White is 65535 for 16 bits; where the format does not say, the first of 1, 255 and 65535 that no pixel
     exceeds, else the brightest pixel.
@@ -127,15 +136,22 @@ def _shrink_deep(picture):
     brightest = gray.max()
     scales = (65535,) if picture.mode.startswith("I;16") else (1, 255, 65535)
     white = next((scale for scale in scales if scale >= brightest), brightest)
-    small = Image.fromarray(gray / np.float32(white)).resize((SIDE, SIDE), Image.LANCZOS)
+    small = _shrink(Image.fromarray(gray / np.float32(white)))
     small.info = picture.info
     gray = np.clip(np.asarray(_upright(small)), 0, 1)  # LANCZOS swings beyond sharp edges
-    return np.repeat(gray[:, :, np.newaxis], 3, axis=2)
+    return Image.fromarray(np.rint(gray * 255).astype(np.uint8)).convert("RGB")
+
+
+def _shrink(picture):
+    """Resize a picture to the networks' size; one of that size stays as it is."""
+    return picture.resize((SIDE, SIDE), Image.LANCZOS)
 
 
 def _upright(picture):
-    """Undo the turn that the camera noted; a picture with broken EXIF stays as it is."""
+    """Undo the turn that the camera noted, in the shrunk picture; one without, or with broken EXIF, stays as it is."""
     try:
-        return ImageOps.exif_transpose(picture)
+        if picture.getexif().get(ORIENTATION, 1) == 1:
+            return picture
+        return ImageOps.exif_transpose(_shrink(picture))
     except (SyntaxError, ValueError, TypeError, KeyError, OverflowError):
         return picture

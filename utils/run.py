@@ -152,7 +152,8 @@ class Run:
         """
         main, saved, tell, start = self.programs.main, self.saved, self.workers.tell, None
         if self.workers.rank == 0 and self.settings.start_from and not saved:
-            start = start_from.put(self.settings.start_from, self.programs, self.scope, self.executor.place)
+            with paddle.static.scope_guard(self.scope):
+                start = start_from.put(self.settings.start_from, self.programs, self.executor)
         if saved:
             program_state.put(main, self.scope, self.executor.place, saved.arrays)
         self.workers.copy_state(main, self.scope)

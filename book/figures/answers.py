@@ -27,9 +27,10 @@ def answers(model_dir):
 
     paddle.enable_static()
     pixels = {name: infer.load_image(f"{name}.png") for name in CLASSES}
-    pixels.update(disturb.small_examples(infer.HERE / "image" / "dog.png"))
-    probabilities, description, _ = infer.answer(model_dir, "cpu", np.concatenate(list(pixels.values())))
-    best = [infer.label(row, description["classes"], 1)[0] for row in probabilities]
+    pixels.update(disturb.small_examples(infer.SHIPPED.parents[1] / "image" / "dog.png"))
+    model, _ = infer.load_model(model_dir, "cpu")
+    probabilities = infer.infer(model, np.concatenate(list(pixels.values())))
+    best = [infer.label(row, model.description["classes"], 1)[0] for row in probabilities]
     return {name: [label, round(share, 3)] for name, (label, share) in zip(pixels, best)}
 
 
@@ -46,10 +47,10 @@ def flower_answers(model_dir, each=2):
     with tempfile.TemporaryDirectory() as drawn:
         flowers.draw_all(Path(drawn), numbers[-1] + 1)
         pixels = np.concatenate([infer.load_image(f"{drawn}/{name}/{number:04}.jpg") for name, number in asked])
-    probabilities, description, _ = infer.answer(model_dir, "cpu", pixels)
+    model, _ = infer.load_model(model_dir, "cpu")
     found = {kind.name: [] for kind in flowers.KINDS}
-    for (name, number), row in zip(asked, probabilities):
-        answered, share = infer.label(row, description["classes"], 1)[0]
+    for (name, number), row in zip(asked, infer.infer(model, pixels)):
+        answered, share = infer.label(row, model.description["classes"], 1)[0]
         found[name].append([number, answered, round(share, 3)])
     return found
 

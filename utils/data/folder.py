@@ -10,7 +10,7 @@ import unicodedata
 import numpy as np
 
 from utils.errors import UserError, shown
-from utils.image_file import SIDE, read_picture
+from utils.image_file import SIDE, read_pixels
 from utils.progress import progress
 
 TEST_SHARE = 0.2  # of each class
@@ -150,7 +150,7 @@ def read_files(files, unreadable, most, bar):
     images, readable = np.empty((len(files), 3, SIDE, SIDE), np.uint8), []
     for path, label in files:
         try:
-            images[len(readable)] = np.rint(read_picture(path)[0] * 255)
+            images[len(readable)] = read_pixels(path)
             readable.append((path, label))
         except UserError as error:
             unreadable.append(str(error))

@@ -5,9 +5,9 @@ BINS = 15  # of the calibration error: Guo et al. 2017, section 5
 LEAST = 1e-20  # a probability below it costs no more than it
 
 
-def confusion(named, labels, count):
-    """How often each class (row) was named as each (column): int64 [count, count]."""
-    return np.bincount(labels * count + named, minlength=count * count).reshape(count, count)
+def confusion(best, labels, count):
+    """How often each class (row) was classified as each (column): int64 [count, count]."""
+    return np.bincount(labels * count + best, minlength=count * count).reshape(count, count)
 
 
 def class_errors(counts):
@@ -18,7 +18,7 @@ def class_errors(counts):
 def reliability(probabilities, labels, bins=BINS):
     """What answers of about the same probability are worth, for equal intervals from 0 to 1.
 
-    Returns [(images in the interval, their mean probability, share named rightly), ...]
+    Returns [(images in the interval, their mean probability, share classified correctly), ...]
     """
     best, right = probabilities.max(1), probabilities.argmax(1) == labels
     interval, rows = np.minimum((best * bins).astype(int), bins - 1), []
@@ -30,7 +30,7 @@ def reliability(probabilities, labels, bins=BINS):
 
 
 def calibration_error(rows):
-    """Expected calibration error: the mean distance of probability and share named rightly.
+    """Expected calibration error: the mean distance of probability and share classified correctly.
 
     rows: as `reliability` returns them; each counts by its images.
     Source: Guo et al. 2017, equation 3.
@@ -44,10 +44,10 @@ def measure(probabilities, labels, classes):
 
     probabilities: [N, classes]; labels: int64 [N]
     """
-    named, rows = probabilities.argmax(1), reliability(probabilities, labels)
-    return {"pictures": len(labels), "classes": list(classes), "error": float((named != labels).mean()),
+    best, rows = probabilities.argmax(1), reliability(probabilities, labels)
+    return {"pictures": len(labels), "classes": list(classes), "error": float((best != labels).mean()),
             "cost": float(costs(probabilities, labels).mean()),
-            "confusion": confusion(named, labels, len(classes)).tolist(),
+            "confusion": confusion(best, labels, len(classes)).tolist(),
             "calibration_error": calibration_error(rows), "reliability": rows}
 
 

@@ -1,5 +1,6 @@
 """What evaluate.py does around its steps: its command line, which data it takes, and what it prints and draws."""
 import argparse
+import functools
 import json
 import os
 import sys
@@ -17,8 +18,9 @@ from utils.settings import folder
 
 NAMES = {"CIFAR-10": "cifar10", "sketches": "sketches"}  # of data sets: in a description, and to choose by
 MOST_COLUMNS = 20  # classes: beyond, the matrix is too wide for a terminal
-MOST_PAIRS = 10  # which are then listed in its place
+MOST_PAIRS = 10  # listed instead of it
 LONGEST = 16  # letters of a class's name in a table
+NOTE = functools.partial(print, file=sys.stderr, flush=True)  # the output may be JSON
 
 
 def parse(arguments):
@@ -27,9 +29,9 @@ def parse(arguments):
                                      "confusion matrix, calibration, worst mistakes.", allow_abbrev=False)
     parser.add_argument("--model-dir", help="a folder that train.py wrote (default: the newest one here)")
     data = parser.add_mutually_exclusive_group()  # default: what the model was trained on
-    data.add_argument("--data-file", metavar="ARCHIVE", help="a cifar-10-python.tar.gz of yours")
+    data.add_argument("--data-file", metavar="ARCHIVE", help="your cifar-10-python.tar.gz")
     data.add_argument("--dataset", choices=("cifar10", "sketches"), help="default: what the model was trained on")
-    data.add_argument("--data-dir", metavar="FOLDER", help="pictures of your own: a folder for each class")
+    data.add_argument("--data-dir", metavar="FOLDER", help="your pictures: a folder for each class")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--output", type=folder, metavar="FOLDER",
                         help="where the two pictures go (default: evaluation/ and the name of the model's folder)")
@@ -43,17 +45,12 @@ def load_data(options, description):
     Errors: UserError where it is unavailable, and where the model was trained on a folder of pictures.
     """
     if options.data_dir is not None:
-        return dataset.read_folder(options.data_dir, _aside)
+        return dataset.read_folder(options.data_dir, NOTE)
     choice = options.dataset or ("cifar10" if options.data_file is not None else NAMES.get(description["dataset"]))
     if choice is None:
         raise UserError(f"the model was trained on {shown(description['dataset'])}: name that, or other pictures of "
                         "its classes, with --data-dir")
-    return dataset.read(choice, options.data_file, _aside)
-
-
-def _aside(text):
-    """Tell something beside what is printed, which may be JSON."""
-    print(text, file=sys.stderr, flush=True)
+    return dataset.read(choice, options.data_file, NOTE)
 
 
 def labels_for(data, classes):
@@ -115,7 +112,7 @@ def text(metrics):
 
 
 def _matrix(metrics):
-    """Lines: each class with its error, and how often it was named as each, as far as that has room."""
+    """Lines: each class with its error, and how often it was classified as each, where there is room."""
     counts, classes = metrics["confusion"], [name[:LONGEST] for name in metrics["classes"]]
     longest, width = max(map(len, classes)), max(5, *(len(f" {count}") for row in counts for count in row))
     has_room = len(classes) <= MOST_COLUMNS

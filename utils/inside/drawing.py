@@ -6,18 +6,18 @@ from PIL import Image
 
 SIDE, GAP, MARGIN, HEAD, FOOT = 256, 16, 20, 40, 36  # in pixels
 GROUND, INK, QUIET = "#fbfbf9", "#1f2733", "#5d6878"
-TITLE = "infer.py --explain"  # inside the file, by which such a picture is known
+TITLE = "infer.py --explain"  # in the file, by which `is_drawing` knows it
 FOOTNOTE = "Red: what speaks most for the class; gray: nothing does. Each map has its own scale."
 NAME = 30  # letters of a picture's name
 
 
 def enlarge(heat, side):
-    """A heat map [H, W] in the size of the picture, [side, side], linear between its places."""
+    """A heat map [H, W] at the size of the picture, [side, side], by linear interpolation."""
     return np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((side, side), Image.BILINEAR))
 
 
 def squares(pixels, side):
-    """A picture [3, H, W] as the network gets it, each pixel a square: [side, side, 3]."""
+    """A picture [3, H, W] as the network reads it, each pixel a square: [side, side, 3]."""
     places = np.arange(side) * pixels.shape[1] // side
     return pixels.transpose(1, 2, 0)[places][:, places]
 
@@ -43,12 +43,11 @@ def draw(target, names, pixels, heats, labels):
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
     from matplotlib.figure import Figure
 
-    count = 1 + heats.shape[1]
-    wide = 2 * MARGIN + count * SIDE + (count - 1) * GAP
-    high = len(names) * (HEAD + SIDE) + FOOT
-    figure = Figure(figsize=(wide / 100 + 1e-6, high / 100 + 1e-6), dpi=100, facecolor=GROUND)  # never a pixel less
+    width = 2 * MARGIN + SIDE + heats.shape[1] * (GAP + SIDE)
+    height = len(names) * (HEAD + SIDE) + FOOT
+    figure = Figure(figsize=(width / 100 + 1e-6, height / 100 + 1e-6), dpi=100, facecolor=GROUND)  # no pixel less
     FigureCanvasAgg(figure)
-    axes = figure.add_axes([0, 0, 1, 1], xlim=(0, wide), ylim=(high, 0))
+    axes = figure.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(height, 0))
     axes.axis("off")
     for row, name in enumerate(names):
         top = row * (HEAD + SIDE) + HEAD
@@ -59,7 +58,7 @@ def draw(target, names, pixels, heats, labels):
             axes.imshow(tile, extent=(left, left + SIDE, top + SIDE, top), aspect="auto", interpolation="nearest")
             axes.text(left, top - 9, title, color=INK if column else QUIET, fontsize=11, parse_math=False,
                       fontweight="bold" if column else "normal")
-    axes.text(MARGIN, high - 12, FOOTNOTE, color=QUIET, fontsize=9)
+    axes.text(MARGIN, height - 12, FOOTNOTE, color=QUIET, fontsize=9)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of letters that the font lacks
         figure.savefig(target, format="png", metadata={"Software": None, "Title": TITLE})

@@ -6,7 +6,7 @@ from utils.inside.layers import fetch, open_up
 def features_of(model, pixels):
     """What the last fully connected layer reads: [N, 3, 32, 32] in [0, 1] -> float32 [N, F], 64 for a ResNet-32.
 
-    model: a loaded one (utils.storage.saved_model). Errors: UserError where it has no such layer.
+    model: infer.Model. Errors: UserError where it has no such layer.
     """
     opened = open_up(model)
     if opened.layers.features is None:
