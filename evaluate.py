@@ -24,21 +24,17 @@ BATCH = 100  # images, few enough for the core's cache
 MISTAKES = 30  # on the sheet of the worst
 
 
-def forward_of(model):
-    """The fastest way through a loaded model: pixels [N, 3, 32, 32] in [0, 1] -> probabilities [N, classes]."""
-    import paddle
+def load_model(model_dir, device="auto"):
+    """As infer.load_model, on an executor that is faster on a CPU."""
+    model, place = infer.load_model(model_dir, device)
+    from utils.speed.executor import executor_on  # imports Paddle
 
-    from utils.speed import cpu
-
-    place, take_weights = model.executor.place, None
-    if isinstance(place, paddle.CPUPlace):
-        take_weights = cpu.forward(model.program, model.fetch_targets[0], place, model.scope)
-    return take_weights() if take_weights else lambda pixels: infer.infer(model, pixels)
+    return model._replace(executor=executor_on(model.executor.place)), place
 
 
-def ask(forward, images, change=lambda pixels: pixels):
+def ask(model, images, change=lambda pixels: pixels):
     """Probabilities for uint8 images [N, 3, 32, 32], each batch changed before it is fed: [N, classes]."""
-    return np.concatenate([forward(np.ascontiguousarray(change(to_float(images[first:first + BATCH]))))
+    return np.concatenate([infer.infer(model, np.ascontiguousarray(change(to_float(images[first:first + BATCH]))))
                            for first in range(0, len(images), BATCH)])
 
 
@@ -54,8 +50,8 @@ def main(arguments=None):
         labels = report.labels_for(data, description["classes"])
         if not options.json:
             say(report.opening(model_dir, description, infer.SHIPPED, data))
-        model, place = infer.load_model(model_dir, options.device)
-        probabilities = ask(forward_of(model), data.test_images)
+        model, place = load_model(model_dir, options.device)
+        probabilities = ask(model, data.test_images)
         metrics = measure(probabilities, labels, description["classes"])
         mistakes = worst_mistakes(probabilities, labels, description["classes"], MISTAKES)
         files = report.draw(target, metrics, mistakes, data)

@@ -1,31 +1,35 @@
 """Chapter 3, "Image Classification": train a CIFAR-10 classifier with Paddle's static graph.
 
-`python train.py` trains ResNet-32 for two passes and leaves a model that `python infer.py dog.png` reads.
-The order is the chapter's: programs, optimizer, loop, test, saved model; then main: place, executor, startup.
-How a run resumes, stops on Ctrl-C and is shared by workers: utils/run.py. What makes it fast: utils/speed/.
-Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this program differs from it.
+`python train.py` trains ResNet-32 for two passes and saves a model for `python infer.py dog.png`.
+The order is the chapter's: programs, optimizer, loop, test, saved model; then place and executor.
+Three layers change nothing in what is computed: workers (utils/parallel/), a faster executor
+(utils/speed/), runs that can be resumed (utils/checkpoints.py). book/minimal.py does without them.
+Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this program differs.
 """
 import sys
 from typing import Any, NamedTuple
 
 from utils import start
 
-# Before Paddle is imported, which reads its flags then. Where several workers share the run, this
-# process starts and watches them, and never comes further.
-FLAGS = start.start(__name__)
+# On several cores this process only starts train.py once for each, waits for them, and exits here.
+# Each of them comes past this line. Paddle reads the flags that are set here while it is imported.
+start.one_process_per_core(__name__)
 
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 
 import models
-from utils import strong
-from utils.data.batches import batches_of, feed_of
+from utils import log, strong
+from utils.checkpoints import Checkpoints
+from utils.data.batches import batches_of, order_of, random_of, to_float, training_feed
+from utils.data.dataset import load
 from utils.errors import exit_status
+from utils.parallel.workers import Workers
 from utils.place import choose_place
-from utils.run import open_run
+from utils.progress import progress
 from utils.settings import parse
-from utils.speed import cpu
+from utils.speed.executor import executor_on
 from utils.storage.saved_model import new_model
 
 LOG_EVERY = 100  # batches, as in the book
@@ -42,22 +46,23 @@ class Programs(NamedTuple):
     probabilities: Any
     metrics: list  # what a step fetches: loss and accuracy
     schedule: Any
-    averaging: Any = None  # of the weights, in the strong recipe of airbench
+    lookahead: Any = None  # the mean of weights, in the strong recipe of airbench
 
 
-def inference_program(settings, data):
-    """The network on its input `pixel`, [N, 3, 32, 32] in [0, 1].
+class Run(NamedTuple):
+    """What a training run works with."""
+    settings: Any  # model, epochs, batch_size, recipe, seed ...: utils/settings.py
+    data: Any  # train_images uint8 [N, 3, 32, 32], train_labels int64 [N]; test_..., classes
+    programs: Programs
+    executor: Any  # paddle.static.Executor, or utils/speed/executor.py's, which has the same `run`
+    workers: Any  # the processes that share each batch; alone, its methods change nothing
+    checkpoints: Any  # where the run stands, on the disk
 
-    Returns the input, the probabilities [N, classes], and those of auxiliary classifiers.
-    """
+
+def inference_program(settings, classes):
+    """The input, [N, 3, 32, 32] in [0, 1], and the network's outputs on it; see models.build."""
     image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
-    probabilities, auxiliaries = network(image, settings, data)
-    return image, probabilities, auxiliaries
-
-
-def network(image, settings, data):
-    """The network of the settings, for the classes of the data; see models.build."""
-    return models.build(settings.model, image, settings.depth, len(data.classes), data.train_images)
+    return image, *models.build(settings.model, image, settings.depth, classes)
 
 
 def cross_entropy(probabilities, label, smoothing=0.0):
@@ -68,12 +73,12 @@ def cross_entropy(probabilities, label, smoothing=0.0):
                                        soft_label=smoothing > 0))
 
 
-def train_program(probabilities, auxiliaries, smoothing):
+def train_program(probabilities, auxiliaries, recipe):
     """Loss and accuracy of the batch, against `label`, int64 [N, 1]."""
     label = paddle.static.data("label", [None, 1], "int64")
-    loss = cross_entropy(probabilities, label, smoothing)
+    loss = cross_entropy(probabilities, label, recipe.label_smoothing)
     for auxiliary in auxiliaries:
-        loss += AUXILIARY_WEIGHT * cross_entropy(auxiliary, label, smoothing)
+        loss += AUXILIARY_WEIGHT * cross_entropy(auxiliary, label, recipe.label_smoothing)
     return loss, paddle.static.accuracy(probabilities, label)
 
 
@@ -83,114 +88,110 @@ def one_cycle(step, steps):
 
 
 def optimizer_program(settings, steps, parameters):
-    """The optimizer, and the schedule of its learning rate (None for a constant one).
-
-    book: Adam at a constant rate. quick: Adam on one cycle (Smith and Topin 2017).
-    """
-    if settings.recipe == "book":
-        return paddle.optimizer.Adam(settings.rate), None
+    """The optimizer and its learning rate; quick: Adam on one cycle (Smith and Topin 2017)."""
     if settings.recipe == "strong":
-        return strong.optimizer_program(settings.numbers, settings.rate, steps, parameters)
-    schedule = paddle.optimizer.lr.LambdaDecay(settings.rate, lambda step: one_cycle(step, steps))
+        return strong.optimizer_program(settings, steps, parameters)
+    share = one_cycle if settings.recipe == "quick" else lambda step, steps: 1
+    schedule = paddle.optimizer.lr.LambdaDecay(settings.learning_rate, lambda n: share(n, steps))
     return paddle.optimizer.Adam(schedule), schedule
 
 
-def build_programs(settings, data, steps, workers):
+def build_programs(settings, classes, steps, workers):
     """Build the training program, its initialization, and the test program."""
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
-        image, probabilities, auxiliaries = inference_program(settings, data)
-        loss, accuracy = train_program(probabilities, auxiliaries, settings.numbers.smoothing)
-        test = main.clone(for_test=True)  # before minimize: testing must not train
+        image, probabilities, auxiliaries = inference_program(settings, classes)
+        test = main.clone(for_test=True)  # the network alone: testing must not train
+        loss, accuracy = train_program(probabilities, auxiliaries, settings.hyperparameters)
         optimizer, schedule = optimizer_program(settings, steps, main.all_parameters())
-        metrics = workers.minimize(optimizer, loss, accuracy)  # alone: optimizer.minimize(loss)
+        gradients = optimizer.backward(loss)
+        gradients, metrics = workers.sum(gradients, [loss, accuracy])  # alone: as they are
+        optimizer.apply_gradients(gradients)
     programs = Programs(main, startup, test, image, probabilities, metrics, schedule)
-    if settings.recipe == "strong":
-        return strong.complete(programs, settings.numbers, lambda x: network(x, settings, data)[0])
-    return programs
+    return strong.complete(programs, settings.hyperparameters, lambda image: models.build(
+        settings.model, image, settings.depth, classes)[0])
 
 
 def train_epoch(run, epoch):
-    """Train on every image once, from the batch that comes next."""
-    for batch, feed in run.batches(epoch):
-        metrics = run.executor.run(run.programs.main, feed=feed, scope=run.scope,
-                                   fetch_list=run.programs.metrics)
-        cost, accuracy = run.record(epoch, batch, metrics)
+    """Train on every image once, in an order of this epoch's own."""
+    settings, data, programs, workers = run.settings, run.data, run.programs, run.workers
+    batches = batches_of(order_of(data.train_labels, settings, epoch), settings.batch_size)
+    batches = batches[:settings.max_batches]  # all, unless --max-batches ends the pass early
+    for batch in progress(range(run.checkpoints.next_batch, len(batches)), f"Pass {epoch}"):
+        step = epoch * len(batches) + batch
+        programs.schedule.step(step)
+        seeds = random_of(settings.seed, epoch, batch, workers.rank)
+        paddle.seed(int(seeds.generate_state(1)[0]))  # for dropout
+        feed = training_feed(data, workers.share_of(batches[batch]), settings, epoch, seeds)
+        cost, accuracy = (value.item() for value in run.executor.run(
+            programs.main, feed=feed, fetch_list=programs.metrics))
+        if programs.lookahead:
+            programs.lookahead.update(run.executor, step + 1, settings.epochs * len(batches))
         if batch % LOG_EVERY == 0:
-            run.log(f"Pass {epoch}, Batch {batch}, Cost {cost:.2f}, Acc {accuracy:.2f}")
-
-
-def evaluate(forward, images, labels, indices):
-    """Cross entropy and right answers, each summed over the images of `indices`: float64 [2].
-
-    forward: a feed of n images -> probabilities [n, classes]
-    images: uint8 [N, 3, 32, 32]; labels: int64 [N]
-    """
-    sums = np.zeros(2)
-    for chosen in batches_of(indices, TEST_BATCH):
-        feed = feed_of(images, labels, chosen)
-        probabilities = forward(feed)
-        likelihoods = np.take_along_axis(probabilities, feed["label"], axis=1)
-        sums[0] -= np.log(np.maximum(likelihoods, 1e-20)).sum()
-        sums[1] += (probabilities.argmax(1) == labels[chosen]).sum()
-    return sums
+            workers.log(f"Pass {epoch}, Batch {batch}, Cost {cost:.2f}, Acc {accuracy:.2f}")
+        run.checkpoints.after_batch(epoch, batch, cost, accuracy)  # on Ctrl-C saves, and stops
 
 
 def test(run):
     """Mean loss and accuracy over all test images, each with the same weight."""
-    images, labels = run.data.test_images, run.data.test_labels
-    indices = run.workers.share_of_test(len(labels))  # alone: all
-    sums = evaluate(run.forward(), images, labels, indices)
-    return run.workers.add_up(sums) / len(labels)
+    data, programs, executor, sums = run.data, run.programs, run.executor, np.zeros(2)
+    run.workers.average_statistics(programs.main)  # of batch normalization; alone: as they are
+    for indices in batches_of(run.workers.part_of(len(data.test_labels)), TEST_BATCH):
+        feed, labels = {"pixel": to_float(data.test_images[indices])}, data.test_labels[indices]
+        probabilities, = executor.run(programs.test, feed=feed, fetch_list=[programs.probabilities])
+        likelihoods = probabilities[np.arange(len(labels)), labels]  # of the right classes
+        sums[0] -= np.log(np.maximum(likelihoods, 1e-20)).sum()
+        sums[1] += (probabilities.argmax(1) == labels).sum()
+    return run.workers.all_reduce(sums) / len(data.test_labels)
 
 
 def export(run, epoch, loss, accuracy):
-    """Save the test program from `pixel` to the probabilities, with what its reader has to know."""
+    """Save the network from `pixel` to the probabilities, with what its reader has to know."""
+    programs = run.programs
     description = {**run.settings.description(), **run.data.description(), "epochs": epoch + 1,
                    "test_loss": loss, "test_accuracy": accuracy}
-    programs = run.programs
-    with new_model(run.folder, description) as prefix, paddle.static.scope_guard(run.scope):
+    with new_model(run.settings.folder, description) as prefix:  # then checked, and moved in place
         paddle.static.save_inference_model(prefix, [programs.image], [programs.probabilities],
                                            run.executor, program=programs.test.clone())
 
 
 def train(run):
     """For each epoch train, test, and save the model."""
-    for epoch in run.epochs():
+    for epoch in range(run.checkpoints.next_epoch, run.settings.epochs):
         train_epoch(run, epoch)
         loss, accuracy = test(run)
-        run.log(f"Test with Pass {epoch}, Loss {loss:.2f}, Acc {accuracy:.2f}")
-        run.record_test(epoch, loss, accuracy)
+        run.workers.log(f"Test with Pass {epoch}, Loss {loss:.2f}, Acc {accuracy:.2f}")
+        run.checkpoints.after_test(epoch, loss, accuracy)
         if run.workers.rank == 0:
             export(run, epoch, loss, accuracy)
+        run.checkpoints.after_epoch(epoch)  # all can be resumed from here, bit for bit
+    run.workers.log(log.closing(run))
 
 
-def set_up(run):
-    """Choose the place, build the programs for it, and initialize them."""
-    place, sentence = choose_place(run.settings.device)
-    executor = paddle.static.Executor(place)
-    run.workers.join(executor)
-    run.load_data()
-    programs, chosen = build_programs(run.settings, run.data, run.steps, run.workers), FLAGS
-    if isinstance(place, paddle.CPUPlace) and not run.settings.plain:
-        chosen += cpu.accelerate(programs.main)
-        executor = cpu.executor_for([programs.startup, programs.main], executor)
-    paddle.seed(run.settings.seed)
-    executor.run(programs.startup, scope=run.scope)
-    run.begin(executor, programs, sentence, chosen)  # with the checkpoint's state, if there is one
+def set_up(settings, workers, checkpoints):
+    """Choose the place, load the data, build the programs, and initialize them."""
+    place, sentence = choose_place(settings.device)
+    workers.connect(place)
+    data = load(settings, workers)
+    steps = settings.epochs * settings.steps_per_epoch(len(data.train_labels))
+    programs = build_programs(settings, len(data.classes), steps, workers)
+    executor = executor_on(place, settings.plain)  # plain: paddle.static.Executor(place)
+    paddle.seed(settings.seed)
+    executor.run(programs.startup)
+    run = Run(settings, data, programs, executor, workers, checkpoints)
+    first = models.first_values(settings.model, programs.main, data.train_images)
+    checkpoints.restore(run, first)  # in a new run: rank 0's first weights, for all workers
+    workers.log(log.opening(run, sentence))
+    return run
 
 
 @exit_status(start.OUT_OF_MEMORY)
 def main(arguments=None):
     """Train as the command line asks; returns the exit status."""
-    given = parse(arguments)
-    status = start.run_in_other_processes(given, arguments)
-    if status is not None:
-        return status
+    settings = parse(arguments, models.check)
     paddle.enable_static()
-    with open_run(given, models.check) as run:  # its folder, its checkpoint, an ear for Ctrl-C
-        set_up(run)
-        train(run)
+    with Workers() as workers, Checkpoints(settings, workers) as checkpoints:
+        train(set_up(checkpoints.settings, workers, checkpoints))  # of --resume: as it began
     return 0
 
 

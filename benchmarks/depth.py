@@ -6,7 +6,6 @@ milliseconds a picture in the steps after it; and the process's peak memory. Sec
 which other jobs on the machine take nothing away.
 """
 import argparse
-import dataclasses
 import json
 import os
 import sys
@@ -40,23 +39,23 @@ def measure(given, depth):
     """Set a run up as train.py does, and train a few steps; returns what to tell."""
     os.environ["OMP_NUM_THREADS"] = "1"  # before Paddle is imported
     import train
-    from utils.speed import cpu, fold_batch_norm
+    from utils.speed import executor, fold_batch_norm
 
     told = {"depth": depth}
     timed(train, "build_programs", told, "build")
-    timed(cpu, "accelerate", told, "rewrite")
+    timed(executor, "accelerate", told, "rewrite")
     timed(fold_batch_norm, "fold", told, "fold")
     timed(train, "train_epoch", told, "steps")
     with runs.ready(given.data_file, model="resnet", depth=depth, batch_size=given.batch_size, workers=1) as run:
         def seconds(steps):
-            run.progress["batch"], run.settings = 0, dataclasses.replace(run.settings, max_batches=steps)
-            train.train_epoch(run, 0)
+            runs.train_steps(run, steps)
             return told.pop("steps")
 
         told["ops"] = len(run.programs.main.global_block().ops)
         told["first_step"] = seconds(1)
         seconds(1)  # the second step still takes memory for the first time
         told["picture_ms"] = 1000 * seconds(given.steps) / (given.steps * given.batch_size)
+        train.test(run._replace(data=run.data._replace(test_labels=run.data.test_labels[:1])))
     return {**told, "peak_mb": peak_memory()}
 
 

@@ -8,11 +8,11 @@ import statistics
 import sys
 import time
 
-import train  # sets Paddle's flags, then imports it
+import train  # noqa: F401  sets Paddle's flags, then imports it
 from benchmarks import runs
+from utils.checkpoints import CHECKPOINT_SECONDS
 from utils.data import batches
 from utils.errors import exit_status
-from utils.run import CHECKPOINT_SECONDS
 from utils.storage import checkpoint, program_state
 
 
@@ -20,15 +20,7 @@ def bare(run, feeds):
     """Seconds that Executor.run alone takes for the batches."""
     begin = time.perf_counter()
     for feed in feeds:
-        run.executor.run(run.programs.main, feed=feed, fetch_list=run.programs.metrics, scope=run.scope)
-    return time.perf_counter() - begin
-
-
-def looped(run):
-    """Seconds that train.py's loop takes for the same batches."""
-    run.progress["batch"] = 0
-    begin = time.perf_counter()
-    train.train_epoch(run, 0)
+        run.executor.run(run.programs.main, feed=feed, fetch_list=run.programs.metrics)
     return time.perf_counter() - begin
 
 
@@ -37,11 +29,11 @@ def checkpoint_seconds(run, times=9):
     written, put_back = [], []
     for _ in range(times):
         begin = time.perf_counter()
-        run.save()
+        run.checkpoints.save()
         written.append(time.perf_counter() - begin)
         begin = time.perf_counter()
         arrays = checkpoint.read(run.settings.checkpoint_path).arrays
-        program_state.put(run.programs.main, run.scope, run.executor.place, arrays)
+        program_state.put(run.programs.main, run.executor.place, arrays)
         put_back.append(time.perf_counter() - begin)
     return statistics.median(written), statistics.median(put_back)
 
@@ -60,7 +52,7 @@ def main(arguments=None):
         plan = plan[:given.batches]
         feeds = [batches.feed_of(run.data.train_images, labels, part) for part in plan]
         bare(run, feeds)  # the first steps make buffers
-        pairs = [(bare(run, feeds), looped(run)) for _ in range(given.turns)]
+        pairs = [(bare(run, feeds), runs.train_steps(run, given.batches)) for _ in range(given.turns)]
         written, put_back = checkpoint_seconds(run)
     pictures = sum(map(len, plan))
     alone, loop = (statistics.median(side) for side in zip(*pairs))

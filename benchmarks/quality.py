@@ -16,23 +16,23 @@ flags.set_flags()  # before Paddle is imported, which reads them then
 import numpy as np
 
 import infer
-from benchmarks import disturb
-from evaluate import ask, forward_of
+from book import disturb
+from evaluate import ask, load_model
 from utils.data import dataset
 from utils.errors import exit_status
 from utils.evaluation import metrics as evaluation
 from utils.storage.files import whole_file
 
 
-def measure(forward, images, labels, classes):
+def measure(model, images, labels, classes):
     """All that a card says, ready for JSON."""
     def accuracy(kind, strength):
         """Share of the disturbed images that are named rightly."""
-        disturbed = ask(forward, images, lambda pixels: disturb.disturb(pixels, kind, strength))
+        disturbed = ask(model, images, lambda pixels: disturb.disturb(pixels, kind, strength))
         return float((disturbed.argmax(1) == labels).mean())
 
     disturbed = {kind: [accuracy(kind, strength) for strength in disturb.STRENGTHS] for kind in disturb.KINDS}
-    return {**evaluation.measure(ask(forward, images), labels, classes), "disturbed_accuracy": disturbed}
+    return {**evaluation.measure(ask(model, images), labels, classes), "disturbed_accuracy": disturbed}
 
 
 def tables(metrics):
@@ -59,8 +59,8 @@ def main(arguments=None):
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     given = parser.parse_args(arguments)
     data = dataset.read("cifar10", given.data_file)
-    model, _ = infer.load_model(given.model_dir, "cpu")
-    metrics = measure(forward_of(model), data.test_images, data.test_labels, data.classes)
+    model, _ = load_model(given.model_dir, "cpu")
+    metrics = measure(model, data.test_images, data.test_labels, data.classes)
     print(tables(metrics))
     if given.json:
         with whole_file(given.json) as temporary:

@@ -19,18 +19,18 @@ HELD_OUT = 5000
 
 def momentum(_train, decay, **more):
     """The strong recipe with another decay, and more that differs."""
-    recipes.RECIPES["strong"] = recipes.STRONG._replace(decay=decay, **more)
+    recipes.RECIPES["strong"] = recipes.STRONG._replace(weight_decay=decay, **more)
 
 
 def smoothed(train, decay):
     """The strong recipe with a tenth of each label spread over all classes (Szegedy et al. 2015, section 7)."""
-    momentum(train, decay, smoothing=0.1)
+    momentum(train, decay, label_smoothing=0.1)
 
 
 def adamw(train, decay):
     """Adam with decoupled decay on the weights of convolutions and fully connected layers, and one cycle."""
     def optimizer_program(settings, steps, _parameters):
-        schedule = train.paddle.optimizer.lr.OneCycleLR(max_learning_rate=settings.rate, total_steps=steps)
+        schedule = train.paddle.optimizer.lr.OneCycleLR(max_learning_rate=settings.learning_rate, total_steps=steps)
         return train.paddle.optimizer.AdamW(schedule, weight_decay=decay,
                                             apply_decay_param_fun=train.strong.is_weight), schedule
     train.optimizer_program = optimizer_program
@@ -77,7 +77,7 @@ def measure(given):
                     seed=given.seed, epochs=given.epochs) as run:
         for epoch in range(given.epochs):
             train.train_epoch(run, epoch)
-            run.progress.update(epoch=epoch + 1, batch=0)
+            run.checkpoints.progress.update(epoch=epoch + 1, batch=0)
         cost, accuracy = train.test(run)
     if run.workers.rank == 0:
         print(f"{given.recipe}: {given.epochs} passes, seed {given.seed}: cost {cost:.4f}, error {1 - accuracy:.2%} on "

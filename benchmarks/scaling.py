@@ -9,7 +9,6 @@ A ratio is this program's speed over that of PyTorch's better layout in the same
 """
 import argparse
 import contextlib
-import dataclasses
 import functools
 import itertools
 import json
@@ -68,26 +67,22 @@ def serve_paddle(given):
 
     flags.set_flags()
     import train
-    from utils.data import dataset
 
-    dataset.read = lambda *_, **__: noise()
-    with runs.ready(None, batch_size=BATCH) as run:
+    with runs.ready(None, lambda data: noise(), batch_size=BATCH) as run:
         images, labels = run.data.test_images, run.data.test_labels
 
         def act(work, count):
-            run.workers.add_up([0])  # start together
+            run.workers.all_reduce([0])  # start together
             begin = time.perf_counter()
             if work == "train":
-                run.progress["batch"], run.settings = 0, dataclasses.replace(run.settings, max_batches=count)
-                train.train_epoch(run, 0)
+                runs.train_steps(run, count)
             elif work == "test":
-                run.data = run.data._replace(test_images=images[:count], test_labels=labels[:count])
-                train.test(run)
+                train.test(run._replace(data=run.data._replace(test_images=images[:count], test_labels=labels[:count])))
             seconds = time.perf_counter() - begin
-            memory = run.workers.add_up(memory_of_this_process()).tolist()
+            memory = run.workers.all_reduce(memory_of_this_process()).tolist()
             return {"seconds": seconds, "memory": memory} if run.workers.rank == 0 else None
 
-        serve(Path(given.folder), act, lambda: run.interrupts.signal is not None)
+        serve(Path(given.folder), act, lambda: run.workers.interrupts.signal is not None)
 
 
 def memory_of_this_process():

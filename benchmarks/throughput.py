@@ -6,7 +6,6 @@ last` are bare steps and bare forward passes of the same network with as many th
 Trust the ratios of one run, not the figures: machines differ, and shared ones differ from minute to minute.
 """
 import argparse
-import dataclasses
 import json
 import os
 import statistics
@@ -35,34 +34,27 @@ def measure(given):
     import paddle
 
     import train
+    from utils import log
     from utils.storage import program_state
 
-    wanted, recipe = PLAIN_TEST if given.plain else given.test_pictures, RECIPES.get(given.model, "quick")
+    pictures, recipe = PLAIN_TEST if given.plain else given.test_pictures, RECIPES.get(given.model, "quick")
 
     def repeated(data):
-        some = np.arange(wanted) % len(data.test_labels)
+        some = np.arange(pictures) % len(data.test_labels)
         return data._replace(test_images=data.test_images[some], test_labels=data.test_labels[some])
 
     with runs.ready(given.data_file, repeated, model=given.model, recipe=recipe, plain=given.plain) as run:
-        team = run.workers
-
-        def seconds(steps):
-            run.progress["batch"], run.settings = 0, dataclasses.replace(run.settings, max_batches=steps)
-            team.add_up([0])  # start together
-            begin = time.perf_counter()
-            train.train_epoch(run, 0)
-            return time.perf_counter() - begin
-
-        first = seconds(1)
-        seconds(WARM_UP)
-        training = given.steps * run.settings.batch_size / seconds(given.steps)
+        first = runs.train_steps(run, 1)
+        runs.train_steps(run, WARM_UP)
+        training = given.steps * run.settings.batch_size / runs.train_steps(run, given.steps)
         train.test(run)  # the first one makes oneDNN's code; PyTorch's side warms up too
         begin = time.perf_counter()
         train.test(run)
-        testing = wanted / (time.perf_counter() - begin)
+        testing = pictures / (time.perf_counter() - begin)
         return {"train": training, "test": testing, "version": paddle.__version__, "first_step_seconds": first,
-                "parameters": program_state.count_parameters(run.programs.main), "chosen": run.speed,
-                "peak_mb": float(team.add_up([peak_memory()])[0]), "workers": team.world}
+                "parameters": program_state.count_parameters(run.programs.main),
+                "speed": flags.describe(log.speed_of(run)), "workers": run.workers.world,
+                "peak_mb": float(run.workers.all_reduce([peak_memory()])[0])}
 
 
 def batch_of(model):
@@ -184,7 +176,7 @@ def main(arguments=None):
     rows, peaks = take_turns(given)
     table, told = summary(rows, peaks)
     print(f"{given.model}, batch {batch_of(given.model)}, {len(launch.usable_cores())} cores; "
-          f"{rows['fast'][0]['chosen']}\n{table}")
+          f"{rows['fast'][0]['speed']}\n{table}")
     if given.json:
         Path(given.json).write_text(json.dumps(told, indent=2) + "\n", encoding="utf-8")
     return 0

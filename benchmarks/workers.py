@@ -8,12 +8,10 @@ shares at the same time without a sum. What workers take longer than apart is th
 Trust the ratios, not the times, and give it the machine for itself.
 """
 import argparse
-import dataclasses
 import json
 import statistics
 import subprocess
 import sys
-import time
 
 from benchmarks import runs
 from utils import flags
@@ -24,34 +22,18 @@ WARM_UP = 3  # steps
 NAMES = ("one", "workers", "gloo", "apart")
 
 
-def train_apart(workers):
-    """Have the workers train each for itself, on its share."""
-    def minimize(self, optimizer, loss, accuracy):
-        optimizer.minimize(loss)
-        return [loss, accuracy]
-
-    workers.Workers.minimize, workers.Workers.feed = minimize, lambda self, feed, share, asks: feed
-
-
 def measure(name, steps):
     """Train ResNet-32 as one of the workers; returns the mean seconds of a step, which a whole epoch would feel."""
-    import train  # Paddle's flags were set in main
     from utils.parallel import shared_memory, workers
 
     if name == "gloo":
         shared_memory.is_possible = lambda: False
     if name == "apart":
-        train_apart(workers)
+        workers.Workers.sum = lambda self, gradients, metrics: (gradients, metrics)
     with runs.ready(None, batch_size=BATCH) as run:
-        def seconds(count):
-            run.progress["batch"], run.settings = 0, dataclasses.replace(run.settings, max_batches=count)
-            run.workers.add_up([0])  # start together
-            begin = time.perf_counter()
-            train.train_epoch(run, 0)
-            return (time.perf_counter() - begin) / count
-
-        seconds(WARM_UP)
-        return run.workers.add_up([seconds(steps)])[0] / run.workers.world
+        runs.train_steps(run, WARM_UP)
+        seconds = runs.train_steps(run, steps) / steps
+        return run.workers.all_reduce([seconds])[0] / run.workers.world
 
 
 def run(name, given):

@@ -1,5 +1,5 @@
 """The chapter's networks by name: each builder makes class probabilities of the image variable."""
-from models.airbench import airbench
+from models.airbench import airbench, whitening
 from models.googlenet import googlenet
 from models.resnet import blocks_per_stage, resnet_cifar10
 from models.vgg import vgg_bn_drop
@@ -17,17 +17,26 @@ def check(name, depth=None):
         blocks_per_stage(depth)
 
 
-def build(name, image, depth=None, classes=10, images=None):
+def build(name, image, depth=None, classes=10):
     """Build the network `name` on the image variable.
 
     image: [N, 3, 32, 32] in [0, 1] -> probabilities [N, classes] and the list of the auxiliary
     classifiers' probabilities (each [N, classes]; empty for a network that has none).
-    depth: of a ResNet, 32 where not given. images: uint8 [M, 3, 32, 32], of which airbench makes its
-    first layer. Errors: as `check`.
+    depth: of a ResNet, 32 where not given. Errors: as `check`.
     """
     check(name, depth)
     more = {} if depth is None else {"depth": depth}
-    if name == "airbench":
-        more["images"] = images
     outputs = MODELS[name](image, classes=classes, **more)
     return outputs if isinstance(outputs, tuple) else (outputs, [])
+
+
+def first_values(name, program, images):
+    """What a network's parameters begin with, where that is not random: {parameter's name: array}.
+
+    program: it has been built in; images: uint8 [M, 3, 32, 32], of which airbench makes its first
+    layer.
+    """
+    if name != "airbench":
+        return {}
+    filters, biases = program.all_parameters()[:2]
+    return dict(zip((filters.name, biases.name), whitening(images)))

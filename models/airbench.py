@@ -7,7 +7,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr
-from paddle.nn.initializer import Assign, Initializer, Uniform
+from paddle.nn.initializer import Assign, Constant, Initializer, Uniform
 from paddle.static import nn
 
 WHITENED = 1000  # images, at most, whose 2x2 patches are looked at
@@ -86,16 +86,14 @@ def group(x, ch_out):
     return norm_gelu(conv(x, ch_out))
 
 
-def airbench(image, images=None, classes=10):
+def airbench(image, classes=10):
     """Class probabilities of a network of seven convolutions and a fully connected layer.
 
     image: [N, 3, 32, 32] in [0, 1] -> [N, classes]
-    images: uint8 [M, 3, 32, 32], to make the first layer from; None where its numbers come later
+    The first layer begins with zeros: its numbers, which are made from images, are `whitening`'s.
     """
-    filters, biases = (np.zeros([24, 3, 2, 2], "float32"), np.zeros(24, "float32")) \
-        if images is None else whitening(images)
-    x = nn.conv2d(image, 24, filter_size=2, bias_attr=ParamAttr(initializer=Assign(biases)),
-                  param_attr=ParamAttr(initializer=Assign(filters), trainable=False))
+    x = nn.conv2d(image, 24, filter_size=2, bias_attr=ParamAttr(initializer=Constant(0)),
+                  param_attr=ParamAttr(initializer=Constant(0), trainable=False))
     x = gelu(x)                                                  # [N, 24, 31, 31]
     x = group(x, 64)                                             # [N, 64, 15, 15]
     x = group(x, 256)                                            # [N, 256, 7, 7]

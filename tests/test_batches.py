@@ -30,7 +30,7 @@ def test_crop_and_flip_only_move_pixels():
     """Every augmented image is found by brute force among the 9 x 9 x 2 shifted and flipped copies of its original."""
     rng = np.random.default_rng(0)
     images = rng.integers(1, 256, (20, 3, 32, 32), dtype=np.uint8)
-    moved = batches.augment(images, np.random.default_rng(1), shift=4, border="constant")
+    moved = batches.augment(images, np.random.default_rng(1), translate=4, pad_mode="constant")
     seen = set()
     for original, picture in zip(images, moved):
         frame = np.zeros((3, 40, 40), np.uint8)

@@ -2,8 +2,8 @@
 import numpy as np
 import pytest
 
-from benchmarks import disturb
-from benchmarks.disturb import KINDS, STRENGTHS
+from book import disturb
+from book.disturb import KINDS, STRENGTHS
 
 
 @pytest.fixture

@@ -248,7 +248,7 @@ def test_the_answer_is_the_mean_over_an_image_and_its_mirror():
 
 
 def test_each_image_is_mirrored_in_every_second_pass():
-    first, second, third = (batches.mirrored_in_turn(1000, seed=5, epoch=epoch) for epoch in range(3))
+    first, second, third = (batches.alternating_flip(1000, seed=5, epoch=epoch) for epoch in range(3))
     assert (first == ~second).all() and (first == third).all()
     assert 400 < first.sum() < 600
 
@@ -257,7 +257,7 @@ def test_shifts_that_bring_in_the_mirrored_border():
     """Every image is found by brute force among the 5 x 5 windows of NumPy's reflected frame, mirrored as asked."""
     originals = np.random.default_rng(0).integers(1, 256, (20, 3, 32, 32), dtype=np.uint8)
     mirrored = np.arange(20) % 2 == 0
-    moved = batches.augment(originals, np.random.default_rng(1), shift=2, border="reflect", mirrored=mirrored)
+    moved = batches.augment(originals, np.random.default_rng(1), translate=2, pad_mode="reflect", flipped=mirrored)
     for original, turned, image in zip(originals, mirrored, moved):
         frame = np.pad(original, ((0, 0), (2, 2), (2, 2)), mode="reflect")
         windows = [frame[:, top:top + 32, left:left + 32] for top in range(5) for left in range(5)]
@@ -266,7 +266,7 @@ def test_shifts_that_bring_in_the_mirrored_border():
 
 def test_cutout_blackens_one_square():
     white = np.full((50, 3, 32, 32), 255, np.uint8)
-    cut = batches.augment(white, np.random.default_rng(2), shift=2, border="reflect", cutout=8)
+    cut = batches.augment(white, np.random.default_rng(2), translate=2, pad_mode="reflect", cutout=8)
     places = set()
     for image in cut:
         rows, columns = (np.flatnonzero((image == 0).any(axis=(0, axis))) for axis in (2, 1))

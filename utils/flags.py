@@ -8,21 +8,31 @@ import platform
 import sys
 import warnings
 
-SERIAL_RUN, FREE_AFTER, MKL_PATH = "FLAGS_new_executor_serial_run", "FLAGS_eager_delete_tensor_gb", "MKL_DEBUG_CPU_TYPE"
-IN_PLACE = "FLAGS_new_executor_use_inplace"
-FOR_SPEED = {SERIAL_RUN: "1", FREE_AFTER: "0.01", IN_PLACE: "1", MKL_PATH: "5"}  # what `set_flags` sets them to
+FOR_SPEED = {  # environment variable: its value, and what that does, for the log
+    # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
+    # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
+    "FLAGS_new_executor_serial_run": ("1", "ops in order"),
+    # Tensors that are no longer needed are freed by another thread, which spins while it waits for the next ones and
+    # so takes the core from the ops. Freeing them 10 MB at a time instead of one by one: 1.07 times as fast.
+    "FLAGS_eager_delete_tensor_gb": ("0.01", "freed together"),
+    # An op may write its result where its input was, which nobody needs any more: 1.05 times as fast for 8 images.
+    "FLAGS_new_executor_use_inplace": ("1", "in place"),
+}
+# Paddle's MKL takes its slowest (SSE2) path on AMD processors; 5 asks for AVX2. 1.6 to 2 times as fast there.
+FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": ("5", "MKL on AVX2")}
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
+choices = []  # what set_flags has done for speed, in words
 
 
 def set_flags(plain=False):
-    """Set the flags that Paddle reads while it is imported -> what was chosen, in words.
+    """Set the flags that Paddle reads while it is imported.
 
     plain: only what correctness needs, nothing for speed. What the environment already sets stays; once Paddle is
     imported nothing is set any more.
     """
     if "paddle" in sys.modules:
-        return ()
+        return
     import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
 
     os.environ.setdefault("FLAGS_enable_pir_api", "0")  # Paddle 3: build programs of ops, as Paddle 2 does
@@ -30,53 +40,32 @@ def set_flags(plain=False):
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
-    return ("plain",) if plain else _set_flags_for_speed()
+    choices[:] = _omit_flags_for_speed() if plain else _set_flags_for_speed()
 
 
 def _set_flags_for_speed():
-    """The part of `set_flags` that `--plain` omits."""
-    chosen = []
-    # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
-    # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
-    chosen += _set(SERIAL_RUN, "ops in order")
-    # Tensors that are no longer needed are freed by another thread, which spins while it waits for the next ones and
-    # so takes the core from the ops. Freeing them 10 MB at a time instead of one by one: 1.07 times as fast.
-    chosen += _set(FREE_AFTER, "freed together")
-    # An op may write its result where its input was, which nobody needs any more: 1.05 times as fast for 8 images.
-    chosen += _set(IN_PLACE, "in place")
-    # Paddle's MKL takes its slowest (SSE2) path on AMD processors; 5 asks for AVX2. 1.6 to 2 times as fast there.
-    if _is_amd():
-        chosen += _set(MKL_PATH, "MKL on AVX2")
+    """Set what makes Paddle fast on this processor -> what was set, in words."""
+    flags = {**FOR_SPEED, **(FOR_SPEED_ON_AMD if processor_says("AuthenticAMD") else {})}
+    words = [what for name, (value, what) in flags.items() if os.environ.setdefault(name, value) == value]
     if not any(os.environ.get(name) for name in MALLOC_VARIABLES) and _keep_memory():
-        chosen.append("memory kept")
-    return tuple(chosen)
+        words.append("memory kept")
+    return words
 
 
-def is_plain_process():
-    """Whether this process runs Paddle as it comes: its flags were never set for speed."""
-    return os.environ.get(SERIAL_RUN) != "1"
+def _omit_flags_for_speed():
+    """Take back what a process that started this one has set for speed; nothing to say about it."""
+    for name, (value, _) in {**FOR_SPEED, **FOR_SPEED_ON_AMD}.items():
+        if os.environ.get(name) == value:
+            del os.environ[name]
+    return []
 
 
-def flags_set_for_speed():
-    """Names of the environment variables that are as `set_flags` sets them for speed: a plain process omits them."""
-    return tuple(name for name, value in FOR_SPEED.items() if os.environ.get(name) == value)
-
-
-def describe(chosen):
-    """One line for the log: what `set_flags` and `accelerate` chose, and for which processor."""
+def describe(more):
+    """One line for the log: what was done for speed, here and by the executor, and for which processor."""
     threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
     several = "" if threads == 1 else "s"
-    return f"{', '.join(chosen) or 'nothing chosen'} ({platform.machine()}, {threads} thread{several} a process)"
-
-
-def _set(name, what):
-    """Set a variable of `FOR_SPEED` unless the user has -> [what], or [] where the user's value is another."""
-    return [what] if os.environ.setdefault(name, FOR_SPEED[name]) == FOR_SPEED[name] else []
-
-
-def _is_amd():
-    """Whether this is an x86 processor by AMD (Linux only; elsewhere False)."""
-    return processor_says("AuthenticAMD")
+    words = ", ".join([*choices, *more]) or "nothing set"
+    return f"{words} ({platform.machine()}, {threads} thread{several} a process)"
 
 
 def processor_says(word):

@@ -1,18 +1,18 @@
-"""What a run is asked to be: the command line of train.py, the defaults, and what a checkpoint already settles.
+"""What a run is asked to be: train.py's command line, the defaults, and what a checkpoint already settles.
 
 Nothing here imports Paddle: the process that only starts workers and watches them reads its settings here.
 """
 import argparse
+import json
 import math
 import os
 import secrets
 import shlex
-from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Optional
+from typing import NamedTuple, Optional
 
 from utils.errors import UserError
-from utils.parallel.launch import SMALLEST_SHARE
+from utils.parallel.launch import SMALLEST_SHARE, is_worker
 from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
 from utils.storage.earlier import holds_finished_model
@@ -21,15 +21,15 @@ NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout
             "airbench": "Airbench"}
 DATASETS = ("auto", "cifar10", "sketches")
 DEVICES = ("auto", "cpu", "gpu")
-MOST_SEED = 2 ** 63 - 1  # what Paddle's generator takes
+DEPTH = 32  # of a ResNet
+MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
-PLACES = ("data_file", "data_dir", "dataset")  # of the images
-FREE_ON_RESUME = ("model_dir", *PLACES, "device", "epochs")  # what may differ from the checkpoint
+FREE_ON_RESUME = ("model_dir", "data_file", "data_dir", "dataset", "device", "epochs")  # may differ from the checkpoint
+PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that train.py has parsed for its workers
 
 
-@dataclass(frozen=True)
-class Settings:
-    """What a run is asked to be; None stands for what is decided later, or by the network or the recipe."""
+class Settings(NamedTuple):
+    """What a run is asked to be. None: decided later, from what the machine and the data are."""
     model: str = "resnet"
     depth: Optional[int] = None
     epochs: int = 2
@@ -44,14 +44,11 @@ class Settings:
     max_batches: Optional[int] = None
     workers: Optional[int] = None
     plain: bool = False
-    data: Optional[int] = None  # fingerprint of the images
+    data: Optional[int] = None  # fingerprint of the images, in a resumed run
     data_dir: Optional[str] = None
     start_from: Optional[str] = None
     balance: bool = False
-
-    def __post_init__(self):
-        if self.batch_size is None:
-            object.__setattr__(self, "batch_size", self.numbers.batch_size)
+    resume: bool = False
 
     @property
     def folder(self):
@@ -60,49 +57,44 @@ class Settings:
 
     @property
     def checkpoint_path(self):
-        """Where the run's checkpoint lies."""
+        """Path of the run's checkpoint."""
         return self.folder / "checkpoint.npz"
 
     @property
-    def network_depth(self):
-        """The network's depth where it comes in several, else None."""
-        return (self.depth or 32) if self.model == "resnet" else None
-
-    @property
     def is_look_aside(self):
-        """Whether the run is a quick look that leaves a finished model beside its folder alone."""
+        """Whether the run is a quick look that leaves a finished model in another folder alone."""
         return bool(self.max_batches) and self.folder.name.endswith(LOOK)
 
     @property
     def title(self):
         """The network's name as the papers write it."""
-        return NETWORKS[self.model] + (f"-{self.network_depth}" if self.network_depth else "")
+        return NETWORKS[self.model] + (f"-{self.depth}" if self.depth else "")
 
     @property
-    def numbers(self):
+    def hyperparameters(self):
         """The recipe's numbers, for this network and so many passes."""
         return recipe_of(self.recipe, self.model, self.epochs)
 
-    @property
-    def rate(self):
-        """The learning rate, or its peak."""
-        return self.learning_rate or self.numbers.rate
+    def steps_per_epoch(self, count):
+        """Batches in an epoch of `count` images."""
+        batches = -(-count // self.batch_size)
+        return min(batches, self.max_batches or batches)
 
     def description(self):
-        """What a reader of the saved model is told about the run."""
+        """What the saved model says about the run."""
         start = {"start_from": Path(self.start_from).name} if self.start_from else {}
-        return {"model": self.model, "depth": self.network_depth, "recipe": self.recipe, "seed": self.seed, **start}
+        return {"model": self.model, "depth": self.depth, "recipe": self.recipe, "seed": self.seed, **start}
 
     def infer_command(self):
-        """The command that labels an image with this run's model."""
-        return command("infer.py", "PICTURE" if self.data_dir else "dog.png", *self._folder_flag())
+        """The command that classifies a picture with this run's model."""
+        return command("infer.py", "PICTURE" if self.data_dir else "dog.png", *self._folder_option())
 
     def resume_command(self, *more):
         """The command that resumes this run; the checkpoint knows the rest."""
-        model = [] if self.model_dir or self.model == Settings.model else ["--model", self.model]
-        return command("train.py", "--resume", *model, *self._folder_flag(), *more)
+        model = [] if self.model_dir or self.model == "resnet" else ["--model", self.model]
+        return command("train.py", "--resume", *model, *self._folder_option(), *more)
 
-    def _folder_flag(self):
+    def _folder_option(self):
         return ["--model-dir", self.model_dir] if self.model_dir else []
 
 
@@ -111,25 +103,44 @@ def command(script, *arguments):
     return shlex.join(["python", script, *arguments])
 
 
-def parse(arguments):
-    """Read the command line -> the settings that were given, and "resume" where that was.
+def parse(arguments=None, check_network=lambda model, depth: None):
+    """Settings from the command line, the defaults and, with --resume, the checkpoint.
 
-    Errors: SystemExit with status 2 and argparse's line for a value that cannot be.
+    In a worker that train.py has started they are those that it has parsed.
+    check_network: raises ValueError for a network (name, depth) that does not exist.
+    Errors: UserError where the command line and the checkpoint do not fit together, and where an unfinished run would
+    be lost; SystemExit with argparse's line for a value that is wrong by itself.
     """
+    parsed = os.environ.pop(PARSED, None)
+    settings = Settings(**json.loads(parsed)) if parsed else settle(read_command_line(arguments))
+    try:
+        check_network(settings.model, settings.depth)
+    except ValueError as error:
+        raise UserError(f"--depth: {error}") from error
+    return settings
+
+
+def pass_on(settings):
+    """Have the next `parse`, here or in a process that this one starts, return these settings."""
+    os.environ[PARSED] = json.dumps(settings._asdict())
+
+
+def read_command_line(arguments):
+    """The options that the command line has, by their names in Settings."""
     parser = argparse.ArgumentParser(prog="train.py", description="Train a CIFAR-10 classifier (chapter 3).",
                                      argument_default=argparse.SUPPRESS, allow_abbrev=False)
     add = parser.add_argument
     add("--model", choices=sorted(NETWORKS), help="the network (default: resnet)")
-    add("--depth", type=int, help="layers of a ResNet: 6n+2 (default: 32)")
+    add("--depth", type=int, help=f"layers of a ResNet: 6n+2 (default: {DEPTH})")
     add("--epochs", type=above_zero(int), help="passes over the training images (default: 2)")
     add("--batch-size", type=above_zero(int), help=f"images per step (default: 128; {AIRBENCH.batch_size} for "
         "airbench with the strong recipe)")
-    add("--learning-rate", type=above_zero(float), help="the rate, or the recipe's peak (default: " + ", ".join(
-        f"{recipe.rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
+    add("--learning-rate", type=above_zero(float), help="the learning rate, or the recipe's peak (default: " +
+        ", ".join(f"{recipe.learning_rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
     add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
     add("--dataset", choices=DATASETS, help="auto: CIFAR-10, or drawings where it is unavailable (default)")
-    add("--data-file", type=os.path.abspath, help="a cifar-10-python.tar.gz of yours")
+    add("--data-file", type=os.path.abspath, help="your own cifar-10-python.tar.gz")
     add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
     add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with the weights of a trained model, but for "
@@ -141,7 +152,7 @@ def parse(arguments):
     add("--workers", type=above_zero(int), help="processes that share each batch on a CPU (default: one per core, as "
         f"long as each has {SMALLEST_SHARE} images, and in half of the memory)")
     add("--resume", action="store_true", help="resume the unfinished run in the model's folder")
-    add("--plain", action="store_true", help="use Paddle as it comes, without the fast path")
+    add("--plain", action="store_true", help="use Paddle unmodified, without the fast path")
     return vars(parser.parse_args(arguments))
 
 
@@ -157,7 +168,7 @@ def above_zero(kind):
 
 def seed(text):
     """A reader of seeds: whole numbers that Paddle's generator takes."""
-    if not 0 <= int(text) <= MOST_SEED:
+    if not 0 <= int(text) <= MAX_SEED:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**63 - 1")
     return int(text)
 
@@ -174,85 +185,93 @@ def whole_path(text):
     return os.path.abspath(folder(text))
 
 
-def plan(given):
-    """What this run is to be, and where it resumes -> (Settings, the checkpoint's head or None).
+def settle(options):
+    """Settings from the options of the command line; where several processes start by themselves, rank 0's count."""
+    if is_worker() and os.environ["PADDLE_TRAINER_ID"] != "0":
+        return with_defaults(Settings(**options))
+    settings = resumed(options) if options.get("resume") else new_run(options)
+    if settings.data_dir and not {"dataset", "data_file"}.isdisjoint(options):
+        raise UserError(f"the images come from --data-dir {settings.data_dir}: omit it, or --dataset and --data-file")
+    return settings
 
-    Settings are what was given, else what the checkpoint has, else the defaults.
-    Errors: UserError where command line and checkpoint differ, and where an unfinished run would be started over.
+
+def new_run(options):
+    """Settings of a run that begins. Errors: UserError where it would replace an unfinished one."""
+    network = network_started_from(options) if "start_from" in options else {}
+    settings = with_defaults(Settings(**{**options, **network}))
+    head = refuse_unfinished(settings)
+    if settings.max_batches and holds_finished_model(settings.folder, head):
+        settings = settings._replace(model_dir=f"{settings.folder}{LOOK}")
+        refuse_unfinished(settings)
+    return settings
+
+
+def with_defaults(settings):
+    """Settings with the recipe's numbers, the network's depth and a seed where the command line has none."""
+    recipe = settings.hyperparameters
+    return settings._replace(
+        depth=settings.depth or (DEPTH if settings.model == "resnet" else None),
+        batch_size=settings.batch_size or recipe.batch_size,
+        learning_rate=settings.learning_rate or recipe.learning_rate,
+        seed=secrets.randbits(32) if settings.seed is None else settings.seed)
+
+
+def refuse_unfinished(settings):
+    """UserError where the folder holds an unfinished run; returns what its checkpoint says, None where there is none.
     """
-    given = dict(given)
-    resume = given.pop("resume", False)
-    if "start_from" in given and not resume:  # a resumed run has its weights in the checkpoint
-        given.update(network_started_from(given))
-    settings = Settings(**given)
-    head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=resume)
-    if resume:
-        settings = settings_resumed(given, settings, head)
-    elif head is not None and not head.progress["finished"]:
+    head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=False)
+    if head is not None and not head.progress["finished"]:
         raise UserError(f"{settings.folder} holds an unfinished run (pass {head.progress['epoch']}, batch "
                         f"{head.progress['batch']}): resume it with {settings.resume_command()}, or remove "
-                        f"{settings.checkpoint_path} to start anew")
-    elif settings.max_batches and holds_finished_model(settings.folder, head):
-        return plan({**given, "model_dir": f"{settings.folder}{LOOK}"})
-    if settings.data_dir and not {"dataset", "data_file"}.isdisjoint(given):
-        raise UserError(f"the images come from --data-dir {settings.data_dir}: omit it, or --dataset and --data-file")
-    if settings.seed is None:
-        settings = replace(settings, seed=secrets.randbits(32))
-    return settings, head if resume else None
+                        f"{settings.checkpoint_path} to start over")
+    return head
 
 
-def network_started_from(given):
-    """The network of --start-from as settings. Errors: UserError where another is asked for."""
+def network_started_from(options):
+    """The network of --start-from, as settings. Errors: UserError where the command line names another."""
     from utils.storage import start_from  # with Pillow, which the watching process can do without
 
-    model, depth, words = start_from.network_of(given["start_from"])
+    model, depth, words = start_from.network_of(options["start_from"])
     if model not in NETWORKS:
         raise UserError(f"--start-from: {words} is no network that train.py builds: name another model")
-    found = Settings(model=model, depth=depth)
-    asked = Settings(model=given.get("model", model), depth=given.get("depth", depth))
-    if found.title != asked.title:
-        raise UserError(f"--start-from is {words}, a {found.title}, not a {asked.title}: omit --model and --depth")
+    other = Settings(model=options.get("model", model), depth=options.get("depth", depth)).title
+    title = Settings(model=model, depth=depth).title
+    if title != other:
+        raise UserError(f"--start-from is {words}, a {title}, not a {other}: omit --model and --depth")
     return {"model": model, "depth": depth}
 
 
-def settings_resumed(given, settings, head):
+def resumed(options):
     """The checkpoint's settings, changed as the command line asks where that changes no number.
 
     Errors: UserError that names what differs; for a finished run, how to give it more passes.
     """
+    settings = Settings(**options)
     path = settings.checkpoint_path
-    saved = settings_saved(path, head.settings)
-    differing = [f"{name} {getattr(saved, name)} -> {value}" for name, value in given.items()
-                 if name not in FREE_ON_RESUME and getattr(saved, name) != value]
+    head = checkpoint.read_head(path)
+    before = settings_saved(path, head.settings)
+    differing = [f"{name} {getattr(before, name)} -> {value}" for name, value in options.items()
+                 if name not in ("resume", *FREE_ON_RESUME) and getattr(before, name) != value]
     if differing:
         raise UserError(f"--resume: the checkpoint was made with other settings ({'; '.join(differing)}): omit them, "
-                        "or start anew in another --model-dir")
-    epochs, done = given.get("epochs", saved.epochs), head.progress["epoch"]
-    if epochs != saved.epochs and saved.recipe != "book":
-        raise UserError(f"--resume --epochs {epochs}: the learning rate of the {saved.recipe} recipe is laid out for "
-                        f"{saved.epochs} passes and ends near 0: start anew in another --model-dir with "
-                        f"--recipe {saved.recipe} --epochs {epochs}")
+                        "or start over in another --model-dir")
+    epochs, done = options.get("epochs", before.epochs), head.progress["epoch"]
+    if epochs != before.epochs and before.recipe != "book":
+        raise UserError(f"--resume --epochs {epochs}: the learning rate of the {before.recipe} recipe is laid out for "
+                        f"{before.epochs} passes and ends near 0: start over in another --model-dir with "
+                        f"--recipe {before.recipe} --epochs {epochs}")
     if epochs <= done:
-        more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * (saved.recipe == "book")
+        more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * (before.recipe == "book")
         raise UserError(f"the run in {path.parent} is finished after {done} passes: nothing to resume{more}")
-    free = {name: value for name, value in given.items() if name in FREE_ON_RESUME}
-    return replace(saved, **{**free, "model_dir": settings.model_dir})
+    free = {name: options[name] for name in FREE_ON_RESUME if name in options}
+    return before._replace(**{**free, "model_dir": settings.model_dir, "resume": True})
 
 
 def settings_saved(path, saved):
-    """Settings as a checkpoint has them, of an earlier version of this program too.
-
-    Errors: UserError where they are not what train.py writes.
-    """
-    saved = dict(saved)
-    place = saved.pop("place", None)  # of the version that kept "auto" beside what it had turned out to be
-    saved = {**saved, "device": place} if place else saved
-    kinds = {field.name: field.type for field in fields(Settings)}
-    types = {str: (str,), int: (int,), bool: (bool,), Optional[int]: (int, type(None)),
-             Optional[str]: (str, type(None)), Optional[float]: (int, float, type(None))}
-    choices = {"model": NETWORKS, "recipe": RECIPES, "dataset": DATASETS, "device": DEVICES}
-    for name, value in saved.items():
-        if name not in kinds or type(value) not in types[kinds[name]] or value not in choices.get(name, [value]):
-            raise UserError(f"the checkpoint {path} is damaged (its settings say {value!r} for {name}); remove it "
-                            "and start anew")
-    return Settings(**saved)
+    """Settings as a checkpoint has them. Errors: UserError where they are not what train.py writes."""
+    try:
+        settings = with_defaults(Settings(**saved))
+        settings.title, settings.checkpoint_path  # noqa: B018  an unknown network, or a folder that is none
+        return settings
+    except (TypeError, KeyError) as error:
+        raise UserError(f"the checkpoint {path} is damaged (settings: {error}); remove it and start over") from error

@@ -1,4 +1,4 @@
-"""What has to happen before Paddle is imported: its flags are set, and on several cores the workers are started.
+"""What train.py does before Paddle is imported: on several cores it starts itself once for each, and watches these.
 
 So the process that starts and watches the workers never imports Paddle, and stays small.
 """
@@ -18,48 +18,28 @@ OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
 ASK_PADDLE = "import sys; sys.path.insert(0, sys.argv[1]); from utils import start; start.print_cuda_failure()"
 
 
-def start(name):
-    """Set the flags that Paddle reads while it is imported -> what was chosen for speed, in words.
+def one_process_per_core(name):
+    """In a script: read the command line, and where several workers share the run, start them, wait, and exit.
 
-    name: the `__name__` of train.py. Run as a script it sets them as the command line asks; and where several workers
-    share the run, it becomes the process that starts and watches them, and exits with their status.
+    A worker, or the only process of a run, comes back from here with Paddle's flags set. So does a module that is
+    imported: train.main trains in the process that calls it.
+    name: the `__name__` of train.py
     """
     prepare.begin(name)
     if name != "__main__":
-        return flags.set_flags()
-    from utils.settings import parse, plan  # needs numpy
+        flags.set_flags()
+        return
+    from utils.settings import parse, pass_on  # needs numpy, which may not be installed
 
     try:
-        given = parse(sys.argv[1:])
-        if launch.is_worker():
-            return flags.set_flags(given.get("plain", False))
-        status = run_in_other_processes(given, sys.argv[1:])
-        if status is not None:
-            sys.exit(status)
-        return flags.set_flags(plan(given)[0].plain)
+        settings = parse(sys.argv[1:])
+        pass_on(settings)
+        count = 1 if launch.is_worker() else count_of_workers(settings)
+        if count > 1:
+            sys.exit(launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count))
+        flags.set_flags(settings.plain)
     except Exception as error:
         sys.exit(errors.report(TRAIN.name, error, OUT_OF_MEMORY))
-
-
-def run_in_other_processes(given, arguments=None):
-    """Where several workers share the run, or it needs flags that this process has not: run train.py in others.
-
-    given: what utils.settings.parse has read from `arguments`, the command line's where None is given.
-    Returns the exit status, or None where this process is to train itself. A script or a notebook that calls
-    train.main is not run again: the other processes run train.py.
-    """
-    from utils.settings import plan
-
-    if launch.is_worker():
-        return None
-    settings, arguments = plan(given)[0], sys.argv[1:] if arguments is None else arguments
-    count = count_of_workers(settings)
-    needs_flags = settings.plain and not flags.is_plain_process()
-    if count == 1 and not needs_flags:
-        return None
-    plain = ["--plain"] if settings.plain and "--plain" not in arguments else []  # where a checkpoint says so
-    return launch.start_workers([sys.executable, str(TRAIN), *arguments, *plain], count,
-                        without=flags.flags_set_for_speed() if settings.plain else ())
 
 
 def count_of_workers(settings):
@@ -69,17 +49,22 @@ def count_of_workers(settings):
     """
     if settings.workers is not None:
         launch.check_worker_count(settings.workers, settings.batch_size)
-        if settings.workers > 1 and (settings.device == "gpu" or settings.device == "auto" and cuda_works()):
+        if settings.workers > 1 and is_for_gpu(settings):
             raise UserError(f"--workers {settings.workers} shares a CPU: for several GPUs use python -m "
                             f"paddle.distributed.launch --nproc_per_node {settings.workers} train.py, or --device cpu")
         return settings.workers
     count = launch.default_worker_count(settings.batch_size, memory_of_worker(settings))
-    return 1 if count == 1 or settings.device == "gpu" or (settings.device == "auto" and cuda_works()) else count
+    return 1 if count == 1 or is_for_gpu(settings) else count
 
 
 def memory_of_worker(settings):
     """MB that a worker takes which trains this network on a small share of each batch; ResNets take more the deeper."""
-    return MEMORY[settings.model] if settings.model in MEMORY else 200 + 11 * settings.network_depth
+    return MEMORY[settings.model] if settings.model in MEMORY else 200 + 11 * settings.depth
+
+
+def is_for_gpu(settings):
+    """Whether the run takes a GPU."""
+    return settings.device == "gpu" or settings.device == "auto" and cuda_works()
 
 
 def cuda_works():
@@ -90,10 +75,10 @@ def cuda_works():
     if not libraries.has_driver():
         return False
     if place.CUDA_FAILURE not in os.environ and "paddle" not in sys.modules:
-        asked = subprocess.run([sys.executable, "-c", ASK_PADDLE, str(TRAIN.parent)], stdin=subprocess.DEVNULL,
+        child = subprocess.run([sys.executable, "-c", ASK_PADDLE, str(TRAIN.parent)], stdin=subprocess.DEVNULL,
                                stdout=subprocess.PIPE, encoding="utf-8", errors="replace")
-        crash = f"Paddle, asked about it, ended with status {asked.returncode}"
-        os.environ[place.CUDA_FAILURE] = crash if asked.returncode else asked.stdout.splitlines()[-1]
+        crash = f"Paddle, asked about it, ended with status {child.returncode}"
+        os.environ[place.CUDA_FAILURE] = crash if child.returncode else child.stdout.splitlines()[-1]
     return place.cuda_failure() is None
 
 

@@ -6,26 +6,27 @@ import paddle.nn.functional as F
 from utils.storage import program_state
 from utils.storage.program_state import MEAN
 
-AVERAGE_EVERY = 5  # steps
-KEPT = 0.95 ** AVERAGE_EVERY  # of the mean, at the end of the run
+EVERY = 5  # steps between updates of the lookahead
+DECAY = 0.95 ** EVERY  # how much of the mean is kept in an update, at the end of the run
 
 
-def optimizer_program(recipe, rate, steps, parameters):
-    """Nesterov's momentum with weight decay, and the schedule of its rate.
+def optimizer_program(settings, steps, parameters):
+    """Nesterov's momentum with weight decay, and the schedule of its learning rate.
 
-    The rate rises and falls once in `steps`: as a cosine, or in lines where the recipe averages weights.
+    The rate rises and falls once in `steps`: as a cosine, or in straight lines where the recipe has a lookahead.
     Source: Sutskever et al. 2013 (momentum); Smith and Topin 2017 (one cycle); Jordan 2024, section 3.4.
     """
-    if recipe.averages:
-        schedule = paddle.optimizer.lr.LambdaDecay(rate, lambda step: triangle(step, steps))
+    recipe, peak = settings.hyperparameters, settings.learning_rate
+    if recipe.lookahead:
+        schedule = paddle.optimizer.lr.LambdaDecay(peak, lambda step: triangle(step, steps))
     else:
-        schedule = paddle.optimizer.lr.OneCycleLR(rate, total_steps=max(steps, 2))
+        schedule = paddle.optimizer.lr.OneCycleLR(peak, total_steps=max(steps, 2))
     for parameter in parameters:
         attributes, name = parameter.optimize_attr, parameter.name
-        if recipe.bias_rate != 1 and is_shift(name):
-            attributes["learning_rate"] = recipe.bias_rate
+        if recipe.bias_lr_scale != 1 and is_shift(name):
+            attributes["learning_rate"] = recipe.bias_lr_scale
         if is_weight(name) or recipe.decays_biases and ".b_" in name:  # each shrinks alike in a step, whatever its rate
-            parameter.regularizer = paddle.regularizer.L2Decay(recipe.decay / attributes["learning_rate"])
+            parameter.regularizer = paddle.regularizer.L2Decay(recipe.weight_decay / attributes["learning_rate"])
     return paddle.optimizer.Momentum(schedule, recipe.momentum, use_nesterov=True), schedule
 
 
@@ -52,10 +53,10 @@ def smooth(label, classes, smoothing):
     return F.label_smooth(F.one_hot(label, classes).reshape([-1, classes]), epsilon=smoothing)
 
 
-class MeanWeights:
-    """The running mean of the weights, into which they are drawn every few steps ("lookahead").
+class Lookahead:
+    """The running mean of the weights, which replaces them every 5 steps.
 
-    So are batch normalization's running statistics, which would else be those of weights that are no more.
+    It includes batch normalization's running statistics, which would otherwise describe weights that were replaced.
     Source: Zhang et al. 2019; the growing share of the mean: Jordan 2024, section 3.4.
     """
 
@@ -68,33 +69,33 @@ class MeanWeights:
             startup.global_block().append_op(type="assign", inputs={"X": [weight.name]},
                                              outputs={"Out": [variable(startup, weight, MEAN)]})
         with paddle.static.program_guard(self.program, paddle.static.Program()):
-            kept = paddle.static.data("kept", [1], "float32")
+            decay = paddle.static.data("decay", [1], "float32")
             for weight in weights:
                 now, mean = variable(self.program, weight), variable(self.program, weight, MEAN)
-                both = mean * kept + now * (1 - kept)
+                both = mean * decay + now * (1 - decay)
                 paddle.assign(both, now)
                 paddle.assign(both, mean)
 
-    def update(self, executor, scope, step, steps):
-        """Do it where it is time, after step `step` of `steps`, counted from 1."""
-        if step % AVERAGE_EVERY == 0:
-            self.bring_together(executor, scope, KEPT * (step / steps) ** 3)
+    def update(self, executor, step, steps):
+        """Update it where it is time, after step `step` of `steps`, counted from 1."""
+        if step % EVERY == 0:
+            self.bring_together(executor, DECAY * (step / steps) ** 3)
         if step == steps:
-            self.bring_together(executor, scope, 1)  # the run ends with the mean
+            self.bring_together(executor, 1)  # the run ends with the mean
 
-    def bring_together(self, executor, scope, kept):
-        """Set mean and weights to kept * mean + (1 - kept) * weights."""
-        executor.run(self.program, feed={"kept": np.float32([kept])}, scope=scope)
+    def bring_together(self, executor, decay):
+        """Set mean and weights to decay * mean + (1 - decay) * weights."""
+        executor.run(self.program, feed={"decay": np.float32([decay])})
 
 
 def complete(programs, recipe, build):
-    """The programs of train.py, with what the recipe has beyond them: means of weights, and of images' two sides.
+    """The programs of train.py, with what the recipe has beyond them: a lookahead, and answers from both sides.
 
     build: as for `answer_program`.
     """
-    if recipe.averages:
-        programs = programs._replace(averaging=MeanWeights(programs.main, programs.startup))
-    if recipe.mirrors:
+    if recipe.lookahead:
+        programs = programs._replace(lookahead=Lookahead(programs.main, programs.startup))
+    if recipe.flip_tta:
         test, image, probabilities = answer_program(build, recipe.temperature)
         programs = programs._replace(test=test, image=image, probabilities=probabilities)
     return programs
@@ -108,6 +109,8 @@ def variable(program, weight, ending=""):
 
 def answer_program(build, temperature):
     """A test program that answers with the mean over an image and its mirror image.
+
+    The network is built a second time. Its parameters get the same names, and so are the same variables.
 
     build: image variable [N, 3, 32, 32] -> probabilities [N, classes]
     temperature: by which the scores before the softmax are divided (Guo et al. 2017)

@@ -12,8 +12,7 @@ from pathlib import Path
 import numpy as np
 
 import infer
-from benchmarks import disturb
-from book import flowers
+from book import disturb, flowers
 from book.figures.draw import FLOWERS
 from utils.data import folder
 from utils.data.cifar10 import CLASSES

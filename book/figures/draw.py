@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from benchmarks import disturb
-from book import flowers
+from book import disturb, flowers
 from book.figures import parts
 from book.figures.inside import features, gradcam, maps
 from book.figures.networks import block, cnn, googlenet, inception, resnet, vgg

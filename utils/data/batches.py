@@ -46,31 +46,31 @@ def to_float(images):
     return np.multiply(images, np.float32(1 / 255), dtype=np.float32)
 
 
-def augment(images, rng, shift, border, mirrored=None, cutout=0):
-    """Shift images by up to `shift` pixels each way, mirror some left to right, and black out a square of each.
+def augment(images, rng, translate, pad_mode, flipped=None, cutout=0):
+    """Shift images by up to `translate` pixels each way, mirror some left to right, and black out a square of each.
 
-    images: uint8 [N, C, H, W] -> uint8 [N, C, H, W]. border: what comes in, as numpy.pad names it: "constant" for
-    black, "reflect". mirrored: bool [N], at random where None. cutout: side of the square; 0 for none.
+    images: uint8 [N, C, H, W] -> uint8 [N, C, H, W]. pad_mode: what comes in, as numpy.pad names it: "constant" for
+    black, "reflect". flipped: which are mirrored, bool [N]; at random where None. cutout: side of the square, or 0.
     Source: He et al. 2015, section 4.2 (shift and mirror); DeVries and Taylor 2017 (cutout).
     """
     count, _, height, width = images.shape
-    padded = np.pad(images, ((0, 0), (0, 0), (shift, shift), (shift, shift)), mode=border)
-    top, left = rng.integers(0, 2 * shift + 1, (2, count))
+    padded = np.pad(images, ((0, 0), (0, 0), (translate, translate), (translate, translate)), mode=pad_mode)
+    top, left = rng.integers(0, 2 * translate + 1, (2, count))
     windows = np.lib.stride_tricks.sliding_window_view(padded, (height, width), axis=(2, 3))
     moved = windows[np.arange(count), :, top, left]  # (N, C, H, W)
-    if mirrored is None:
-        mirrored = rng.random(count) < 0.5
-    moved[mirrored] = moved[mirrored, :, :, ::-1]
+    if flipped is None:
+        flipped = rng.random(count) < 0.5
+    moved[flipped] = moved[flipped, :, :, ::-1]
     if cutout:
         for image, y, x in zip(moved, *rng.integers(0, (height - cutout + 1, width - cutout + 1), (count, 2)).T):
             image[:, y:y + cutout, x:x + cutout] = 0
     return moved
 
 
-def mirrored_in_turn(count, seed, epoch):
+def alternating_flip(count, seed, epoch):
     """Which images an epoch mirrors: half of them, the other half in the next; bool [count].
 
-    Source: Jordan 2024, section 3.6 ("alternating flip").
+    Source: Jordan 2024, section 3.6.
     """
     return (np.random.default_rng([seed]).random(count) < 0.5) ^ bool(epoch % 2)
 
@@ -84,11 +84,12 @@ def feed_of(images, labels, indices, changed=None):
     return {"pixel": pixels, "label": labels[indices].reshape(-1, 1)}
 
 
-def training_feed(data, indices, recipe, seed, epoch, seeds):
+def training_feed(data, indices, settings, epoch, seeds):
     """`feed_of` the training images, augmented where the recipe says so; seeds: see `random_of`."""
-    changed = None
+    recipe, changed, flipped = settings.hyperparameters, None, None
+    if recipe.alternating_flip:
+        flipped = alternating_flip(len(data.train_labels), settings.seed, epoch)[indices]
     if recipe.is_augmented:
-        mirrored = mirrored_in_turn(len(data.train_labels), seed, epoch)[indices] if recipe.takes_turns else None
-        changed = augment(data.train_images[indices], np.random.default_rng(seeds), recipe.shift, recipe.border,
-                          mirrored, recipe.cutout)
+        changed = augment(data.train_images[indices], np.random.default_rng(seeds), recipe.translate, recipe.pad_mode,
+                          flipped, recipe.cutout)
     return feed_of(data.train_images, data.train_labels, indices, changed)

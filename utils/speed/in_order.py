@@ -3,7 +3,7 @@
 Paddle's executor first works out which ops each op has to wait for, and looks their variables up one by one among all:
 65 s and 3.6 GB for training a network of 302 layers, and out of reach for 1,202. Paddle still has the executor that
 does no such thing, with which it once ran all programs. It gives the same numbers, bit for bit, and takes 0.02 ms an op
-longer, since it chooses the ops' kernels anew in each step.
+longer, since it chooses the ops' kernels again in each step.
 """
 import numpy as np
 import paddle
@@ -17,32 +17,29 @@ def is_deep(program):
     return len(ops) > DEEP and all(op.type != "all_reduce" for op in ops)
 
 
-class DeepExecutor(paddle.static.Executor):
-    """Paddle's executor on a CPU, but for these programs, which are very deep."""
+class DeepProgram:
+    """A very deep program, prepared at its first run; it always fetches what it did then."""
 
-    def __init__(self, place, programs):
-        super().__init__(place)
-        self.prepared, self.nothing = dict.fromkeys(programs), paddle.static.Program()
+    def __init__(self, program):
+        self.program, self.nothing = program, paddle.static.Program()
+        self.ops = None
 
-    def run(self, program=None, feed=None, fetch_list=None, scope=None, **options):
-        """Run a program as `paddle.static.Executor.run` does; a deep one always fetches what it did at first."""
-        if program not in self.prepared:
-            return super().run(program, feed, fetch_list=fetch_list, scope=scope, **options)
-        names = [variable.name for variable in fetch_list or ()]
-        self.prepared[program] = self.prepared[program] or self.prepare(program, names, scope)
-        ops, inner = self.prepared[program]
-        for name, array in {**(feed or {}), **learning_rate(program)}.items():
-            inner.find_var(name).get_tensor().set(array, self.place)
+    def run(self, executor, feed, fetch_list, scope):
+        """Run it as `paddle.static.Executor.run` does."""
+        names, core = [variable.name for variable in fetch_list or ()], executor._default_executor
+        if self.ops is None:
+            self.scope = scope.new_scope()  # for what is not kept between runs
+            core.create_variables(self.program.desc, self.scope, 0)
+            self.ops = core.prepare(self.program.desc, 0, names, False)
+        for name, array in {**(feed or {}), **learning_rate(self.program)}.items():
+            self.scope.find_var(name).get_tensor().set(array, executor.place)
         # Paddle notes in `run` alone which executor is at work in this thread, and so whose oneDNN's kept results are.
-        self._default_executor.run(self.nothing.desc, inner, 0, False, False, [])
-        self._default_executor.run_prepared_ctx(ops, inner, False, False, False)
-        return [np.array(inner.find_var(name).get_tensor()) for name in names]
+        core.run(self.nothing.desc, self.scope, 0, False, False, [])
+        core.run_prepared_ctx(self.ops, self.scope, False, False, False)
+        return [np.array(self.scope.find_var(name).get_tensor()) for name in names]
 
-    def prepare(self, program, names, scope):
-        """The program's ops, which keep the variables of these names, and a scope in `scope` for what is not kept."""
-        inner = (scope or paddle.static.global_scope()).new_scope()
-        self._default_executor.create_variables(program.desc, inner, 0)
-        return self._default_executor.prepare(program.desc, 0, names, False), inner
+    def close(self):
+        """Its variables belong to the scope that it ran in, and go with that."""
 
 
 def learning_rate(program):

@@ -1,21 +1,51 @@
-"""The state of a program: its persistable variables as arrays, out of a scope and back into it."""
+"""The state of a program: its persistable variables as arrays, out of Paddle's current scope and back into it."""
+import contextlib
 import math
 
 import numpy as np
 
 from utils.errors import UserError
 
-MEAN = ".mean"  # ending of the name of a variable's running mean, in runs that keep one
+MEAN = ".mean"  # ending of the name of a variable's running mean, in runs that have one
+OTHERS = ("feed", "fetch", "learning_rate_0")  # persistable, and no state: the loop sets the rate before each step
+
+
+@contextlib.contextmanager
+def own_scope():
+    """In the block Paddle's variables are in a scope of its own; their memory is given back after it."""
+    import paddle
+
+    scope = paddle.static.Scope()
+    try:
+        with paddle.static.scope_guard(scope):
+            yield scope
+    finally:
+        free(scope)
+
+
+def free(scope):
+    """Give back what a scope holds; Paddle would keep it until the process ends."""
+    scope._remove_from_pool()
+
+
+def tensor(name, scope=None):
+    """The tensor of a variable in a scope: Paddle's current one, unless another is named."""
+    import paddle
+
+    return (scope or paddle.static.global_scope()).find_var(name).get_tensor()
 
 
 def names(program):
     """Names of the variables that a run keeps from step to step: the persistable ones that hold numbers."""
-    return sorted(v.name for v in program.list_vars() if v.persistable and v.name not in ("feed", "fetch"))
+    return sorted(variable.name for variable in program.list_vars()
+                  if variable.persistable and variable.name not in OTHERS)
 
 
-def take(program, scope):
+def take(program, scope=None):
     """Copy a program's state out of a scope: {name: array}."""
-    state = {}
+    import paddle
+
+    scope, state = scope or paddle.static.global_scope(), {}
     for name in names(program):
         variable = scope.find_var(name)
         if variable is not None and variable.get_tensor()._is_initialized():
@@ -23,39 +53,49 @@ def take(program, scope):
     return state
 
 
-def put(program, scope, place, arrays):
-    """Copy {name: array} into a scope in which the program has been initialized.
+def put(program, place, arrays):
+    """Copy {name: array} into the scope, in which the program has been initialized.
 
     Errors: UserError when names or shapes are not this program's.
     """
-    now = take(program, scope)
-    for name in sorted(set(now) | set(arrays)):
-        if name not in arrays or name not in now or now[name].shape != arrays[name].shape:
+    state = take(program)
+    arrays = {name: array for name, array in arrays.items() if name not in OTHERS}  # an earlier version kept the rate
+    for name in sorted(set(state) | set(arrays)):
+        if name not in arrays or name not in state or state[name].shape != arrays[name].shape:
             raise UserError(f"the checkpoint does not fit this network: variable {name} is missing or differs")
     for name, array in arrays.items():
-        scope.find_var(name).get_tensor().set(array, place)
+        tensor(name).set(array, place)
 
 
-def running_statistics(program, scope):
+def put_weights(program, place, arrays):
+    """Copy some weights, {name: array}, into the scope; their running means begin as they do."""
+    variables = program.global_block().vars
+    for name, array in arrays.items():
+        for each in (name, name + MEAN):
+            if each in variables:
+                tensor(each).set(np.ascontiguousarray(array), place)
+
+
+def running_statistics(program):
     """Batch normalization's running means and variances, one after another: float64 [n]."""
-    arrays = [np.array(tensor, np.float64).ravel() for tensor in _statistics_tensors(program, scope)]
+    arrays = [np.array(each, np.float64).ravel() for each in _statistics_tensors(program)]
     return np.concatenate(arrays) if arrays else np.zeros(0)
 
 
-def put_running_statistics(program, scope, place, numbers):
+def put_running_statistics(program, place, numbers):
     """Put what `running_statistics` returned back."""
-    tensors = _statistics_tensors(program, scope)
-    arrays = [np.array(tensor) for tensor in tensors]
+    tensors = _statistics_tensors(program)
+    arrays = [np.array(each) for each in tensors]
     ends = np.cumsum([array.size for array in arrays], dtype=int)
-    for tensor, array, part in zip(tensors, arrays, np.split(numbers, ends[:-1]) if arrays else []):
-        tensor.set(part.reshape(array.shape).astype(array.dtype), place)
+    for each, array, part in zip(tensors, arrays, np.split(numbers, ends[:-1]) if arrays else []):
+        each.set(part.reshape(array.shape).astype(array.dtype), place)
 
 
-def _statistics_tensors(program, scope):
+def _statistics_tensors(program):
     """The tensors of the running means and variances, and of their own means, in the program's order."""
-    known = program.global_block().vars
-    return [scope.find_var(name).get_tensor() for variable in statistics_of(program)
-            for name in (variable.name, variable.name + MEAN) if name in known]
+    variables = program.global_block().vars
+    return [tensor(name) for variable in statistics_of(program)
+            for name in (variable.name, variable.name + MEAN) if name in variables]
 
 
 def statistics_of(program):
@@ -63,11 +103,6 @@ def statistics_of(program):
     block = program.global_block()
     return [block.var(name) for op in block.ops if op.type == "batch_norm"
             for slot in ("Mean", "Variance") for name in op.input(slot)]
-
-
-def free(scope):
-    """Give back what a scope holds; Paddle would keep it until the process ends."""
-    scope._remove_from_pool()
 
 
 def count_parameters(program):

@@ -6,7 +6,6 @@ import contextlib
 
 from utils.errors import UserError, shown
 from utils.storage import program_state, saved_model
-from utils.storage.program_state import MEAN
 
 
 @contextlib.contextmanager
@@ -44,14 +43,12 @@ def put(folder, programs, executor):
         program, _, _ = paddle.static.load_inference_model(prefix, paddle.static.Executor(place))
         weights = program_state.take(program, scope)
     program_state.free(scope)
-    run_scope, last = paddle.static.global_scope(), last_layer(programs.test, programs.probabilities)
-    current = program_state.take(main, run_scope)
+    last, current = last_layer(programs.test, programs.probabilities), program_state.take(main)
     for name in sorted(set(weights) - last):
         if name not in current or current[name].shape != weights[name].shape:
             raise UserError(f"--start-from: the model in {shown(folder)} is another network than its description "
                             f"says (variable {name}): name another model")
-        for each in {name, name + MEAN} & set(current):  # the strong recipe's mean of weights begins as the weights do
-            run_scope.find_var(each).get_tensor().set(weights[name], executor.place)
+    program_state.put_weights(main, executor.place, {name: weights[name] for name in set(weights) - last})
     new = {parameter.name for parameter in main.all_parameters()} - (set(weights) - last)
     return f"{_words(description)}, with a new last layer{' and new auxiliary classifiers' * (new > last)}"
 

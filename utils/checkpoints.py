@@ -1,0 +1,218 @@
+"""Where a run stands, in memory and on the disk: so it can be stopped after any batch, and resumed bit for bit."""
+import contextlib
+import math
+import time
+
+import paddle
+
+from utils import curves
+from utils.errors import Stopped, UserError
+from utils.settings import Settings, refuse_unfinished, settings_saved
+from utils.storage import checkpoint, program_state
+from utils.storage.checkpoint import Checkpoint
+from utils.storage.earlier import holds_finished_model, keep_aside
+from utils.storage.files import FolderLock
+
+CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
+
+
+class Checkpoints:
+    """Where a run stands: `with Checkpoints(settings, workers) as checkpoints:`.
+
+    Meanwhile the run's folder is locked, and Paddle's variables are in a scope of the run's own.
+
+    settings: rank 0's, for all workers. next_epoch and next_batch: where training goes on.
+    Errors: UserError where another run holds the folder, or the folder or the checkpoint does not allow the run.
+    """
+
+    def __init__(self, settings, workers):
+        self.settings, self.workers = settings, workers
+        self.run = self.saved = None
+        self.beginning = None  # a line about where the run begins, where that is not at random weights
+        self.progress = checkpoint.beginning()
+        self.replaces_nothing_yet = True  # nothing has been written in the place of a model that may be in the folder
+        self.counted_until = self.last_save = time.monotonic()
+
+    def __enter__(self):
+        with contextlib.ExitStack() as stack:
+            if self.workers.rank == 0:
+                stack.enter_context(FolderLock(self.settings.folder))
+                self.read()
+            settings = Settings(**self.workers.broadcast(self.settings._asdict()))
+            if settings.workers not in (None, self.workers.world):
+                raise UserError(wrong_count_of_workers(settings, self.workers.world))
+            self.settings = settings
+            stack.enter_context(program_state.own_scope())
+            stack.callback(self.close)
+            self.stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *_):
+        self.stack.close()
+
+    def read(self):
+        """Read the checkpoint of a run that is resumed. Errors: UserError where the folder has changed meanwhile."""
+        if not self.settings.resume:
+            refuse_unfinished(self.settings)
+            return
+        self.saved = checkpoint.read(self.settings.checkpoint_path)
+        if self.saved.settings.get("seed") != self.settings.seed:
+            raise UserError(f"another run began in {self.settings.folder} just now: start again")
+
+    @property
+    def next_epoch(self):
+        """The epoch to train next."""
+        return self.progress["epoch"]
+
+    @property
+    def next_batch(self):
+        """The batch to train next in that epoch."""
+        return self.progress["batch"]
+
+    # -- The beginning
+
+    def restore(self, run, first):
+        """Give all workers the checkpoint's state; in a new run rank 0's weights.
+
+        first: {name: array}, weights of a new run that are not random. Those of --start-from take their place.
+        From here on a signal asks the loop to stop after its batch.
+        """
+        self.run = run
+        workers, main = self.workers, run.programs.main
+        check_data(run.data, self.settings)
+        saved = self.saved
+        if workers.rank == 0:
+            self.beginning = self.put_saved(saved) if saved else self.put_first(first)
+        workers.broadcast_state(main)
+        statistics = saved.statistics if saved else None
+        if workers.broadcast(statistics is not None):
+            workers.put_statistics(main, statistics)
+        self.replaces_nothing_yet = workers.broadcast(saved is None or saved.progress["finished"])
+        self.progress = workers.broadcast(saved.progress if saved else self.progress)
+        self.progress["finished"] = False  # a finished run is resumed for more epochs
+        workers.wants_to_save = self.save_is_due
+        self.saved = None  # its arrays are not needed any more
+        workers.interrupts.hold()
+
+    def put_saved(self, saved):
+        """Put the checkpoint's state into the scope -> a line about where the run goes on."""
+        program_state.put(self.run.programs.main, self.run.executor.place, saved.arrays)
+        device = settings_saved(self.settings.checkpoint_path, saved.settings).device
+        moved = f"; it began on the {device}" if device not in (self.device, "auto") else ""
+        return f"Resumed at pass {saved.progress['epoch']}, batch {saved.progress['batch']}{moved}"
+
+    def put_first(self, first):
+        """Put weights of a new run into the scope -> a line about the model that they come from, if they do."""
+        program_state.put_weights(self.run.programs.main, self.run.executor.place, first)
+        if not self.settings.start_from:
+            return None
+        from utils.storage import start_from
+
+        return "Start: " + start_from.put(self.settings.start_from, self.run.programs, self.run.executor)
+
+    @property
+    def device(self):
+        """The kind of device that the run is on: cpu or gpu."""
+        return "cpu" if isinstance(self.run.executor.place, paddle.CPUPlace) else "gpu"
+
+    # -- While it trains
+
+    def after_batch(self, epoch, batch, cost, accuracy):
+        """Note that a batch has been trained on; save the run where it is time, and stop it where a signal came.
+
+        cost, accuracy: of the whole batch, for the curves
+        Errors: UserError when the cost is not a finite number, before anything is saved; Stopped, when all is saved.
+        """
+        self.check_finite(cost, "cost", f"pass {epoch}, batch {batch}")
+        batches = self.settings.steps_per_epoch(len(self.run.data.train_labels))
+        curves.record(self.progress, epoch + (batch + 1) / batches, cost, accuracy)
+        self.progress["batch"] = batch + 1
+        stop, save = self.workers.agreement()
+        if stop or save:
+            self.save()
+        if stop:
+            text = f"Stopped and saved; resume with: {self.settings.resume_command()}"
+            raise Stopped(stop, text if self.workers.rank == 0 else "")
+
+    def after_test(self, epoch, loss, accuracy):
+        """Note an epoch's test, before its model is saved. Errors: UserError when the loss is not a finite number."""
+        self.check_finite(loss, "test loss", f"the test after pass {epoch}")
+        self.progress["history"]["tests"].append((epoch + 1, float(loss), float(accuracy)))
+        self.keep_earlier_model()
+
+    def after_epoch(self, epoch):
+        """Save the run, and draw its curves so far."""
+        self.progress.update(epoch=epoch + 1, batch=0, finished=epoch + 1 == self.settings.epochs)
+        self.save()
+        if self.workers.rank == 0:
+            title = f"{self.settings.title} on {self.run.data.name}"
+            try:
+                curves.draw(self.settings.folder / "curves.png", self.progress["history"], title)
+            except Exception as error:  # matplotlib missing, its fonts or cache broken, the disk full: all the same
+                self.workers.log(f"The curves were not drawn ({error})")
+        self.workers.barrier()
+
+    def check_finite(self, number, name, where):
+        """UserError when a cost is not a finite number any more: what is on the disk is from before."""
+        if math.isfinite(number):
+            return
+        rate, path = self.run.programs.schedule.get_lr(), self.settings.checkpoint_path
+        kept = f"the last good state is in {path}" if path.exists() else "nothing was saved yet"
+        raise UserError(f"the {name} became {number} in {where}, at learning rate {rate:g}: try a smaller one; {kept}")
+
+    def save_is_due(self):
+        """Whether rank 0 wants all workers to save the run after this step."""
+        return self.workers.rank == 0 and time.monotonic() - self.last_save > CHECKPOINT_SECONDS
+
+    def save(self):
+        """Write the checkpoint, with the time spent so far; all workers take part, rank 0 writes."""
+        now = time.monotonic()
+        self.progress["seconds"] += now - self.counted_until
+        self.counted_until = self.last_save = now
+        main, workers_differ = self.run.programs.main, self.workers.world > 1 and self.next_batch > 0
+        statistics = self.workers.gather_statistics(main) if workers_differ else None
+        self.keep_earlier_model()
+        if self.workers.rank == 0:
+            arrays = program_state.take(main)
+            checkpoint.write(self.settings.checkpoint_path,
+                             Checkpoint(arrays, self.settings_to_save(), self.progress, statistics))
+        self.workers.barrier()
+
+    def settings_to_save(self):
+        """The settings, with what the machine and the data have decided."""
+        data = self.run.data
+        settings = self.settings._replace(dataset=data.choice, data=data.fingerprint, workers=self.workers.world,
+                                          device=self.device)._asdict()
+        del settings["resume"]
+        return settings
+
+    def keep_earlier_model(self):
+        """Before a new run writes for the first time, keep the finished model that is in its folder aside."""
+        if self.workers.rank == 0 and self.replaces_nothing_yet:
+            folder = self.settings.folder
+            head = checkpoint.read_head(self.settings.checkpoint_path, missing_is_error=False)
+            if holds_finished_model(folder, head):
+                self.workers.log(f"The finished model that was in {folder} is kept in {keep_aside(folder)}")
+        self.replaces_nothing_yet = False
+
+    def close(self):
+        """Give back what the run took."""
+        if self.run:
+            self.run.executor.close()
+        self.run = None
+
+
+def wrong_count_of_workers(settings, world):
+    """The line about a run for another number of workers than are here."""
+    if settings.resume:
+        return (f"the checkpoint was made with {settings.workers} workers, here are {world}: have the launcher start "
+                f"{settings.workers}")
+    return (f"--workers {settings.workers}, here are {world}: start train.py from the command line, or have the "
+            f"launcher start {settings.workers}")
+
+
+def check_data(data, settings):
+    """UserError where the images are not those that the run began with."""
+    if settings.data not in (None, data.fingerprint):
+        raise UserError(f"these images are not those that the run in {settings.folder} began with: resume it with "
+                        "their --dataset, --data-file or --data-dir, or start over in another --model-dir")

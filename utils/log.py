@@ -1,0 +1,43 @@
+"""The first and the last lines of the training log."""
+import paddle
+
+from utils import curves, flags
+from utils.storage import program_state
+
+
+def opening(run, place):
+    """The log's first lines: network, data, place (in a sentence), and what the numbers depend on."""
+    settings, data = run.settings, run.data
+    parameters = program_state.count_parameters(run.programs.main)
+    lines = [f"{settings.title}, {parameters:,} trainable parameters",
+             f"Data: {data.name}{f' ({data.note})' if data.note else ''}, {len(data.train_labels):,} to train, "
+             f"{len(data.test_labels):,} to test",
+             f"Place: {place}; Paddle {paddle.__version__}"]
+    if isinstance(run.executor.place, paddle.CPUPlace):
+        lines.append(f"Speed: {flags.describe(speed_of(run))}")
+    lines.append(f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
+                 f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
+                 f"workers: {run.workers.world}")
+    if settings.is_look_aside:
+        lines.append(f"A quick look leaves the finished model alone: this one goes to {settings.folder}")
+    return "\n".join([*lines, *filter(None, [run.checkpoints.beginning])])
+
+
+def speed_of(run):
+    """What makes the run fast on this CPU, in words."""
+    return ["plain"] if run.settings.plain else run.executor.prepare(run.programs.main)
+
+
+def closing(run):
+    """The log's last lines: the result, and what to do with it."""
+    settings, progress = run.settings, run.checkpoints.progress
+    accuracy = progress["history"]["tests"][-1][2]
+    return (f"Done: test accuracy {accuracy:.4f} on {run.data.name} after {passes(settings.epochs)}, "
+            f"{curves.duration(progress['seconds'])}\n"
+            f"Model, checkpoint and curves are in {settings.folder}\n"
+            f"Classify a picture with: {settings.infer_command()}")
+
+
+def passes(count):
+    """'1 pass', '2 passes'."""
+    return f"{count} pass" if count == 1 else f"{count} passes"
