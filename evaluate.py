@@ -44,7 +44,7 @@ def main(arguments=None):
     options = report.parse(arguments)
     with answers.errors_as_json(options.json):
         model_dir = answers.choose_model(options.model_dir, infer.SHIPPED)
-        description = saved_model.check(model_dir).description  # a mistake is one line before the data is loaded
+        description = saved_model.check(model_dir)[0]  # a mistake is one line before the data is loaded
         target = report.make_output(options.output, model_dir)
         data = report.load_data(options, description)
         labels = report.labels_for(data, description["classes"])

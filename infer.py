@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from utils import answers
-from utils.errors import exit_status, restore_signals
+from utils.errors import exit_status
 from utils.image_file import find, open_picture
 from utils.place import choose_place
 from utils.storage import saved_model
@@ -50,7 +50,6 @@ def load_model(folder, device="auto"):
     description, prefix = saved_model.check(folder)  # before Paddle, which takes a while
     import paddle
 
-    restore_signals()  # at SIGTERM Paddle would print C++ calls
     paddle.enable_static()
     place, sentence = choose_place(device)
     executor, scope = paddle.static.Executor(place), paddle.static.Scope()

@@ -2,17 +2,17 @@
 import numpy as np
 from PIL import Image
 
-from utils import curves
+from utils import figures, log
 
 
 def test_durations():
-    assert [curves.duration(s) for s in (0.4, 48.2, 720, 5399, 6720)] == ["0 s", "48 s", "12 min", "1 h 30 min",
+    assert [log.duration(s) for s in (0.4, 48.2, 720, 5399, 6720)] == ["0 s", "48 s", "12 min", "1 h 30 min",
                                                                        "1 h 52 min"]
 
 
 def test_curves_show_both_lines(tmp_path):
     history = {"points": [(x / 10, 2 - x / 20, x / 20) for x in range(1, 20)], "tests": [(1, 1.5, 0.5), (2, 1.2, 0.6)]}
-    curves.draw(tmp_path / "curves.png", history, "ResNet-8 on sketches")
+    figures.draw_curves(tmp_path / "curves.png", history, "ResNet-8 on sketches")
     pixels = np.asarray(Image.open(tmp_path / "curves.png").convert("RGB")).astype(int)
     for color in ((0x4c, 0x78, 0xa8), (0xe4, 0x57, 0x56)):
         near = np.abs(pixels - color).max(axis=2) < 12

@@ -14,9 +14,10 @@ from PIL import Image
 import evaluate
 import infer
 import small_models
+from utils import figures
 from utils.data import dataset
 from utils.data.cifar10 import CLASSES
-from utils.evaluation import figures, metrics, report
+from utils.evaluation import metrics, report
 
 ROOT = Path(evaluate.__file__).resolve().parent
 SURE = math.exp(4) / (math.exp(4) + 2)  # what the color model says to a picture of one pure color

@@ -211,8 +211,9 @@ START = "import runpy, sys; sys.argv.pop(0); sys.path.insert(0, sys.argv[0].rpar
 
 
 @ON_POSIX
-@pytest.mark.parametrize("seconds", [0.2, 0.5, 0.8])
-@pytest.mark.parametrize("number, everyone", [(signal.SIGINT, True), (signal.SIGTERM, False), (signal.SIGTERM, True)])
+@pytest.mark.parametrize("number, everyone, seconds", [
+    *((signal.SIGINT, True, seconds) for seconds in (0.2, 0.5, 0.8)),
+    *((signal.SIGTERM, everyone, seconds) for everyone in (False, True) for seconds in (0.2, 0.5))])
 def test_a_signal_at_any_moment_ends_it_at_once_and_quietly(number, everyone, seconds, model_dir, pictures):
     process = subprocess.Popen([sys.executable, "-c", START, ROOT / "infer.py", "red.png", "--device", "cpu",
                                 "--model-dir", model_dir], text=True, start_new_session=True,
@@ -226,7 +227,8 @@ def test_a_signal_at_any_moment_ends_it_at_once_and_quietly(number, everyone, se
     if out:  # it had answered
         assert "infer results: red" in out and process.returncode in (0, 128 + number, -number)
     else:
-        assert process.returncode == 128 + number and time.monotonic() - begin < 3  # Paddle may be loading
+        assert process.returncode == -number  # which a shell calls 128 + number
+        assert time.monotonic() - begin < 1
     for _ in range(100):  # nobody is left
         try:
             os.killpg(process.pid, 0)

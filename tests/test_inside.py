@@ -1,4 +1,4 @@
-"""utils/inside and infer.py's --features and --explain, against PyTorch (tests/golden) and networks made by hand."""
+"""utils/inside.py and infer.py's --features and --explain, against PyTorch (tests/golden) and networks made by hand."""
 import doctest
 import json
 import re
@@ -18,11 +18,9 @@ import models
 import small_models
 from conftest import ROOT
 from test_models import recipe, set_weights
+from utils import figures, inside
 from utils.errors import UserError
-from utils.inside import drawing, layers
-from utils.inside import grad_cam as grad_cam_module
-from utils.inside.features import features_of
-from utils.inside.grad_cam import grad_cam
+from utils.inside import features_of, grad_cam
 from utils.storage import program_state
 
 GOLDEN = Path(__file__).with_name("golden") / "grad_cam.npz"
@@ -151,10 +149,10 @@ FIRST = {"resnet": (16, 32), "vgg": (64, 32), "googlenet": (32, 32), "airbench":
 @pytest.mark.parametrize("name", SHAPES)
 def test_the_last_maps_of_each_size_are_found(name, tmp_path):
     model = save_golden(tmp_path / name, name)
-    opened, (pixels, _) = layers.open_up(model), recipe.batch(name)
-    maps = layers.fetch(opened, pixels, opened.layers.stages)
+    opened, (pixels, _) = inside.open_up(model), recipe.batch(name)
+    maps = opened.fetch(pixels, opened.layers.stages)
     assert [each.shape[1:] for each in maps] == [(channels, side, side) for channels, side in SHAPES[name]]
-    first, score = layers.fetch(opened, pixels, [opened.layers.first, opened.layers.score])
+    first, score = opened.fetch(pixels, [opened.layers.first, opened.layers.score])
     channels, side = FIRST[name]
     assert first.shape == (len(pixels), channels, side, side) and -0.2 < first.min() <= 0, "after the activation"
     assert opened.layers.maps == opened.layers.stages[-1]
@@ -165,7 +163,7 @@ def test_the_last_maps_of_each_size_are_found(name, tmp_path):
 def test_a_heat_map_is_enlarged_as_pytorch_does_it(golden):
     for name in SHAPES:
         for heat, large in zip(golden[f"{name}/heats"][0], golden[f"{name}/large"][0]):
-            np.testing.assert_allclose(drawing.enlarge(heat, 32), large, rtol=0, atol=1e-4 * large.max())
+            np.testing.assert_allclose(figures.enlarge(heat, 32), large, rtol=0, atol=1e-4 * large.max())
 
 
 # By hand ----------------------------------------------------------------------------------------------------------
@@ -187,8 +185,7 @@ def test_each_picture_has_its_own_classes_and_batches_change_nothing(tmp_path, m
     classes = np.array([[0, 1], [1, 2], [2, 0], [0, 2], [1, 0]])
     expected = np.stack([picture[two] for picture, two in zip(pixels, classes)]) * 4 / 1024
     for batch in (128, 2):
-        monkeypatch.setattr(layers, "BATCH", batch)
-        monkeypatch.setattr(grad_cam_module, "BATCH", batch)
+        monkeypatch.setattr(inside, "BATCH", batch)
         np.testing.assert_allclose(grad_cam(model, pixels, classes), expected, rtol=1e-5)
         np.testing.assert_allclose(features_of(model, pixels), pixels.mean(axis=(2, 3)), rtol=1e-5)
 
@@ -199,8 +196,8 @@ def test_heat_maps_through_a_max_pooling_are_those_worked_out_by_hand(mirrored, 
     """The score grows with the largest place of each map alone, by that map's weight divided by 9."""
     paddle.seed(3)
     model = save(tmp_path / "model", pooled, classes=5, mirrored=mirrored)
-    opened, pixels = layers.open_up(model), np.random.default_rng(1).random([3, 3, 32, 32], np.float32)
-    *stages, last = layers.fetch(opened, pixels, opened.layers.stages)
+    opened, pixels = inside.open_up(model), np.random.default_rng(1).random([3, 3, 32, 32], np.float32)
+    *stages, last = opened.fetch(pixels, opened.layers.stages)
     assert [each.shape for each in (*stages, last)] == [(3, 24, 31, 31), (3, 16, 15, 15), (3, 32, 7, 7), (3, 32, 3, 3)]
     assert opened.layers.first == opened.layers.stages[0] and opened.layers.maps == opened.layers.stages[-1]
     np.testing.assert_allclose(features_of(model, pixels), last.max(axis=(2, 3)), rtol=1e-5)
@@ -237,13 +234,13 @@ def test_looking_inside_leaves_the_model_as_it_was(seer_dir):
 
 
 def test_a_map_of_zeros_shows_the_picture_alone():
-    shown = drawing.heat_over(halves()[0], np.zeros([8, 8]), 64)
+    shown = figures.heat_over(halves()[0], np.zeros([8, 8]), 64)
     np.testing.assert_allclose(shown[:, :32], 0.5 / 3, atol=1e-6)
     np.testing.assert_allclose(shown[:, 32:], 1 / 3, atol=1e-6)
 
 
 def test_heat_colors_the_place_where_it_is():
-    shown = drawing.heat_over(halves()[0], np.array([[0, 1.0]]), 64)
+    shown = figures.heat_over(halves()[0], np.array([[0, 1.0]]), 64)
     np.testing.assert_allclose(shown[:, :8].std(axis=2), 0, atol=1e-6)
     red, green, blue = shown[:, 56:].mean(axis=(0, 1))
     assert red > green + 0.3 and red > blue + 0.3
@@ -285,16 +282,16 @@ def test_names_are_kept_as_they_are(seer_dir, here):
 def test_json_and_both_files_at_once(seer_dir, here, capsys):
     assert ask("--json", "--features", "f.npz", "--explain", "e.png", "halves.png", "--model-dir", seer_dir) == 0
     assert json.loads(capsys.readouterr().out)["results"][0]["label"] == "blue"
-    assert np.load("f.npz")["features"].shape == (1, 3) and drawing.is_drawing("e.png")
+    assert np.load("f.npz")["features"].shape == (1, 3) and figures.is_explanation("e.png")
     assert sorted(path.name for path in here.iterdir()) == ["blue.png", "e.png", "f.npz", "halves.png", "red.png"]
 
 
 def tiles_of(path, row):
     """The three squares of a row of the drawing: uint8 arrays."""
-    top = row * (drawing.HEAD + drawing.SIDE) + drawing.HEAD
-    lefts = [drawing.MARGIN + column * (drawing.SIDE + drawing.GAP) for column in range(3)]
+    top = row * (figures.HEAD + figures.SIDE) + figures.HEAD
+    lefts = [figures.MARGIN + column * (figures.SIDE + figures.GAP) for column in range(3)]
     whole = np.asarray(Image.open(path).convert("RGB"), np.int16)
-    return [whole[top + 4:top + drawing.SIDE - 4, left + 4:left + drawing.SIDE - 4] for left in lefts]
+    return [whole[top + 4:top + figures.SIDE - 4, left + 4:left + figures.SIDE - 4] for left in lefts]
 
 
 def test_the_drawing_shows_each_picture_and_the_heat_on_its_half(seer_dir, here):
@@ -318,7 +315,7 @@ def test_odd_names_are_drawn_without_a_word(seer_dir, here, capsys, recwarn):
         assert ask("--explain", "out.png", *names, "--json", "--model-dir", seer_dir) == 0
     finally:
         small_models.redescribe(seer_dir, classes=small_models.COLORS)
-    assert drawing.is_drawing("out.png") and capsys.readouterr().err == ""
+    assert figures.is_explanation("out.png") and capsys.readouterr().err == ""
     assert not [each for each in recwarn if "Glyph" in str(each.message)]
 
 
@@ -330,7 +327,7 @@ def test_odd_names_are_drawn_without_a_word(seer_dir, here, capsys, recwarn):
     (["--features", "folder.npz"], "folder.npz is no ordinary file"),
     (["--explain", "huge.png"], "huge.png is there already"),
     (["--features", "red.png/out.npz"], "red.png/out.npz"),
-    (["--explain", "out.png", *["red.png"] * drawing.SIDE], "--explain draws 50 pictures at most, not 257"),
+    (["--explain", "out.png", *["red.png"] * figures.SIDE], "--explain draws 50 pictures at most, not 257"),
 ])
 def test_a_file_that_is_not_to_be_written_is_one_line(arguments, problem, seer_dir, here, capsys):
     Path("folder.npz").mkdir()
@@ -348,7 +345,7 @@ def test_a_file_that_is_not_to_be_written_is_one_line(arguments, problem, seer_d
     ("--explain", averages, "no convolution before a fully connected layer")])
 def test_a_model_without_such_layers_is_one_line_and_nothing_is_lost(option, network, problem, here, model_dir, capsys):
     out = Path("out.npz" if option == "--features" else "out.png")
-    drawing.draw(out, ["x"], halves(), np.ones([1, 1, 2, 2]), [[("a", 1.0)]]) if option == "--explain" else \
+    figures.draw_heat(out, ["x"], halves(), np.ones([1, 1, 2, 2]), [[("a", 1.0)]]) if option == "--explain" else \
         out.write_bytes(b"of before")
     before = out.read_bytes()
     if network:
@@ -382,10 +379,10 @@ def test_without_matplotlib_the_line_says_what_to_install(seer_dir, here, capsys
 
 def test_a_model_with_one_class_has_one_heat_map(tmp_path):
     one = np.array([[1.0]])
-    drawing.draw(tmp_path / "one.png", ["x"], halves(), np.ones([1, 1, 2, 2]), [[("only", one[0, 0])]])
+    figures.draw_heat(tmp_path / "one.png", ["x"], halves(), np.ones([1, 1, 2, 2]), [[("only", one[0, 0])]])
     with Image.open(tmp_path / "one.png") as picture:
-        assert picture.size == (2 * drawing.SIDE + drawing.GAP + 2 * drawing.MARGIN,
-                                drawing.HEAD + drawing.SIDE + drawing.FOOT)
+        assert picture.size == (2 * figures.SIDE + figures.GAP + 2 * figures.MARGIN,
+                                figures.HEAD + figures.SIDE + figures.FOOT)
 
 
 def test_a_network_that_names_no_layers_is_refused_in_python_too(tmp_path):

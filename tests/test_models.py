@@ -11,7 +11,7 @@ import models
 from benchmarks.cost import cost
 from models.resnet import blocks_per_stage
 from models.vgg import dropout
-from utils.speed import cpu
+from utils.speed import executor as fast
 
 GOLDEN = Path(__file__).with_name("golden")
 sys.path.insert(0, str(GOLDEN))
@@ -304,7 +304,7 @@ def run(model, training, accelerate=False):
         else:
             program = program.clone(for_test=True)
         if accelerate:
-            cpu.accelerate(program)
+            fast.accelerate(program)
     scope = paddle.static.Scope()
     pixel, labels = recipe.batch(model)
     with paddle.static.scope_guard(scope):

@@ -3,7 +3,6 @@ import argparse
 import contextlib
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +30,9 @@ def parse(arguments):
                         help="draw where in each picture its two likeliest classes are seen (Grad-CAM)")
     options = parser.parse_args(arguments)
     if (options.features, options.explain) != (None, None):
-        from utils.inside import look  # 300 lines that other command lines do not need
+        from utils import inside  # 400 lines that other command lines do not need
 
-        look.check(options.features, options.explain, len(options.pictures))
+        inside.check(options.features, options.explain, len(options.pictures))
     return options
 
 
@@ -57,10 +56,9 @@ def choose_model(model_dir, shipped):
 
 def _time_written(path):
     """When a file was written last; 0 where that is unknown, as when it is being replaced."""
-    try:
+    with contextlib.suppress(OSError):
         return path.stat().st_mtime
-    except OSError:
-        return 0
+    return 0
 
 
 def read_all(names, load_image):
@@ -80,12 +78,12 @@ def look_inside(options, model, images, probabilities):
 
     model: infer.Model; images: as `read_all` returns them; probabilities: [N, classes]
     """
-    if (options.features, options.explain) != (None, None):
-        from utils.inside import look
+    if options.features or options.explain:
+        from utils import inside
 
         names = [options.pictures[number] for number in images]
-        look.write(options.features, options.explain, model, names, np.concatenate(list(images.values())),
-                   probabilities)
+        inside.write(options.features, options.explain, model, names, np.concatenate(list(images.values())),
+                     probabilities)
 
 
 @contextlib.contextmanager
@@ -95,27 +93,21 @@ def errors_as_json(is_json):
         yield
     except UserError as error:
         if is_json:
-            _print(json.dumps({"error": str(error)}, indent=2))
+            say(json.dumps({"error": str(error)}, indent=2))
         raise
 
 
 def introduce(model_dir, description, shipped):
     """One line: which model answers, and what it was trained on. `shipped`: the supplied one's folder."""
+    whole, here = Path(os.path.abspath(model_dir)), Path.cwd()
+    folder = whole.relative_to(here) if here in whole.parents else model_dir
     depth = f"-{description['depth']}" if description.get("depth") else ""
-    line = f"{_shortest(model_dir)}, {description['model']}{depth} trained on {description['dataset']}"
+    line = f"{shown(folder)}, {description['model']}{depth} trained on {description['dataset']}"
     if description["dataset"] == "sketches":
         line += " (drawings that the program made, not photographs)"
     if description.get("test_accuracy") is not None:
         line += f", test accuracy {description['test_accuracy']:.4f}"
-    if model_dir == shipped:
-        line += "; supplied, python train.py trains your own"
-    return line
-
-
-def _shortest(folder):
-    """A folder as seen from the current one where it is in that, else as it is named."""
-    whole, here = Path(os.path.abspath(folder)), Path.cwd()
-    return shown(whole.relative_to(here) if here in whole.parents else folder)
+    return line + "; supplied, python train.py trains your own" * (model_dir == shipped)
 
 
 def show(options, labels, errors, description, place, model_dir, shipped):
@@ -125,13 +117,15 @@ def show(options, labels, errors, description, place, model_dir, shipped):
     place: a line about where the model ran; description, model_dir, shipped: as `introduce` takes them
     """
     if options.json:
-        model = {key: description.get(key) for key in FACTS}
         results = [_as_json(name, labels.get(number), errors.get(number))
                    for number, name in enumerate(options.pictures)]
-        _print(json.dumps({"model": model, "results": results}, indent=2))
+        facts = {key: description.get(key) for key in FACTS}
+        say(json.dumps({"model": facts, "results": results}, indent=2))
     elif labels:
-        model = introduce(model_dir, description, shipped)
-        _print("\n".join([f"Model: {model}", f"Place: {place}", *_lines(options, labels)]))
+        lines = [f"Model: {introduce(model_dir, description, shipped)}", f"Place: {place}"]
+        for word, path in (("Features", options.features), ("Explanation", options.explain)):
+            lines += [f"{word}: {shown(path)}"] if path else []
+        say("\n".join(lines + _lines(options.pictures, labels)))
 
 
 def _as_json(name, best, error):
@@ -142,21 +136,11 @@ def _as_json(name, best, error):
             "best": [{"class": kind, "probability": round(probability, 6)} for kind, probability in best]}
 
 
-def _lines(options, labels):
+def _lines(names, labels):
     """The answers as the book prints them, each under its picture's name where there are several."""
-    lines = []
-    for word, path in (("Features", options.features), ("Explanation", options.explain)):
-        lines += [f"{word}: {shown(path)}"] if path else []
-    width = max([11, *(len(name) for best in labels.values() for name, _ in best)])
+    lines, width = [], max([11, *(len(name) for best in labels.values() for name, _ in best)])
     for number, best in labels.items():
-        if len(options.pictures) > 1:
-            lines += ["", shown(options.pictures[number])]
+        lines += ["", shown(names[number])] if len(names) > 1 else []
         lines.append(f"infer results: {best[0][0]}")
         lines += [f"  {name:<{width}} {probability:.4f}" for name, probability in best]
     return lines
-
-
-def _print(text):
-    """Print, with letters that the terminal lacks written out."""
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
-    say(text.encode(encoding, "backslashreplace").decode(encoding))

@@ -5,7 +5,7 @@ import time
 
 import paddle
 
-from utils import curves
+from utils import log
 from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished, settings_saved
 from utils.storage import checkpoint, program_state
@@ -125,7 +125,7 @@ class Checkpoints:
         """
         self.check_finite(cost, "cost", f"pass {epoch}, batch {batch}")
         batches = self.settings.steps_per_epoch(len(self.run.data.train_labels))
-        curves.record(self.progress, epoch + (batch + 1) / batches, cost, accuracy)
+        log.record(self.progress, epoch + (batch + 1) / batches, cost, accuracy)
         self.progress["batch"] = batch + 1
         stop, save = self.workers.agreement()
         if stop or save:
@@ -147,7 +147,9 @@ class Checkpoints:
         if self.workers.rank == 0:
             title = f"{self.settings.title} on {self.run.data.name}"
             try:
-                curves.draw(self.settings.folder / "curves.png", self.progress["history"], title)
+                from utils import figures
+
+                figures.draw_curves(self.settings.folder / "curves.png", self.progress["history"], title)
             except Exception as error:  # matplotlib missing, its fonts or cache broken, the disk full: all the same
                 self.workers.log(f"The curves were not drawn ({error})")
         self.workers.barrier()

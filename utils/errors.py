@@ -85,13 +85,10 @@ def _print_error(text):
 
 
 def end_at_once_on_signals():
-    """Until a script has something to save: a signal that asks it to stop ends it silently.
-
-    Not by an exception: while Paddle is imported, it takes one for a failed import.
-    """
+    """Until a script has something to save: the system ends it at a signal, even in the middle of an import."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _frame: os._exit(128 + number))
+            signal.signal(number, signal.SIG_DFL)
     if hasattr(signal, "pthread_sigmask"):  # the process that started this one may have blocked them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 

@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from utils.errors import Stopped, UserError, shown
 
@@ -19,8 +19,10 @@ MAX_BYTES = 200_000_000
 MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000}
 MAX_PIXELS_ELSE = 40_000_000
 MAX_SIDE = 200_000  # Pillow's resize holds 50 bytes for a pixel of a side, and is slow where lines are short and many
-ORIENTATION = 274  # EXIF's tag
 PILLOW_MAX_PIXELS = 55_000_000  # Pillow refuses twice as many, also of pictures inside others (icons)
+ORIENTATION = 274  # EXIF's tag: how the camera was held, and what undoes that
+TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
+         6: Image.ROTATE_270, 7: Image.TRANSVERSE, 8: Image.ROTATE_90}
 
 
 def find(name):
@@ -37,20 +39,10 @@ def open_picture(path):
     It is already 32 x 32 where it was transparent, turned by the camera (EXIF), or gray of more than 8 bits.
     Errors: UserError where there is no file, no picture in it, or one of a size that takes more than 10 s or 1 GB.
     """
-    name = shown(path)
-    _check_file(path, name)
-    try:
-        with _pillow_for_any_file(), Image.open(path) as picture:
-            return _as_rgb(_decode(picture, name))
-    except (UserError, Stopped):
-        raise
-    except UnidentifiedImageError:
-        raise UserError(f"{name} is not a picture that Pillow can read") from None
-    except Image.DecompressionBombError:
-        raise UserError(f"{name} has too many pixels: make it smaller") from None
-    except Exception as error:  # Pillow's readers raise almost anything on damaged files
-        detail = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(f"{name} cannot be decoded ({shown(detail)})") from error
+    with _reading(shown(path)):
+        _check_file(path)
+        with Image.open(path) as picture:
+            return _as_rgb(_decode(picture))
 
 
 def read_pixels(path):
@@ -59,99 +51,109 @@ def read_pixels(path):
 
 
 @contextlib.contextmanager
-def _pillow_for_any_file():
-    """Pillow with this module's limit of pixels and without its warnings of huge or odd files; both are restored."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = PILLOW_MAX_PIXELS
+def _reading(name):
+    """Pillow with this limit of pixels and without its warnings; each error becomes a line about the picture."""
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, PILLOW_MAX_PIXELS
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
+    except Stopped:
+        raise
+    except Exception as error:  # Pillow's readers raise almost anything on damaged files
+        raise UserError(f"{name}{_problem(error)}") from error
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS = limit
 
 
-def _check_file(path, name):
+def _problem(error):
+    """What is wrong with a picture, to follow its name."""
+    if isinstance(error, UserError):
+        return f" {error}"
+    if isinstance(error, UnidentifiedImageError):
+        return " is not a picture that Pillow can read"
+    if isinstance(error, Image.DecompressionBombError):
+        return " has too many pixels: make it smaller"
+    if isinstance(error, OSError) and error.strerror:
+        return f": {error.strerror}"
+    return f" cannot be decoded ({shown((str(error) or type(error).__name__).splitlines()[0])})"
+
+
+def _check_file(path):
     """Refuse what is no file of reasonable size, before opening it: opening a FIFO would wait forever."""
-    try:
-        state = os.stat(path)
-    except OSError as error:
-        if re.match("https?:/", str(path), re.IGNORECASE):
-            raise UserError(f"{name} is an address: download the picture and name its file") from error
-        raise UserError(f"{name}: {error.strerror or error}") from error
+    if re.match("https?:/", str(path), re.IGNORECASE) and not os.path.exists(path):
+        raise UserError("is an address: download the picture and name its file")
+    state = os.stat(path)
     if stat.S_ISDIR(state.st_mode):
-        raise UserError(f"{name} is a folder: name the pictures in it")
+        raise UserError("is a folder: name the pictures in it")
     if not stat.S_ISREG(state.st_mode):
-        raise UserError(f"{name} is no ordinary file")
-    if state.st_size == 0:
-        raise UserError(f"{name} is empty")
-    if state.st_size > MAX_BYTES:
-        raise UserError(f"{name} is larger than {MAX_BYTES // 1_000_000} MB: make it smaller")
-    if not os.access(path, os.R_OK):
-        raise UserError(f"{name} may not be read: Permission denied")
+        raise UserError("is no ordinary file")
+    if not 0 < state.st_size <= MAX_BYTES:
+        raise UserError(f"is larger than {MAX_BYTES // 1_000_000} MB: make it smaller" if state.st_size else "is empty")
 
 
-def _decode(picture, name):
+def _decode(picture):
     """Decode an opened picture, a large JPEG at down to an eighth of its size; refuse what takes too long."""
     if picture.format == "EPS":  # a program for another program, without end if it likes
-        raise UserError(f"{name} is PostScript: save it as PNG first")
-    _check_size(picture, name)
+        raise UserError("is PostScript: save it as PNG first")
+    _check_size(picture)
     if picture.format in ("JPEG", "MPO"):
         picture.draft(None, (4 * SIDE, 4 * SIDE))
     picture.load()
-    _check_size(picture, name)  # an icon knows the size of the picture inside it only now
+    _check_size(picture)  # an icon knows the size of the picture inside it only now
     return picture
 
 
-def _check_size(picture, name):
+def _check_size(picture):
     """Refuse a picture with more pixels than its format can be decoded with, and resized, in 10 s and 1 GB."""
     kind = "progressive" if picture.info.get("progressive") else picture.format
-    most = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE)
+    most, size = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE), f"has {picture.width} x {picture.height} pixels"
     if picture.width * picture.height > most:
-        raise UserError(f"{name} has {picture.width} x {picture.height} pixels, more than "
-                        f"{most // 1_000_000} million: make it smaller")
+        raise UserError(f"{size}, more than {most // 1_000_000} million: make it smaller")
     if max(picture.size) > MAX_SIDE:
-        raise UserError(f"{name} has {picture.width} x {picture.height} pixels, more than {MAX_SIDE:,} on a side: "
-                        "crop it")
+        raise UserError(f"{size}, more than {MAX_SIDE:,} on a side: crop it")
 
 
 def _as_rgb(picture):
     """A decoded picture -> RGB, as `open_picture` describes it."""
+    turn = _turn_of(picture)
     if picture.mode.startswith(("I", "F")):
-        return _deep_as_rgb(picture)
-    if "transparency" not in picture.info and picture.mode not in ("RGBA", "RGBa", "LA", "La", "PA"):
-        return _upright(picture.convert("RGB"))
-    small = _upright(_shrink(picture.convert("RGBA")))  # shrunk first: Pillow weights colors by opacity there
-    return Image.alpha_composite(Image.new("RGBA", small.size, "white"), small).convert("RGB")
+        picture = _shrink(_gray(picture))
+    elif "transparency" in picture.info or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
+        picture = _shrink(picture.convert("RGBA"))  # now, since Pillow weights colors by opacity here
+    else:
+        picture = picture.convert("RGB")
+    if turn is not None:
+        picture = _shrink(picture).transpose(turn)
+    if picture.mode == "F":
+        gray = np.clip(np.asarray(picture), 0, 1)  # LANCZOS swings beyond sharp edges
+        picture = Image.fromarray(np.rint(gray * 255).astype(np.uint8))
+    elif picture.mode == "RGBA":
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return picture.convert("RGB")
 
 
-def _deep_as_rgb(picture):
-    """`_as_rgb` for gray of more than 8 bits, which Pillow's own conversion would cut off at 255.
+def _turn_of(picture):
+    """What undoes the turn that the camera noted; None where there is none, or EXIF is broken."""
+    try:
+        return TURNS.get(picture.getexif().get(ORIENTATION))
+    except (SyntaxError, ValueError, TypeError, KeyError, OverflowError):
+        return None
+
+
+def _gray(picture):
+    """Gray of more than 8 bits, which Pillow's own conversion would cut off at 255, in [0, 1].
 
     White is 65535 for 16 bits; where the format does not say, the first of 1, 255 and 65535 that no pixel
     exceeds, else the brightest pixel.
     """
     gray = np.asarray(picture.convert("F"))
     gray = np.where(np.isfinite(gray), gray, np.float32(0))
-    brightest = gray.max()
     scales = (65535,) if picture.mode.startswith("I;16") else (1, 255, 65535)
-    white = next((scale for scale in scales if scale >= brightest), brightest)
-    small = _shrink(Image.fromarray(gray / np.float32(white)))
-    small.info = picture.info
-    gray = np.clip(np.asarray(_upright(small)), 0, 1)  # LANCZOS swings beyond sharp edges
-    return Image.fromarray(np.rint(gray * 255).astype(np.uint8)).convert("RGB")
+    white = next((scale for scale in scales if scale >= gray.max()), gray.max())
+    return Image.fromarray(gray / np.float32(white))
 
 
 def _shrink(picture):
     """Resize a picture to the networks' size; one of that size stays as it is."""
     return picture.resize((SIDE, SIDE), Image.LANCZOS)
-
-
-def _upright(picture):
-    """Undo the turn that the camera noted, in the shrunk picture; one without, or with broken EXIF, stays as it is."""
-    try:
-        if picture.getexif().get(ORIENTATION, 1) == 1:
-            return picture
-        return ImageOps.exif_transpose(_shrink(picture))
-    except (SyntaxError, ValueError, TypeError, KeyError, OverflowError):
-        return picture

@@ -1,8 +1,11 @@
-"""The first and the last lines of the training log."""
+"""What a reader sees of training: the log's first and last lines, and the numbers behind the curves."""
+import numpy as np
 import paddle
 
-from utils import curves, flags
+from utils import flags
 from utils.storage import program_state
+
+POINT = 10  # batches that one point of the cost curve is the mean of
 
 
 def opening(run, place):
@@ -33,7 +36,7 @@ def closing(run):
     settings, progress = run.settings, run.checkpoints.progress
     accuracy = progress["history"]["tests"][-1][2]
     return (f"Done: test accuracy {accuracy:.4f} on {run.data.name} after {passes(settings.epochs)}, "
-            f"{curves.duration(progress['seconds'])}\n"
+            f"{duration(progress['seconds'])}\n"
             f"Model, checkpoint and curves are in {settings.folder}\n"
             f"Classify a picture with: {settings.infer_command()}")
 
@@ -41,3 +44,20 @@ def closing(run):
 def passes(count):
     """'1 pass', '2 passes'."""
     return f"{count} pass" if count == 1 else f"{count} passes"
+
+
+def duration(seconds):
+    """Seconds as a reader says them: '48 s', '12 min', '1 h 52 min'."""
+    minutes = round(seconds / 60)
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def record(progress, passes, cost, accuracy):
+    """Keep what the curves are drawn from: a point for each `POINT` batches."""
+    progress["window"].append((cost, accuracy))
+    if len(progress["window"]) == POINT:
+        mean_cost, mean_accuracy = np.mean(progress["window"], axis=0)
+        progress["history"]["points"].append((round(passes, 4), float(mean_cost), float(mean_accuracy)))
+        progress["window"] = []

@@ -1,7 +1,7 @@
 """Where the program runs: a CUDA device on which this Paddle works, or the CPU."""
 import os
 
-from utils.errors import UserError
+from utils.errors import UserError, restore_signals
 from utils.gpu import trial
 
 # The paddlepaddle-gpu 2.6.2 wheels have machine code for these, and no PTX from which more could be compiled.
@@ -16,6 +16,7 @@ def choose_place(device="auto"):
     """
     import paddle
 
+    restore_signals()  # at SIGTERM Paddle would print C++ calls
     if device == "cpu":
         return paddle.CPUPlace(), "CPU, as asked"
     failure = cuda_failure()

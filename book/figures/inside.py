@@ -12,10 +12,8 @@ from infer import SHIPPED, infer, label, load_image, load_model
 from utils.data import sketches
 from utils.data.batches import to_float
 from utils.data.cifar10 import CLASSES
-from utils.inside import layers
-from utils.inside.drawing import heat_over, squares
-from utils.inside.features import features_of
-from utils.inside.grad_cam import grad_cam
+from utils.figures import heat_over, squares
+from utils.inside import features_of, grad_cam, open_up
 
 COLUMNS = 10  # maps in a row
 EXPLAINED = ("dog_airplane", "deer", "dog", "truck")
@@ -33,11 +31,11 @@ def shipped():
 def maps():
     """Figure 16: kernels of the first convolution, and feature maps of dog.png from the first to the last stage."""
     figure, axes = card(404)
-    opened, pixels = layers.open_up(shipped()), load_image("dog.png")
+    opened, pixels = open_up(shipped()), load_image("dog.png")
     names = opened.layers
     kernels = np.array(opened.scope.find_var(names.kernels).get_tensor())
-    first, middle, last = (each[0] for each in layers.fetch(
-        opened, pixels, [names.first, names.stages[len(names.stages) // 2], names.maps]))
+    first, middle, last = (each[0] for each in opened.fetch(
+        pixels, [names.first, names.stages[len(names.stages) // 2], names.maps]))
     parts.photo(axes, squares(pixels[0], 128), 24, 40, 118)
     write(axes, 83, 180, "what the network\nis shown, 32×32", size=13.5, color=QUIET)
     chosen = liveliest(first)

@@ -12,7 +12,6 @@ import numpy as np
 from utils import answers
 from utils.data import dataset
 from utils.errors import UserError, say, shown
-from utils.evaluation import figures
 from utils.evaluation.metrics import BINS, class_errors, most_confused
 from utils.settings import folder
 
@@ -91,6 +90,8 @@ def opening(model_dir, description, shipped, data):
 
 def draw(target, metrics, mistakes, data):
     """Draw both pictures into the folder `target` -> {what is on it: path}."""
+    from utils import figures
+
     wrong, count = round(metrics["error"] * metrics["pictures"]), metrics["pictures"]
     files = {"confusion": target / "confusion.png", "mistakes": target / "mistakes.png"}
     figures.draw_confusion(files["confusion"], metrics,
@@ -100,15 +101,15 @@ def draw(target, metrics, mistakes, data):
     return files
 
 
-def where(files):
-    """One line that says where the pictures are."""
-    return f"The matrix is drawn in {shown(files['confusion'])}, the worst mistakes in {shown(files['mistakes'])}"
-
-
 def text(metrics):
     """What was measured, as tables for a terminal."""
     return "\n".join([f"Error {metrics['error']:.2%} on {metrics['pictures']:,} images, cost {metrics['cost']:.4f}", "",
                       *_matrix(metrics), "", *_calibration(metrics)])
+
+
+def where(files):
+    """One line that says where the drawings are."""
+    return f"The matrix is drawn in {shown(files['confusion'])}, the worst mistakes in {shown(files['mistakes'])}"
 
 
 def _matrix(metrics):

@@ -20,14 +20,9 @@ def _our_option():
 def network_of(folder):
     """The model in a folder, as its description says: (network, depth or None), and in words. Needs no Paddle."""
     with _our_option():
-        description = saved_model.check(folder).description
-    return description["model"], description["depth"], _words(description)
-
-
-def _words(description):
-    """A model in words, such as: resnet-32 trained on CIFAR-10."""
-    depth = f"-{description['depth']}" if description["depth"] else ""
-    return f"{description['model']}{depth} trained on {description['dataset']}"
+        description, _ = saved_model.check(folder)
+    model, depth = description["model"], description["depth"]
+    return model, depth, f"{model}{f'-{depth}' if depth else ''} trained on {description['dataset']}"
 
 
 def put(folder, programs, executor):
@@ -37,20 +32,20 @@ def put(folder, programs, executor):
     """
     import paddle
 
-    scope, place, main = paddle.static.Scope(), paddle.CPUPlace(), programs.main
-    with _our_option(), saved_model.one_line(folder), paddle.static.scope_guard(scope):
-        description, prefix = saved_model.check(folder)
-        program, _, _ = paddle.static.load_inference_model(prefix, paddle.static.Executor(place))
-        weights = program_state.take(program, scope)
-    program_state.free(scope)
+    main, (*_, words) = programs.main, network_of(folder)
+    with _our_option(), saved_model.one_line(folder), program_state.own_scope():
+        _, prefix = saved_model.check(folder)
+        program, _, _ = paddle.static.load_inference_model(prefix, paddle.static.Executor(paddle.CPUPlace()))
+        weights = program_state.take(program)
     last, current = last_layer(programs.test, programs.probabilities), program_state.take(main)
-    for name in sorted(set(weights) - last):
-        if name not in current or current[name].shape != weights[name].shape:
+    weights = {name: array for name, array in sorted(weights.items()) if name not in last}
+    for name, array in weights.items():
+        if name not in current or current[name].shape != array.shape:
             raise UserError(f"--start-from: the model in {shown(folder)} is another network than its description "
                             f"says (variable {name}): name another model")
-    program_state.put_weights(main, executor.place, {name: weights[name] for name in set(weights) - last})
-    new = {parameter.name for parameter in main.all_parameters()} - (set(weights) - last)
-    return f"{_words(description)}, with a new last layer{' and new auxiliary classifiers' * (new > last)}"
+    program_state.put_weights(main, executor.place, weights)
+    new = {parameter.name for parameter in main.all_parameters()} - set(weights)
+    return f"{words}, with a new last layer{' and new auxiliary classifiers' * (new > last)}"
 
 
 def last_layer(program, probabilities):

@@ -1,0 +1,160 @@
+"""All that is drawn into a file: the curves of training, evaluate.py's two pictures, and the heat maps of --explain.
+
+Only what draws imports this. matplotlib is imported by the functions: without it one picture is missing, and no more.
+"""
+import contextlib
+import warnings
+
+import numpy as np
+from PIL import Image
+
+from utils.storage.files import whole_file
+
+MOST_COUNTED = 25  # classes of a confusion matrix: beyond, a cell is too small for a number
+MOST_NAMED = 80  # classes: beyond, the names are too small to read
+COLUMNS = 6  # of the sheet of mistakes
+SIDE, GAP, MARGIN, HEAD, FOOT = 256, 16, 20, 40, 36  # of the heat maps, in pixels
+GROUND, INK, QUIET = "#fbfbf9", "#1f2733", "#5d6878"
+TITLE = "infer.py --explain"  # in the file, by which `is_explanation` knows it
+FOOTNOTE = "Red: what speaks most for the class; gray: nothing does. Each map has its own scale."
+NAME = 30  # letters of a picture's name
+
+
+@contextlib.contextmanager
+def picture(path, width, height, title=None, **options):
+    """Give a figure of this size in inches to draw on; at the end of the block it is written as a PNG, whole.
+
+    title: in the file, unseen; options: of matplotlib.figure.Figure
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), **options)
+    FigureCanvasAgg(figure)
+    yield figure
+    with warnings.catch_warnings(), whole_file(path) as temporary:
+        warnings.simplefilter("ignore")  # of letters that the font lacks
+        figure.savefig(temporary, format="png", metadata={"Software": None, "Title": title})
+
+
+def draw_curves(path, history, title):
+    """Draw cost (left) and classification error (right) over passes.
+
+    history: {"points": [[pass, cost, accuracy], ...], "tests": [[pass, loss, accuracy], ...]}, passes as fractions
+    """
+    with picture(path, 9, 3.6, dpi=110, layout="constrained") as figure:
+        cost, error = figure.subplots(1, 2)
+        _draw_panel(cost, history, "cost (cross entropy)", lambda row: row[1])
+        _draw_panel(error, history, "error (%)", lambda row: 100 * (1 - row[2]))
+        figure.suptitle(title, fontsize=11)
+
+
+def _draw_panel(axes, history, label, value):
+    """Draw a curve for training and one for the tests; value: of a row of the history."""
+    for name, rows, color, marker in (("training", history["points"], "#4c78a8", None),
+                                      ("test", history["tests"], "#e45756", "o")):
+        axes.plot([row[0] for row in rows], [value(row) for row in rows], color=color, linewidth=1.6, label=name,
+                  marker=marker)
+    axes.set_xlabel("pass")
+    axes.set_ylabel(label)
+    axes.set_ylim(bottom=0)
+    axes.grid(alpha=0.3)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False)
+
+
+def draw_confusion(path, metrics, title):
+    """Draw what was named (columns) for what it is (rows): counts, and as color their share of the row.
+
+    metrics: as `metrics.measure` returns them
+    """
+    from matplotlib.colors import PowerNorm
+
+    counts, classes = np.array(metrics["confusion"]), metrics["classes"]
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    side = 2.5 + 0.55 * min(len(classes), MOST_COUNTED)
+    with picture(path, side, side, dpi=110, layout="constrained") as figure:
+        axes = figure.add_subplot()
+        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # the root: mistakes are rare, and are seen
+        if len(classes) <= MOST_COUNTED:
+            for row, column in zip(*counts.nonzero()):
+                axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", fontsize=8,
+                          color="white" if shares[row, column] > 0.4 else "black")
+        if len(classes) <= MOST_NAMED:
+            names, size = [name[:20] for name in classes], 9 if len(classes) <= MOST_COUNTED else 5
+            axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=size, parse_math=False)
+            axes.set_yticks(range(len(classes)), names, fontsize=size, parse_math=False)
+        axes.set_xlabel("named")
+        axes.set_ylabel("is")
+        axes.set_title(title, fontsize=10, parse_math=False)
+
+
+def draw_mistakes(path, images, mistakes, title):
+    """Draw a sheet of images with what was named and what they are, each with its probability.
+
+    images: uint8 [N, 3, H, W]; mistakes: as `metrics.worst_mistakes` returns them
+    """
+    rows = max(1, -(-len(mistakes) // COLUMNS))
+    with picture(path, 1.65 * COLUMNS, 0.5 + 2.05 * rows, dpi=110, layout="constrained") as figure:
+        cells = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        for axes in cells:
+            axes.axis("off")
+        for axes, mistake in zip(cells, mistakes):
+            axes.imshow(images[mistake["image"]].transpose(1, 2, 0), interpolation="nearest")  # [H, W, 3]
+            axes.set_title(f"{mistake['named'][:14]} {mistake['probability']:.4f}\nis {mistake['is'][:14]} "
+                           f"{mistake['probability_of_right']:.4f}", fontsize=8, parse_math=False)
+        figure.suptitle(title, fontsize=10, parse_math=False)
+
+
+def draw_heat(path, names, pixels, heats, labels):
+    """Draw for each picture a row: the picture, and where it shows its likeliest classes.
+
+    pixels: [N, 3, 32, 32]; heats: [N, K, H, W]; labels: for each picture K pairs (class, probability)
+    """
+    width = 2 * MARGIN + SIDE + heats.shape[1] * (GAP + SIDE)
+    height = len(names) * (HEAD + SIDE) + FOOT
+    size = width / 100 + 1e-6, height / 100 + 1e-6  # not a pixel less
+    with picture(path, *size, title=TITLE, dpi=100, facecolor=GROUND) as figure:
+        axes = figure.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(height, 0))
+        axes.axis("off")
+        for row, name in enumerate(names):
+            top = row * (HEAD + SIDE) + HEAD
+            tiles = [squares(pixels[row], SIDE)] + [heat_over(pixels[row], heat, SIDE) for heat in heats[row]]
+            titles = [name if len(name) <= NAME else "…" + name[1 - NAME:]]
+            titles += [f"{label} {probability:.4f}" for label, probability in labels[row]]
+            for column, (tile, title) in enumerate(zip(tiles, titles)):
+                left = MARGIN + column * (SIDE + GAP)
+                axes.imshow(tile, extent=(left, left + SIDE, top + SIDE, top), aspect="auto", interpolation="nearest")
+                axes.text(left, top - 9, title, color=INK if column else QUIET, fontsize=11, parse_math=False,
+                          fontweight="bold" if column else "normal")
+        axes.text(MARGIN, height - 12, FOOTNOTE, color=QUIET, fontsize=9)
+
+
+def enlarge(heat, side):
+    """A heat map [H, W] at the size of the picture, [side, side], by linear interpolation."""
+    return np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((side, side), Image.BILINEAR))
+
+
+def squares(pixels, side):
+    """A picture [3, H, W] as the network reads it, each pixel a square: [side, side, 3]."""
+    places = np.arange(side) * pixels.shape[1] // side
+    return pixels.transpose(1, 2, 0)[places][:, places]
+
+
+def heat_over(pixels, heat, side):
+    """A heat map in yellow to red over the picture in gray; where it is 0 only the picture is seen.
+
+    pixels: [3, 32, 32] in [0, 1]; heat: [H, W], 0 and above -> [side, side, 3] in [0, 1]
+    """
+    from matplotlib import colormaps
+
+    share = enlarge(heat, side) / max(float(np.max(heat)), np.finfo(np.float32).tiny)
+    gray = squares(pixels, side).mean(axis=2, keepdims=True)
+    opacity = 0.75 * np.sqrt(share)[:, :, np.newaxis]
+    return (1 - opacity) * gray + opacity * colormaps["YlOrRd"](0.15 + 0.75 * share)[:, :, :3]
+
+
+def is_explanation(path):
+    """Whether a file is one that `draw_heat` has written."""
+    with open(path, "rb") as file:
+        return b"Title\0" + TITLE.encode() in file.read(1000)
