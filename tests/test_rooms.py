@@ -58,7 +58,7 @@ def circles(graph):
 
 
 def test_the_graph_is_of_this_project():
-    assert "utils.run" in GRAPH["train"] and "utils.storage.checkpoint" in reachable("train", GRAPH)
+    assert "utils.checkpoints" in GRAPH["train"] and "utils.storage.checkpoint" in reachable("train", GRAPH)
     assert len(GRAPH) > 40
 
 
@@ -81,7 +81,7 @@ def test_models_and_utils_do_not_know_each_other():
 
 @pytest.mark.parametrize("script", ["infer", "evaluate"])
 def test_what_uses_a_model_stands_without_what_trains_it(script):
-    assert "train" not in reachable(script, GRAPH) and "utils.run" not in reachable(script, GRAPH)
+    assert "train" not in reachable(script, GRAPH) and "utils.checkpoints" not in reachable(script, GRAPH)
 
 
 def lengths(source):
