@@ -10,6 +10,7 @@ import unicodedata
 import numpy as np
 import pytest
 from PIL import Image
+from utils.run import Run
 
 import infer
 import train
@@ -17,7 +18,6 @@ from small_folders import HELD_OUT, NAMES, picture, write_classes
 from small_runs import QUICK, assert_same_run, before_each_step, command, contents, state
 from utils.data import batches, dataset, folder
 from utils.errors import UserError
-from utils.run import Run
 
 
 def read(root):

@@ -21,7 +21,7 @@ import pytest
 import models
 from utils import flags
 from utils.recipes import QUICK
-from utils.speed import channels_last, fold_batch_norm, in_order, joined
+from utils.speed import backward, channels_last, fold_batch_norm
 from utils.speed import executor as engine
 from utils.speed.edit import Edits
 from utils.storage import program_state
@@ -86,7 +86,7 @@ class Trained:
             place = paddle.CPUPlace()
             executor = engine.FastExecutor(place) if deep else paddle.static.Executor(place)
             for program in (main, startup) if deep else ():
-                executor.faster[program], executor.notes[program] = in_order.DeepProgram(program), []
+                executor.faster[program], executor.notes[program] = engine.DeepProgram(program), []
             executor.run(startup)
             names = [p.name for p in main.all_parameters()]
             for name in names:
@@ -314,7 +314,7 @@ def test_adams_joined_do_what_they_did_apart():
     import paddle
 
     states = []
-    for change in (lambda block: None, joined.join_adams):
+    for change in (lambda block: None, backward.join_adams):
         main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
         with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
             x = paddle.static.nn.fc(paddle.static.data("x", [None, 6], "float32"), 5, activation="relu")
@@ -448,13 +448,13 @@ def test_which_program_is_deep(monkeypatch):
     program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()):
         x = paddle.scale(paddle.static.data("x", [1], "float32"), 2.0)
-        assert not in_order.is_deep(program)
-        monkeypatch.setattr(in_order, "DEEP", 0)
+        assert not engine.is_deep(program)
+        monkeypatch.setattr(engine, "DEEP", 0)
         executor = engine.FastExecutor(paddle.CPUPlace())
         executor.prepare(program)
-        assert in_order.is_deep(program) and isinstance(executor.faster[program], in_order.DeepProgram)
+        assert engine.is_deep(program) and isinstance(executor.faster[program], engine.DeepProgram)
         all_reduce_op(x)
-        assert not in_order.is_deep(program)
+        assert not engine.is_deep(program)
 
 
 SETTINGS_ALONE = """

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from utils.run import Run
 
 import small_models
 import train
 from conftest import ROOT
 from small_folders import NAMES, write_classes
 from small_runs import assert_same_run, before_each_step, command, contents, state
-from utils.run import Run
 from utils.settings import Settings
 from utils.storage import program_state, start_from
 

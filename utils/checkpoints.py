@@ -9,8 +9,7 @@ from utils import curves
 from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished, settings_saved
 from utils.storage import checkpoint, program_state
-from utils.storage.checkpoint import Checkpoint
-from utils.storage.earlier import holds_finished_model, keep_aside
+from utils.storage.checkpoint import Checkpoint, holds_finished_model, keep_aside
 from utils.storage.files import FolderLock
 
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well

@@ -15,7 +15,7 @@ from utils.errors import UserError
 from utils.parallel.launch import SMALLEST_SHARE, is_worker
 from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
-from utils.storage.earlier import holds_finished_model
+from utils.storage.checkpoint import holds_finished_model
 
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
