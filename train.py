@@ -182,6 +182,7 @@ def set_up(settings, workers, checkpoints):
     first = models.first_values(settings.model, programs.main, data.train_images)
     checkpoints.restore(run, first)  # in a new run: rank 0's first weights, for all workers
     workers.log(log.opening(run, sentence))
+    workers.interrupts.hold()  # from here on Ctrl-C waits for the end of the batch
     return run
 
 

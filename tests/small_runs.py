@@ -41,7 +41,8 @@ def loss_and_accuracy(folder, archive):
     from utils.data import dataset
 
     data = dataset.read("cifar10", archive, say=lambda text: None)
-    answers = infer.answer(folder, "cpu", data.test_images.astype(np.float32) / 255)[0]
+    model, _ = infer.load_model(folder, "cpu")
+    answers = infer.infer(model, data.test_images.astype(np.float32) / 255)
     right = answers[np.arange(len(answers)), data.test_labels]
     return -np.log(right).mean(), (answers.argmax(1) == data.test_labels).mean()
 
@@ -56,29 +57,35 @@ def assert_same_run(one, other):
 
 def before_each_step(monkeypatch, do):
     """Have something done before each training step of a run in this process."""
-    from utils.run import Run
+    import train
 
-    feed = Run.feed
+    feed = train.training_feed
 
     def do_and_feed(*arguments):
         do()
         return feed(*arguments)
 
-    monkeypatch.setattr(Run, "feed", do_and_feed)
+    monkeypatch.setattr(train, "training_feed", do_and_feed)
 
 
 def have_costs_of(monkeypatch, number, stop=None):
     """Have each step of a run in this process cost `number`; `stop`: the signal that comes during the step, or None."""
-    from utils.parallel.workers import Workers
+    from utils.checkpoints import Checkpoints
 
-    monkeypatch.setattr(Workers, "read", lambda *_: (number, 0.1, (stop, stop is not None)))
+    after_batch = Checkpoints.after_batch
+
+    def after_costly_batch(self, epoch, batch, _cost, _accuracy):
+        self.workers.interrupts.signal = stop
+        after_batch(self, epoch, batch, number, 0.1)
+
+    monkeypatch.setattr(Checkpoints, "after_batch", after_costly_batch)
 
 
 def have_curves_fail(monkeypatch, fail):
     """Have `fail` called in the place of drawing the curves of a run in this process."""
-    from utils import run
+    from utils import curves
 
-    monkeypatch.setattr(run.curves, "draw", fail)
+    monkeypatch.setattr(curves, "draw", fail)
 
 
 def have_few_sketches(monkeypatch):
@@ -88,23 +95,24 @@ def have_few_sketches(monkeypatch):
     monkeypatch.setattr(dataset, "SKETCHES", {"train": (40, 1), "test": (20, 2)})
 
 
-def disturb(run):
-    """Change utils.run as the environment asks."""
+def disturb(train, checkpoints):
+    """Change train.py and utils/checkpoints.py as the environment asks."""
     rank, step, number = map(int, os.environ.get("DISTURB", "-1 -1 0").split())
-    feed, write, steps = run.Run.feed, run.checkpoint.write, []
+    own_rank = int(os.environ.get("PADDLE_TRAINER_ID", 0))
+    feed, write, steps = train.training_feed, checkpoints.checkpoint.write, []
 
-    def feed_or_end(self, *arguments):
+    def feed_or_end(*arguments):
         steps.append(0)
-        if (self.workers.rank, len(steps) - 1) == (rank, step):
+        if (own_rank, len(steps) - 1) == (rank, step):
             os.kill(os.getpid(), signal.Signals(number))
-        return feed(self, *arguments)
+        return feed(*arguments)
 
     def write_slowly(*arguments):
         write(*arguments)
         time.sleep(float(os.environ.get("WRITE_SECONDS", 0)))
 
-    run.Run.feed, run.checkpoint.write = feed_or_end, write_slowly
-    run.CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS", run.CHECKPOINT_SECONDS))
+    train.training_feed, checkpoints.checkpoint.write = feed_or_end, write_slowly
+    checkpoints.CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS", checkpoints.CHECKPOINT_SECONDS))
 
 
 def main(arguments):
@@ -118,9 +126,9 @@ def main(arguments):
         return launch.start_workers(command(*arguments), count)
     errors.end_at_once_on_signals()
     import train
-    from utils import run
+    from utils import checkpoints
 
-    disturb(run)
+    disturb(train, checkpoints)
     return train.main(arguments)
 
 

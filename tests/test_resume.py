@@ -101,7 +101,7 @@ def test_a_finished_run_is_given_more_passes(full, run, tmp_path):
 def test_one_cycle_cannot_be_longer_afterwards(full, recipe):
     assert full("--recipe", recipe, "--seed", "1")[0] == 0
     status, _, err = full("--resume", "--epochs", "2", "--recipe", recipe)
-    assert status == 2 and len(err.splitlines()) == 1 and "start anew in another --model-dir" in err
+    assert status == 2 and len(err.splitlines()) == 1 and "start over in another --model-dir" in err
     status, _, err = full("--resume", "--recipe", recipe)
     assert status == 2 and "nothing to resume" in err and "more passes" not in err
 
@@ -149,30 +149,21 @@ def test_another_device_is_allowed_and_said(run, stopped):
     assert status == 0 and "it began on the gpu" in out, err
 
 
-def test_a_checkpoint_of_the_first_format_is_read(run, stopped, quick_run):
-    """Its settings had "place" beside "device", and no fingerprint of a worker's statistics."""
+def test_a_checkpoint_of_another_format_is_one_line(run, stopped):
     path = stopped / "checkpoint.npz"
     with np.load(path) as members:
         arrays = {name: members[name] for name in members.files}
     head = json.loads(arrays.pop("head").tobytes())
     head["version"] = 1
-    head["settings"].update(place="cpu", device="auto", dataset="auto")
     np.savez(path, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
-    assert run("--resume")[0] == 0
-    assert_same_run(state(quick_run[0]), state(stopped))
+    status, _, err = run("--resume")
+    assert status == 2 and len(err.splitlines()) == 1 and "has format 1, this program reads 2" in err
 
 
-@pytest.mark.parametrize("change", [
-    {"progress": {"epoch": -1}}, {"progress": {"batch": "3"}},
-    {"progress": {"history": {"points": [[1]], "tests": []}}},
-    {"progress": {"window": [["x", 1]]}}, {"progress": {"finished": 0}}, {"settings": {"batch_size": "64"}},
-    {"settings": {"model": "lenet"}}, {"settings": {"stranger": 1}}, {"settings": {"seed": 1.5}},
-])
-def test_an_edited_checkpoint_is_one_line(run, stopped, change):
+@pytest.mark.parametrize("change", [{"model": "lenet"}, {"stranger": 1}])
+def test_settings_of_another_program_are_one_line(run, stopped, change):
     saved = state(stopped)
-    for name, values in change.items():
-        saved = saved._replace(**{name: {**getattr(saved, name), **values}})
-    checkpoint.write(stopped / "checkpoint.npz", saved)
+    checkpoint.write(stopped / "checkpoint.npz", saved._replace(settings={**saved.settings, **change}))
     status, _, err = run("--resume")
     assert status == 2 and len(err.splitlines()) == 1 and "damaged" in err
 

@@ -20,13 +20,15 @@ import pytest
 
 import models
 from utils import flags
-from utils.speed import channels_last, cpu, fold_batch_norm, joined
+from utils.recipes import QUICK
+from utils.speed import backward, channels_last, fold_batch_norm
+from utils.speed import executor as engine
 from utils.speed.edit import Edits
 from utils.storage import program_state
 
 ROOT = Path(__file__).resolve().parent.parent
 STEPS, BATCH = 5, 32
-EVERY_KIND = [*cpu.ONEDNN_OPS, *cpu.CHANNELS_LAST_OPS, *cpu.PADDLE_2_OPS]
+EVERY_KIND = [*engine.ONEDNN_OPS, *engine.CHANNELS_LAST_OPS, *engine.PADDLE_2_OPS]
 
 
 def as_a_network_reads_them(images, labels):
@@ -63,7 +65,6 @@ class Trained:
 
         import models
         from train import train_program
-        from utils.speed import in_order
 
         pixels, labels = pictures
         main, startup = paddle.static.Program(), paddle.static.Program()
@@ -72,8 +73,8 @@ class Trained:
         with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
             image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
             probabilities, auxiliaries = models.build(model, image, depth)
-            loss, _ = train_program(probabilities, auxiliaries, 0.0)
             self.test = main.clone(for_test=True)
+            loss, _ = train_program(probabilities, auxiliaries, QUICK)
             paddle.optimizer.SGD(rate).minimize(loss)
         for op in main.global_block().ops:
             if op.type == "dropout":
@@ -83,7 +84,9 @@ class Trained:
         self.program, scope = main, paddle.static.Scope()
         with paddle.static.scope_guard(scope):
             place = paddle.CPUPlace()
-            executor = in_order.DeepExecutor(place, [main, startup]) if deep else paddle.static.Executor(place)
+            executor = engine.FastExecutor(place) if deep else paddle.static.Executor(place)
+            for program in (main, startup) if deep else ():
+                executor.faster[program], executor.notes[program] = engine.DeepProgram(program), []
             executor.run(startup)
             names = [p.name for p in main.all_parameters()]
             for name in names:
@@ -98,9 +101,10 @@ class Trained:
                 feed = {"pixel": pixels[i:i + BATCH], "label": labels[i:i + BATCH]}
                 self.losses.append(executor.run(main, feed=feed, fetch_list=[loss])[0].item())
             self.weights = {name: np.array(scope.find_var(name).get_tensor()) for name in names}
-            self.answers, = executor.run(self.test, feed=feed, fetch_list=[probabilities])
-            quick = cpu.forward(self.test, probabilities, executor.place, scope)
-            self.quick_answers = quick()(feed["pixel"])
+            self.answers, = executor.run(self.test, feed={"pixel": feed["pixel"]}, fetch_list=[probabilities])
+            fast = engine.FastExecutor(place)
+            self.quick_answers, = fast.run(self.test, feed={"pixel": feed["pixel"]}, fetch_list=[probabilities])
+            self.is_folded = isinstance(fast.faster[self.test], engine.FoldedProgram)
 
     def distances(self, other):
         """Largest relative distance to another run: (of the losses, of a weight, of all that the steps learnt)."""
@@ -142,7 +146,7 @@ def put_on_onednn(*kinds):
         marked = [op for op in program.global_block().ops if op.type in kinds]
         assert marked
         for op in marked:
-            op._set_attr(cpu.ONEDNN_ATTRIBUTE, True)
+            op._set_attr(engine.ONEDNN_ATTRIBUTE, True)
     return change
 
 
@@ -176,10 +180,10 @@ def plain_vgg(photographs):
 SETTINGS = {
     "everything": turn_and_put(*EVERY_KIND),
     "channels last": turn_and_put("conv2d", "conv2d_grad"),
-    **{kind: put_on_onednn(kind) for kind in cpu.ONEDNN_OPS},
+    **{kind: put_on_onednn(kind) for kind in engine.ONEDNN_OPS},
     "channels last, batch_norm": turn_and_put("conv2d", "conv2d_grad", "batch_norm", "batch_norm_grad"),
     "channels last, pool2d": turn_and_put("conv2d", "conv2d_grad", "pool2d", "pool2d_grad"),
-    "channels last, relu_grad": turn_and_put("conv2d", "conv2d_grad", *cpu.PADDLE_2_OPS),
+    "channels last, relu_grad": turn_and_put("conv2d", "conv2d_grad", *engine.PADDLE_2_OPS),
 }
 
 
@@ -230,7 +234,7 @@ def forget_to_flip(program):
 def check_the_fast_path(pictures, model, depth, rate):
     """Five steps and a test by the plain path and by the fast one."""
     plain = trained(pictures, model, depth, rate=rate)
-    fast = trained(pictures, model, depth, cpu.accelerate, rate=rate)
+    fast = trained(pictures, model, depth, engine.accelerate, rate=rate)
     losses, weights, changes = fast.distances(plain)
     assert losses < 1e-4 and weights < 1e-4 and changes < 0.2, (losses, weights, changes)
     np.testing.assert_allclose(fast.quick_answers, fast.answers, atol=2e-6)
@@ -248,7 +252,7 @@ def test_the_fast_path_keeps_each_networks_numbers(photographs, model, depth, ra
 
 
 def test_bias_in_front_of_batch_norm_stays_and_moves_the_running_mean(pictures, small_plain):
-    fast = trained(pictures, "resnet", 8, cpu.accelerate, rate=1e-3)
+    fast = trained(pictures, "resnet", 8, engine.accelerate, rate=1e-3)
     ops = fast.program.global_block().ops
     biases = [op.input("Y")[0] for op in ops if op.type == "elementwise_sub"]
     means = [op.output("Out")[0] for op in ops if op.type == "elementwise_sub"]
@@ -271,7 +275,7 @@ def dropping(probabilities, seed, count=200):
         for probability in probabilities:
             dropped = models.vgg.dropout(pixels, probability)
             results += [dropped, *paddle.static.gradients([dropped], [pixels])]
-    cpu.accelerate(main)
+    engine.accelerate(main)
     assert "dropout" not in [op.type for op in main.global_block().ops]
     executor = paddle.static.Executor(paddle.CPUPlace())
     paddle.seed(seed)
@@ -310,7 +314,7 @@ def test_adams_joined_do_what_they_did_apart():
     import paddle
 
     states = []
-    for change in (lambda block: None, joined.join_adams):
+    for change in (lambda block: None, backward.join_adams):
         main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
         with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
             x = paddle.static.nn.fc(paddle.static.data("x", [None, 6], "float32"), 5, activation="relu")
@@ -327,13 +331,13 @@ def test_adams_joined_do_what_they_did_apart():
         states.append(program_state.take(main, scope))
     assert kinds.count("merged_adam") == 1 and "adam" not in kinds
     apart, together = states
-    assert set(apart) == set(together) and len(apart) == 4 * 5 + 1  # of 4 parameters, and the learning rate
+    assert set(apart) == set(together) and len(apart) == 4 * 5  # of 4 parameters
     for name, array in apart.items():
         np.testing.assert_allclose(together[name], array, rtol=2e-6, atol=1e-7, err_msg=name)
 
 
 def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_spared(pictures):
-    fast = trained(pictures, "resnet", 8, cpu.accelerate)
+    fast = trained(pictures, "resnet", 8, engine.accelerate)
     block = fast.program.global_block()
     # A ResNet-8 has 9 convolutions: the first needs no gradient of its maps, 2 blocks begin with stride 2, twice each.
     backward = [op for op in block.ops if op.type == "conv2d_grad"]
@@ -345,9 +349,9 @@ def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_sp
 
 
 def test_the_test_program_knows_nothing_of_it(pictures):
-    fast = trained(pictures, "resnet", 8, cpu.accelerate)
+    fast = trained(pictures, "resnet", 8, engine.accelerate)
     for op in fast.test.global_block().ops:
-        assert not (op.has_attr(cpu.ONEDNN_ATTRIBUTE) and op.attr(cpu.ONEDNN_ATTRIBUTE))
+        assert not (op.has_attr(engine.ONEDNN_ATTRIBUTE) and op.attr(engine.ONEDNN_ATTRIBUTE))
         assert "NHWC" not in (op.attr(a) for a in ("data_format", "data_layout") if op.has_attr(a))
 
 
@@ -411,11 +415,11 @@ def calls_for_an_op(depth):
     main = paddle.static.Program()
     with paddle.static.program_guard(main, paddle.static.Program()), paddle.utils.unique_name.guard():
         probabilities, _ = models.build("resnet", paddle.static.data("pixel", [None, 3, 32, 32], "float32"), depth)
-        loss, _ = train_program(probabilities, (), 0.0)
+        loss, _ = train_program(probabilities, (), QUICK)
         test = main.clone(for_test=True)
         paddle.optimizer.SGD(0.1).minimize(loss)
     ops = [len(program.global_block().ops) for program in (main, test)]
-    return (calls_of(lambda: cpu.accelerate(main)) / ops[0],
+    return (calls_of(lambda: engine.accelerate(main)) / ops[0],
             calls_of(lambda: fold_batch_norm.fold(test, probabilities)) / ops[1])
 
 
@@ -428,7 +432,7 @@ def test_an_op_of_a_deep_network_takes_no_more_calls_to_rewrite():
     ("resnet", 8, 1e-3), pytest.param("vgg", None, 2e-5, marks=pytest.mark.slow),
     pytest.param("googlenet", None, 1e-5, marks=pytest.mark.slow)])
 def test_a_deep_programs_executor_changes_no_bit(pictures, model, depth, rate):
-    usual, deep = (trained(pictures, model, depth, cpu.accelerate, rate, dropout=0.5, deep=is_deep)
+    usual, deep = (trained(pictures, model, depth, engine.accelerate, rate, dropout=0.5, deep=is_deep)
                    for is_deep in (False, True))
     assert deep.losses == usual.losses and np.array_equal(deep.quick_answers, usual.quick_answers)
     for name, array in usual.weights.items():
@@ -439,31 +443,32 @@ def test_which_program_is_deep(monkeypatch):
     """Many ops, but none that sums over machines: Paddle connects those in its own executor alone."""
     import paddle
 
-    from utils.parallel.workers import all_reduce
-    from utils.speed import in_order
+    from utils.parallel.workers import all_reduce_op
 
-    program, executor = paddle.static.Program(), paddle.static.Executor(paddle.CPUPlace())
+    program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()):
         x = paddle.scale(paddle.static.data("x", [1], "float32"), 2.0)
-        assert cpu.executor_for([program], executor) is executor
-        monkeypatch.setattr(in_order, "DEEP", 0)
-        assert isinstance(cpu.executor_for([program], executor), in_order.DeepExecutor)
-        all_reduce(x)
-        assert cpu.executor_for([program], executor) is executor
+        assert not engine.is_deep(program)
+        monkeypatch.setattr(engine, "DEEP", 0)
+        executor = engine.FastExecutor(paddle.CPUPlace())
+        executor.prepare(program)
+        assert engine.is_deep(program) and isinstance(executor.faster[program], engine.DeepProgram)
+        all_reduce_op(x)
+        assert not engine.is_deep(program)
 
 
 SETTINGS_ALONE = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from utils import flags
-from utils.speed import cpu
 flags.set_flags(plain={plain})
 import numpy as np, paddle
 from test_speed import Trained
 paddle.enable_static()
 rng = np.random.default_rng(0)
 pictures = rng.random((160, 3, 32, 32), np.float32), rng.integers(0, 10, (160, 1))
-cpu.forward = lambda *ends: lambda: lambda pixels: None
+from utils.speed import executor as engine
+engine.FoldedProgram.run = lambda *_: [None]
 run = Trained(pictures, "resnet", 8, {change}, rate=1e-3)
 print(repr(run.losses), sum(float(np.abs(w).sum()) for w in run.weights.values()))
 """
@@ -473,14 +478,13 @@ OTHER_PROCESSOR = """
 import sys
 sys.path[:0] = [{root!r}, {tests!r}]
 from utils import flags
-from utils.speed import cpu
 flags.set_flags()
 import numpy as np, paddle
 from test_speed import Trained, trained
 paddle.enable_static()
 rng = np.random.default_rng(0)
 pictures = rng.random((160, 3, 32, 32), np.float32), rng.integers(0, 10, (160, 1))
-plain, fast = (trained(pictures, "resnet", 8, change, rate=1e-3) for change in (None, cpu.accelerate))
+plain, fast = (trained(pictures, "resnet", 8, change, rate=1e-3) for change in (None, engine.accelerate))
 print("distances", *fast.distances(plain), np.abs(fast.quick_answers - plain.answers).max())
 """
 
@@ -489,7 +493,7 @@ print("distances", *fast.distances(plain), np.abs(fast.quick_answers - plain.ans
 @pytest.mark.parametrize("instructions, others", [("AVX2", "avx512"), ("SSE41", "avx")])
 def test_a_processor_without_newer_instructions_gets_the_same_numbers(instructions, others):
     """oneDNN is told to use no newer ones, and names for each thing it does those that it used."""
-    if not cpu._has_onednn() or platform.machine() not in ("x86_64", "AMD64"):
+    if not engine.has_onednn() or platform.machine() not in ("x86_64", "AMD64"):
         pytest.skip("oneDNN on x86-64 alone has several")
     code = OTHER_PROCESSOR.format(root=str(ROOT), tests=str(ROOT / "tests"))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
@@ -502,17 +506,16 @@ def test_a_processor_without_newer_instructions_gets_the_same_numbers(instructio
 
 def test_without_onednn_training_goes_as_paddle_has_it(pictures, small_plain, monkeypatch):
     """As in Paddle's builds for Arm: not an op is another, and tests run in Paddle's executor."""
-    monkeypatch.setattr(cpu, "_has_onednn", lambda: False)
+    monkeypatch.setattr(engine, "has_onednn", lambda: False)
     texts = []
 
     def accelerate(program):
         texts.append(str(program))
-        assert cpu.accelerate(program) == ()
+        assert engine.accelerate(program) == []
         texts.append(str(program))
 
-    monkeypatch.setattr(cpu, "forward", lambda *ends, own=cpu.forward: own(*ends) or (lambda: lambda pixels: None))
     run = trained(pictures, "resnet", 8, accelerate, rate=1e-3)
-    assert texts[0] == texts[1] and run.quick_answers is None
+    assert texts[0] == texts[1] and not run.is_folded
     assert run.losses == small_plain.losses
 
 
@@ -540,14 +543,15 @@ def test_settings_before_the_import_change_no_bit():
 
 
 def test_results_in_the_place_of_inputs_change_no_bit():
-    apart, in_place = (numbers_alone(change="cpu.accelerate", FLAGS_new_executor_use_inplace=is_on) for is_on in "01")
+    apart, in_place = (numbers_alone(change="engine.accelerate", FLAGS_new_executor_use_inplace=value)
+                       for value in "01")
     assert apart == in_place
 
 
 def chosen(code="", **changes):
     """What a fresh process says after `prepare`, and its environment: (line, dictionary)."""
     script = (f"import os, sys\nsys.path.insert(0, {str(ROOT)!r})\nfrom utils import flags\n{code}\n"
-              "print(flags.describe(FLAGS))\nprint(dict(os.environ))")
+              "print(flags.describe([]))\nprint(dict(os.environ))")
     done = subprocess.run([sys.executable, "-c", script], env=clean_environment(**changes), capture_output=True,
                           text=True, check=True)
     line, environment = done.stdout.strip().splitlines()
@@ -555,7 +559,7 @@ def chosen(code="", **changes):
 
 
 def test_the_environment_wins():
-    line, environment = chosen("FLAGS = flags.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
+    line, environment = chosen("flags.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
                                MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1", FLAGS_eager_delete_tensor_gb="1",
                                FLAGS_new_executor_use_inplace="0")
     assert not any(what in line for what in ("memory kept", "ops in order", "freed together", "in place"))
@@ -564,21 +568,21 @@ def test_the_environment_wins():
 
 
 def test_plain_chooses_nothing_for_speed():
-    line, environment = chosen("FLAGS = flags.set_flags(plain=True)")
-    assert line.startswith("plain (") and environment["FLAGS_enable_pir_api"] == "0"
+    line, environment = chosen("flags.set_flags(plain=True)")
+    assert line.startswith("nothing set (") and environment["FLAGS_enable_pir_api"] == "0"
     for_speed = {"FLAGS_new_executor_serial_run", "FLAGS_eager_delete_tensor_gb", "MKL_DEBUG_CPU_TYPE"}
     assert not for_speed & set(environment)
 
 
 @pytest.mark.parametrize("amd", [True, False])
 def test_mkl_is_asked_for_avx2_on_amd_alone(amd):
-    line, environment = chosen(f"flags._is_amd = lambda: {amd}\nFLAGS = flags.set_flags()")
+    line, environment = chosen(f"flags.processor_says = lambda word: {amd}\nflags.set_flags()")
     assert environment.get("MKL_DEBUG_CPU_TYPE") == ("5" if amd else None)
     assert ("MKL on AVX2" in line) == amd
 
 
 def test_without_glibc_memory_is_left_alone():
-    line, _ = chosen("flags.platform.libc_ver = lambda: ('', '')\nFLAGS = flags.set_flags()")
+    line, _ = chosen("flags.platform.libc_ver = lambda: ('', '')\nflags.set_flags()")
     assert "memory kept" not in line and "ops in order" in line
 
 
@@ -592,6 +596,6 @@ def test_freed_memory_is_kept():
              "def work():\n    p = libc.malloc(64 << 20)\n    ctypes.memset(p, 1, 16 << 20)\n    libc.free(p)\n"
              "work()\nbefore = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\nfor _ in range(50):\n    work()\n"
              "os.environ['FAULTS'] = str(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)\n")
-    _, kept = chosen("FLAGS = flags.set_flags()\n" + count)
-    _, plain = chosen("FLAGS = flags.set_flags(plain=True)\n" + count)
+    _, kept = chosen("flags.set_flags()\n" + count)
+    _, plain = chosen("flags.set_flags(plain=True)\n" + count)
     assert int(kept["FAULTS"]) < 100 < int(plain["FAULTS"])

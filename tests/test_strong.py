@@ -11,7 +11,7 @@ from small_runs import loss_and_accuracy
 from utils import recipes, strong
 from utils.data import batches
 from utils.parallel.workers import Workers
-from utils.settings import Settings
+from utils.settings import Settings, with_defaults
 from utils.storage import program_state
 
 
@@ -27,6 +27,8 @@ def executor():
     import paddle
 
     return paddle.static.Executor(paddle.CPUPlace())
+
+pytestmark = pytest.mark.usefixtures("static_scope")  # each test's variables are its own
 
 
 def images(count, seed=0):
@@ -44,16 +46,18 @@ class Data:
 @functools.cache
 def built(**settings):
     """The programs of train.py for airbench."""
-    return train.build_programs(Settings(model="airbench", **settings), Data, 100, Workers())
+    return train.build_programs(with_defaults(Settings(model="airbench", **settings)), 3, 100, Workers())
 
 
 def programs_of(**settings):
-    """The programs of airbench's strong recipe, initialized in a scope of their own."""
+    """The programs of airbench's strong recipe, initialized in the test's scope."""
     import paddle
 
-    programs, scope = built(recipe="strong", **settings), paddle.static.Scope()
+    programs, scope = built(recipe="strong", **settings), paddle.static.global_scope()
     paddle.seed(3)
-    executor().run(programs.startup, scope=scope)
+    executor().run(programs.startup)
+    first = models.first_values("airbench", programs.main, Data.train_images)
+    program_state.put_weights(programs.main, paddle.CPUPlace(), first)
     return programs, scope
 
 
@@ -73,7 +77,7 @@ def test_what_a_run_says_of_its_test_is_what_its_model_answers(run, tiny_archive
 def test_whitened_patches_are_uncorrelated_and_equally_spread():
     """The network's first layer on the images that it was made from: NumPy's covariance of its first 12 maps."""
     pixels = Data.train_images / np.float32(255)
-    filters, biases = models.airbench.__globals__["whitening"](Data.train_images)
+    filters, biases = models.whitening(Data.train_images)
     assert filters.shape == (24, 3, 2, 2) and biases.shape == (24,)
     maps = np.einsum("nchwij,kcij->nhwk", np.lib.stride_tricks.sliding_window_view(pixels, (2, 2), axis=(2, 3)),
                      filters) + biases
@@ -117,8 +121,8 @@ def test_the_first_layer_and_the_scales_stay_as_they_are_and_the_rest_learns():
 def test_shifts_of_batch_norm_learn_at_64_times_the_rate():
     """One step of Nesterov's momentum from rest moves a number by rate * 1.85 * gradient: measured by two rates."""
     moved = {}
-    for bias_rate in (1, 64):
-        recipes.OF_NETWORK["strong", "airbench"] = recipes.AIRBENCH._replace(bias_rate=bias_rate)
+    for scale in (1, 64):
+        recipes.OF_NETWORK["strong", "airbench"] = recipes.AIRBENCH._replace(bias_lr_scale=scale)
         try:
             built.cache_clear()  # the settings are the same
             programs, scope = programs_of(learning_rate=1e-4)
@@ -127,7 +131,7 @@ def test_shifts_of_batch_norm_learn_at_64_times_the_rate():
             built.cache_clear()
         feed = batches.feed_of(Data.train_images, np.arange(1000) % 3, np.arange(64))
         executor().run(programs.main, feed=feed, scope=scope)
-        moved[bias_rate] = np.array(scope.find_var("batch_norm_0.b_0").get_tensor())
+        moved[scale] = np.array(scope.find_var("batch_norm_0.b_0").get_tensor())
     assert np.abs(moved[1]).max() > 0
     np.testing.assert_allclose(moved[64], 64 * moved[1], rtol=1e-4)
 
@@ -154,17 +158,17 @@ def test_mean_weights_by_hand():
     """Steps 5 and 10 of 10 mix, with 0.95^5 times the cube of the share done; the last leaves the mean."""
     import paddle
 
-    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.global_scope()
     with paddle.static.program_guard(main, startup):
         paddle.static.nn.fc(paddle.static.data("x", [None, 1]), 1, bias_attr=False, weight_attr=paddle.ParamAttr(
             name="w", initializer=paddle.nn.initializer.Constant(1.0)))
-    means, run = strong.MeanWeights(main, startup), executor()
+    means, run = strong.Lookahead(main, startup), executor()
     run.run(startup, scope=scope)
     weight, mean = 1.0, 1.0
     for step in range(1, 11):
         weight += 1
         scope.find_var("w").get_tensor().set(np.float32([[weight]]), paddle.CPUPlace())
-        means.update(run, scope, step, 10)
+        means.update(run, step, 10)
         if step in (5, 10):
             kept = 0.95 ** 5 * (step / 10) ** 3
             weight = mean = kept * mean + (1 - kept) * weight
@@ -177,18 +181,18 @@ def test_running_statistics_are_in_the_mean():
     """A batch norm's running mean of 0 that became 8 by step 5 of 10: 8 * (1 - 0.95^5 / 8), and so says its mean."""
     import paddle
 
-    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.global_scope()
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
         paddle.static.nn.batch_norm(paddle.static.data("x", [None, 1, 2, 2]), moving_mean_name="m",
                                     moving_variance_name="v")
-    means, run = strong.MeanWeights(main, startup), executor()
+    means, run = strong.Lookahead(main, startup), executor()
     run.run(startup, scope=scope)
     scope.find_var("m").get_tensor().set(np.float32([8]), paddle.CPUPlace())
-    means.update(run, scope, 5, 10)
+    means.update(run, 5, 10)
     found = {name: np.array(scope.find_var(name).get_tensor()).item() for name in ("m", "m.mean", "v", "v.mean")}
     assert found["m"] == found["m.mean"] == pytest.approx(8 * (1 - 0.95 ** 5 / 8), rel=1e-6)
     assert found["v"] == found["v.mean"] == 1
-    assert program_state.running_statistics(main, scope) == pytest.approx([found[name] for name in found], rel=1e-6)
+    assert program_state.running_statistics(main) == pytest.approx([found[name] for name in found], rel=1e-6)
 
 
 def test_decay_shrinks_shifts_and_weights_alike():
@@ -213,14 +217,14 @@ def test_decay_shrinks_shifts_and_weights_alike():
 def test_where_the_last_step_is_no_fifth_the_mean_is_left():
     import paddle
 
-    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.global_scope()
     with paddle.static.program_guard(main, startup):
         paddle.static.nn.fc(paddle.static.data("x", [None, 1]), 1, bias_attr=False, weight_attr=paddle.ParamAttr(
             name="w", initializer=paddle.nn.initializer.Constant(1.0)))
-    means, run = strong.MeanWeights(main, startup), executor()
+    means, run = strong.Lookahead(main, startup), executor()
     run.run(startup, scope=scope)
     scope.find_var("w").get_tensor().set(np.float32([[9]]), paddle.CPUPlace())
-    means.update(run, scope, 7, 7)
+    means.update(run, 7, 7)
     assert np.array(scope.find_var("w").get_tensor()).item() == 1
 
 
@@ -277,6 +281,6 @@ def test_cutout_blackens_one_square():
 
 
 def test_a_long_run_of_airbench_has_cutout_and_no_other():
-    assert Settings(model="airbench", recipe="strong", epochs=16).numbers.cutout == 8
-    assert Settings(model="airbench", recipe="strong", epochs=15).numbers.cutout == 0
-    assert Settings(model="resnet", recipe="strong", epochs=40).numbers == recipes.STRONG
+    assert Settings(model="airbench", recipe="strong", epochs=16).hyperparameters.cutout == 8
+    assert Settings(model="airbench", recipe="strong", epochs=15).hyperparameters.cutout == 0
+    assert Settings(model="resnet", recipe="strong", epochs=40).hyperparameters == recipes.STRONG

@@ -13,7 +13,7 @@ import pytest
 import train
 from conftest import ROOT
 from small_runs import assert_same_run, before_each_step, contents, have_costs_of, loss_and_accuracy, state
-from utils.settings import Settings
+from utils.settings import Settings, with_defaults
 
 
 def test_the_log_and_the_files(quick_run):
@@ -99,7 +99,7 @@ def test_an_unfinished_run_is_not_started_over(run, tmp_path, monkeypatch):
     status, _, err = run("--seed", "1")
     assert status == 2 and "unfinished run (pass 0, batch 1)" in err and "--resume" in err
     status, _, err = run("--seed", "2", "--learning-rate", "0.1", "--resume")
-    assert status == 2 and "seed 1 -> 2" in err and "learning_rate None -> 0.1" in err
+    assert status == 2 and "seed 1 -> 2" in err and "learning_rate 0.012 -> 0.1" in err
     assert (tmp_path / "model" / "checkpoint.npz").read_bytes() == before
 
 
@@ -193,7 +193,8 @@ def test_the_strong_recipe_by_hand():
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
         x = paddle.static.data("x", [1, 2], "float32")
         loss = paddle.mean(paddle.static.nn.fc(x, 1))
-        optimizer, schedule = train.optimizer_program(Settings(recipe="strong"), 10, program.all_parameters())
+        settings = with_defaults(Settings(recipe="strong"))
+        optimizer, schedule = train.optimizer_program(settings, 10, program.all_parameters())
         optimizer.minimize(loss)
     with paddle.static.scope_guard(scope):
         executor = paddle.static.Executor(paddle.CPUPlace())
@@ -228,7 +229,8 @@ def test_the_quick_recipe_is_adam_at_that_rate():
     program, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
     with paddle.static.program_guard(program, startup), paddle.utils.unique_name.guard():
         loss = paddle.mean(paddle.static.nn.fc(paddle.static.data("x", [1, 2], "float32"), 1))
-        optimizer, schedule = train.optimizer_program(Settings(learning_rate=0.1), 10, program.all_parameters())
+        settings = with_defaults(Settings(learning_rate=0.1))
+        optimizer, schedule = train.optimizer_program(settings, 10, program.all_parameters())
         optimizer.minimize(loss)
     executor, moved = paddle.static.Executor(paddle.CPUPlace()), []
     executor.run(startup, scope=scope)

@@ -9,8 +9,7 @@ from utils import log
 from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished, settings_saved
 from utils.storage import checkpoint, program_state
-from utils.storage.checkpoint import Checkpoint
-from utils.storage.earlier import holds_finished_model, keep_aside
+from utils.storage.checkpoint import Checkpoint, holds_finished_model, keep_aside
 from utils.storage.files import FolderLock
 
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
@@ -38,10 +37,7 @@ class Checkpoints:
             if self.workers.rank == 0:
                 stack.enter_context(FolderLock(self.settings.folder))
                 self.read()
-            settings = Settings(**self.workers.broadcast(self.settings._asdict()))
-            if settings.workers not in (None, self.workers.world):
-                raise UserError(wrong_count_of_workers(settings, self.workers.world))
-            self.settings = settings
+            self.settings = Settings(**self.workers.broadcast(self.settings._asdict()))
             stack.enter_context(program_state.own_scope())
             stack.callback(self.close)
             self.stack = stack.pop_all()
@@ -75,7 +71,6 @@ class Checkpoints:
         """Give all workers the checkpoint's state; in a new run rank 0's weights.
 
         first: {name: array}, weights of a new run that are not random. Those of --start-from take their place.
-        From here on a signal asks the loop to stop after its batch.
         """
         self.run = run
         workers, main = self.workers, run.programs.main
@@ -92,7 +87,6 @@ class Checkpoints:
         self.progress["finished"] = False  # a finished run is resumed for more epochs
         workers.wants_to_save = self.save_is_due
         self.saved = None  # its arrays are not needed any more
-        workers.interrupts.hold()
 
     def put_saved(self, saved):
         """Put the checkpoint's state into the scope -> a line about where the run goes on."""
@@ -202,15 +196,6 @@ class Checkpoints:
         if self.run:
             self.run.executor.close()
         self.run = None
-
-
-def wrong_count_of_workers(settings, world):
-    """The line about a run for another number of workers than are here."""
-    if settings.resume:
-        return (f"the checkpoint was made with {settings.workers} workers, here are {world}: have the launcher start "
-                f"{settings.workers}")
-    return (f"--workers {settings.workers}, here are {world}: start train.py from the command line, or have the "
-            f"launcher start {settings.workers}")
 
 
 def check_data(data, settings):

@@ -15,7 +15,7 @@ from utils.errors import UserError
 from utils.parallel.launch import SMALLEST_SHARE, is_worker
 from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
-from utils.storage.earlier import holds_finished_model
+from utils.storage.checkpoint import holds_finished_model
 
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
@@ -103,21 +103,32 @@ def command(script, *arguments):
     return shlex.join(["python", script, *arguments])
 
 
-def parse(arguments=None, check_network=lambda model, depth: None):
+def parse(arguments=None, check_network=None):
     """Settings from the command line, the defaults and, with --resume, the checkpoint.
 
     In a worker that train.py has started they are those that it has parsed.
-    check_network: raises ValueError for a network (name, depth) that does not exist.
+    check_network: raises ValueError for a network (name, depth) that does not exist; of a process that trains.
     Errors: UserError where the command line and the checkpoint do not fit together, and where an unfinished run would
     be lost; SystemExit with argparse's line for a value that is wrong by itself.
     """
     parsed = os.environ.pop(PARSED, None)
     settings = Settings(**json.loads(parsed)) if parsed else settle(read_command_line(arguments))
+    if check_network:
+        check(settings, check_network)
+    return settings
+
+
+def check(settings, check_network):
+    """UserError where the network does not exist, or other workers are here than the run is for."""
     try:
         check_network(settings.model, settings.depth)
     except ValueError as error:
         raise UserError(f"--depth: {error}") from error
-    return settings
+    world = int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+    if settings.workers not in (None, world):
+        reason = "the checkpoint was made with {} workers" if settings.resume else "--workers {}"
+        raise UserError(f"{reason.format(settings.workers)}, here are {world}: start train.py from the command line, "
+                        f"or have the launcher start {settings.workers}")
 
 
 def pass_on(settings):

@@ -1,6 +1,7 @@
 """A run on disk: everything that training needs to resume as if it had never been interrupted. Needs no Paddle."""
 import io
 import json
+import shutil
 import time
 import zipfile
 from pathlib import Path
@@ -91,3 +92,29 @@ def _read(path, whole):
     except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RuntimeError, MemoryError,
             zipfile.BadZipFile) as error:
         raise UserError(f"the checkpoint {path} is damaged ({error}); remove it and start over") from error
+
+
+def holds_finished_model(folder, head):
+    """Whether a folder has a model that a whole run ended with; `head` is its checkpoint's, or None."""
+    return (Path(folder) / "description.json").exists() and not (head and head.settings.get("max_batches"))
+
+
+def keep_aside(folder):
+    """Copy a folder's files to FOLDER.earlier, in the place of what was there; returns that path.
+
+    Errors: UserError where that cannot be written; both folders are then as they were.
+    """
+    folder = Path(folder).resolve()
+    target, partial = (folder.with_name(f"{folder.name}{ending}") for ending in (".earlier", ".earlier.partial"))
+    try:
+        if partial.exists():
+            shutil.rmtree(partial)
+        shutil.copytree(folder, partial, ignore=shutil.ignore_patterns(".*"))
+        if target.exists():
+            shutil.rmtree(target)
+        partial.rename(target)
+    except (OSError, shutil.Error) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(f"cannot write {target}, where the finished model in {folder} would be kept aside: "
+                        f"{getattr(error, 'strerror', None) or error}; it is kept where it is") from error
+    return target
