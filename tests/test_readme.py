@@ -254,7 +254,7 @@ def test_each_relative_link_and_figure_leads_somewhere(page, target):
 
 @pytest.mark.parametrize("page, target, fault", [
     ("README.md", "utils/nothing.py", "there is no utils/nothing.py"),
-    ("book/running.md", "utils/run.py", "there is no book/utils/run.py"), ("book/running.md", "../utils/run.py", None),
+    ("book/running.md", "utils/log.py", "there is no book/utils/log.py"), ("book/running.md", "../utils/log.py", None),
     ("README.md", "#nothing", "README.md has no heading for #nothing"), ("README.md", "#references", None),
     ("book/running.md", "../README.md#nothing", "README.md has no heading for #nothing"),
     ("README.md", "RESULTS.md#nothing", "RESULTS.md has no heading for #nothing"),
@@ -301,7 +301,7 @@ def test_every_reference_is_cited_and_every_citation_leads_to_its_entry():
 def log_lines():
     """The lines that train.py logs in its loop, as pairs: the f-string, and a pattern of what it makes."""
     nodes = ast.walk(ast.parse(chapter.source_of("train.py")))
-    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) == "run.log"]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) in ("workers.log", "run.workers.log")]
     strings = [call.args[0] for call in calls if call.args and isinstance(call.args[0], ast.JoinedStr)]
     return [(string, "".join(re.escape(part.value) if isinstance(part, ast.Constant) else
                              rf"(?P<{part.value.id}>-?[\d.]+)" for part in string.values))

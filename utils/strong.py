@@ -110,7 +110,7 @@ def variable(program, weight, ending=""):
 def answer_program(build, temperature):
     """A test program that answers with the mean over an image and its mirror image.
 
-    The network is built a second time. Its parameters get the same names, and so are the same variables.
+    The network is built a second time, with the same names and so on the same weights.
 
     build: image variable [N, 3, 32, 32] -> probabilities [N, classes]
     temperature: by which the scores before the softmax are divided (Guo et al. 2017)

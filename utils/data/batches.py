@@ -67,14 +67,6 @@ def augment(images, rng, translate, pad_mode, flipped=None, cutout=0):
     return moved
 
 
-def alternating_flip(count, seed, epoch):
-    """Which images an epoch mirrors: half of them, the other half in the next; bool [count].
-
-    Source: Jordan 2024, section 3.6.
-    """
-    return (np.random.default_rng([seed]).random(count) < 0.5) ^ bool(epoch % 2)
-
-
 def feed_of(images, labels, indices, changed=None):
     """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1].
 
@@ -82,6 +74,14 @@ def feed_of(images, labels, indices, changed=None):
     """
     pixels = to_float(images[indices] if changed is None else changed)
     return {"pixel": pixels, "label": labels[indices].reshape(-1, 1)}
+
+
+def alternating_flip(count, seed, epoch):
+    """Which images an epoch mirrors: half of them, the other half in the next; bool [count].
+
+    Source: Jordan 2024, section 3.6.
+    """
+    return (np.random.default_rng([seed]).random(count) < 0.5) ^ bool(epoch % 2)
 
 
 def training_feed(data, indices, settings, epoch, seeds):

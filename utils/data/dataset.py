@@ -16,7 +16,7 @@ HURRY = Patience(answer=4, pauses=(1, 2))  # where sketches are waiting, an abse
 
 
 class Dataset(NamedTuple):
-    """Images to train and to test on: uint8 [N, 3, 32, 32] (RGB), labels int64 [N], from 0; they may be read-only."""
+    """Images to train and to test on: uint8 [N, 3, 32, 32] (RGB), labels int64 [N], from 0."""
 
     name: str
     train_images: np.ndarray
