@@ -56,15 +56,15 @@ def assert_same_run(one, other):
 
 def before_each_step(monkeypatch, do):
     """Have something done before each training step of a run in this process."""
-    from utils.run import Run
+    import train
 
-    feed = Run.feed
+    feed = train.training_feed
 
     def do_and_feed(*arguments):
         do()
         return feed(*arguments)
 
-    monkeypatch.setattr(Run, "feed", do_and_feed)
+    monkeypatch.setattr(train, "training_feed", do_and_feed)
 
 
 def have_costs_of(monkeypatch, number, stop=None):
@@ -88,23 +88,23 @@ def have_few_sketches(monkeypatch):
     monkeypatch.setattr(dataset, "SKETCHES", {"train": (40, 1), "test": (20, 2)})
 
 
-def disturb(run):
-    """Change utils.run as the environment asks."""
+def disturb(train, checkpoints):
+    """Change a run as the environment asks."""
     rank, step, number = map(int, os.environ.get("DISTURB", "-1 -1 0").split())
-    feed, write, steps = run.Run.feed, run.checkpoint.write, []
+    feed, write, steps = train.training_feed, checkpoints.checkpoint.write, []
 
-    def feed_or_end(self, *arguments):
+    def feed_or_end(*arguments):
         steps.append(0)
-        if (self.workers.rank, len(steps) - 1) == (rank, step):
+        if (int(os.environ.get("PADDLE_TRAINER_ID", 0)), len(steps) - 1) == (rank, step):
             os.kill(os.getpid(), signal.Signals(number))
-        return feed(self, *arguments)
+        return feed(*arguments)
 
     def write_slowly(*arguments):
         write(*arguments)
         time.sleep(float(os.environ.get("WRITE_SECONDS", 0)))
 
-    run.Run.feed, run.checkpoint.write = feed_or_end, write_slowly
-    run.CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS", run.CHECKPOINT_SECONDS))
+    train.training_feed, checkpoints.checkpoint.write = feed_or_end, write_slowly
+    checkpoints.CHECKPOINT_SECONDS = float(os.environ.get("CHECKPOINT_SECONDS", checkpoints.CHECKPOINT_SECONDS))
 
 
 def main(arguments):
@@ -118,9 +118,9 @@ def main(arguments):
         return launch.start_workers(command(*arguments), count)
     errors.end_at_once_on_signals()
     import train
-    from utils import run
+    from utils import checkpoints
 
-    disturb(run)
+    disturb(train, checkpoints)
     return train.main(arguments)
 
 
