@@ -85,15 +85,16 @@ def test_with_augmentation_it_has_shifted_and_mirrored_ones_the_same_for_the_sam
     """Where each image went is found by brute force in numpy.pad's frame; Airbench flips in every second pass."""
     indices = np.arange(30, 10, -1)
     frame = ((0, 0), (0, 0), (recipe.translate, recipe.translate), (recipe.translate, recipe.translate))
-    padded = np.pad(DATA.train_images[indices], frame, mode=recipe.pad_mode)
+    padded, size = np.pad(DATA.train_images[indices], frame, mode=recipe.pad_mode), 2 * recipe.translate + 1
 
     def places(epoch, rank=0):
         """(rows, columns, whether mirrored) of each image of a feed."""
-        feed = batches.training_feed(DATA, indices, settings(recipe, seed=5), epoch, batches.random_of(5, epoch, 2, rank))
+        seeds = batches.random_of(5, epoch, 2, rank)
+        feed = batches.training_feed(DATA, indices, settings(recipe, seed=5), epoch, seeds)
         assert feed["label"][:, 0].tolist() == (indices % 10).tolist()
         found = []
         for image, frame in zip(np.rint(feed["pixel"] * 255), padded):
-            found.append(next((y, x, flip) for y in range(2 * recipe.translate + 1) for x in range(2 * recipe.translate + 1)
+            found.append(next((y, x, flip) for y in range(size) for x in range(size)
                               for flip in (1, -1) if (frame[:, y:y + 32, x:x + 32][..., ::flip] == image).all()))
         return found
 
