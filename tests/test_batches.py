@@ -69,9 +69,13 @@ DATA = SimpleNamespace(train_images=np.random.default_rng(3).integers(1, 256, (4
                        train_labels=np.arange(40) % 10)
 
 
+def settings(recipe, seed):
+    return SimpleNamespace(hyperparameters=recipe, seed=seed)
+
+
 def test_without_augmentation_a_training_feed_has_the_images_unmodified():
     indices = np.array([7, 3])
-    feed = batches.training_feed(DATA, indices, QUICK, seed=1, epoch=0, seeds=batches.random_of(1, 0, 0, 0))
+    feed = batches.training_feed(DATA, indices, settings(QUICK, seed=1), 0, batches.random_of(1, 0, 0, 0))
     np.testing.assert_allclose(feed["pixel"], DATA.train_images[indices] / 255, rtol=1e-6)
     assert feed["label"].tolist() == [[7], [3]]
 
@@ -80,21 +84,22 @@ def test_without_augmentation_a_training_feed_has_the_images_unmodified():
 def test_with_augmentation_it_has_shifted_and_mirrored_ones_the_same_for_the_same_numbers(recipe, sides):
     """Where each image went is found by brute force in numpy.pad's frame; Airbench flips in every second pass."""
     indices = np.arange(30, 10, -1)
-    frame = ((0, 0), (0, 0), (recipe.shift, recipe.shift), (recipe.shift, recipe.shift))
-    padded = np.pad(DATA.train_images[indices], frame, mode=recipe.border)
+    frame = ((0, 0), (0, 0), (recipe.translate, recipe.translate), (recipe.translate, recipe.translate))
+    padded, size = np.pad(DATA.train_images[indices], frame, mode=recipe.pad_mode), 2 * recipe.translate + 1
 
     def places(epoch, rank=0):
         """(rows, columns, whether mirrored) of each image of a feed."""
-        feed = batches.training_feed(DATA, indices, recipe, 5, epoch, batches.random_of(5, epoch, 2, rank))
+        seeds = batches.random_of(5, epoch, 2, rank)
+        feed = batches.training_feed(DATA, indices, settings(recipe, seed=5), epoch, seeds)
         assert feed["label"][:, 0].tolist() == (indices % 10).tolist()
         found = []
         for image, frame in zip(np.rint(feed["pixel"] * 255), padded):
-            found.append(next((y, x, flip) for y in range(2 * recipe.shift + 1) for x in range(2 * recipe.shift + 1)
+            found.append(next((y, x, flip) for y in range(size) for x in range(size)
                               for flip in (1, -1) if (frame[:, y:y + 32, x:x + 32][..., ::flip] == image).all()))
         return found
 
     first, second = places(0), places(1)
     assert first == places(0) and first != second and first != places(0, rank=1)
-    assert {abs(y - recipe.shift) for y, _, _ in first + second} == sides
+    assert {abs(y - recipe.translate) for y, _, _ in first + second} == sides
     in_turn = all(one[2] == -other[2] for one, other in zip(first, second))
-    assert in_turn == recipe.takes_turns
+    assert in_turn == recipe.alternating_flip

@@ -1,4 +1,4 @@
-"""The drawn stand-in pictures."""
+"""The pictures that the program draws."""
 import os
 import shutil
 import subprocess
@@ -29,7 +29,7 @@ def test_classes_come_equally_often_and_shuffled(drawn):
     assert np.bincount(sketches.draw(13, seed=3)[1], minlength=10).max() == 2
 
 
-def test_artists_stand_in_the_official_order():
+def test_artists_are_in_the_official_order():
     names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
     assert [artist.__name__ for artist in sketches.ARTISTS] == names
 
@@ -46,44 +46,46 @@ def test_same_seed_same_pixels_other_seed_other_pictures():
 
 def test_pictures_can_be_drawn_in_any_order_by_anybody():
     images, labels = sketches.draw(200, seed=9)
-    for part in (slice(1, None, 3), slice(150, 40, -7), slice(7, 8), slice(5, 5)):
-        some, classes = sketches.draw(200, 9, part)
-        assert np.array_equal(some, images[part]) and np.array_equal(classes, labels[part])
+    for number in (150, 7, 199, 0):
+        assert np.array_equal(sketches.draw_one(labels[number], 9, number), images[number])
 
 
-SETS = [(700, 3), (301, 4)]
+def drawn_alone(count, seed):
+    return np.stack([sketches.draw_one(label, seed, n) for n, label in enumerate(sketches.labels_of(count, seed))])
 
 
-def drawn_alone():
-    return [sketches.draw(*each) for each in SETS]
+def test_processes_draw_together_what_one_draws_alone():
+    cores = [0, 1, 2] if not hasattr(os, "sched_getaffinity") else [*os.sched_getaffinity(0)] * 3
+    assert np.array_equal(sketches.draw_in_processes(301, 4, cores[:3]), drawn_alone(301, 4))
 
 
-def assert_same(one, other):
-    for left, right in zip(one, other):
-        assert all(map(np.array_equal, left, right))
-
-
-def test_processes_draw_together_what_one_draws_alone(monkeypatch):
-    cores = [None, None, None] if not hasattr(os, "sched_getaffinity") else [*os.sched_getaffinity(0)] * 3
-    assert_same(sketches.draw_in_processes(SETS, cores[:3]), drawn_alone())
+def test_many_pictures_are_drawn_by_processes(monkeypatch):
+    parts = []
+    monkeypatch.setattr(sketches.os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(sketches.os, "sched_getaffinity", lambda process: range(64), raising=False)
+    monkeypatch.setattr(sketches, "draw_in_processes", lambda count, seed, cores: parts.append(len(cores)))
+    sketches.draw(10_000, seed=1)
+    sketches.draw(999, seed=1)
+    assert parts == [20]
 
 
 @pytest.mark.parametrize("executable", ["false", "no such program"])
 def test_where_a_process_fails_one_draws_alone(monkeypatch, executable):
     monkeypatch.setattr(sketches.sys, "executable", shutil.which(executable) or executable)
     with pytest.raises((OSError, ValueError)):
-        sketches.draw_in_processes(SETS, [None, None])
-    assert_same(sketches.draw_sets(SETS), drawn_alone())
+        sketches.draw_in_processes(1000, 4, [0, 1])
+    images, labels = sketches.draw(1000, seed=4)
+    assert np.array_equal(images, drawn_alone(1000, 4)) and np.bincount(labels).tolist() == [100] * 10
 
 
 def test_what_draws_ends_with_its_parent():
-    """It draws for minutes; its standard input closes when the process that started it ends."""
-    with subprocess.Popen([sys.executable, "-m", "utils.data.sketches", "[null, 0, 1, [[1000000, 1]]]"], cwd=ROOT,
-                          stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(1)
-        process.stdin.close()
-        assert process.wait(20) == 1
+    """It would draw for minutes; its pipe breaks when the process that started it ends."""
+    core = str(min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
+    with subprocess.Popen([sys.executable, "-m", "utils.data.sketches", core, "0", "1", "1000000", "1"], cwd=ROOT,
+                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert len(process.stdout.read(3072)) == 3072 and process.poll() is None
+        process.stdout.close()
+        assert process.wait(20) != 0
 
 
 def test_mean_colors_alone_do_not_tell_the_classes(drawn):

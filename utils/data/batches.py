@@ -12,9 +12,8 @@ def epoch_order(count, seed, epoch):
 
 
 def balanced_order(labels, seed, epoch):
-    """As `epoch_order`, with each class equally often, give or take one: int64 [count].
+    """As `epoch_order`, with each class equally often: a small one's images are repeated, a large one's take turns.
 
-    Images of a small class are repeated; those of a large one take turns from epoch to epoch.
     Source: Buda et al. 2018, oversampling, with epochs of the usual length.
     """
     rng = np.random.default_rng([seed, epoch])
@@ -68,10 +67,7 @@ def augment(images, rng, translate, pad_mode, flipped=None, cutout=0):
 
 
 def feed_of(images, labels, indices, changed=None):
-    """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1].
-
-    changed: the images of `indices` as augmentation made them; None for the images as they are.
-    """
+    """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1]; changed: after augmentation."""
     pixels = to_float(images[indices] if changed is None else changed)
     return {"pixel": pixels, "label": labels[indices].reshape(-1, 1)}
 

@@ -3,9 +3,8 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
-from utils.data.download import DownloadFailed, Patience, download, md5_of
+from utils.data.download import PATIENT, DownloadFailed, download, md5_of
 from utils.errors import UserError
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -13,10 +12,8 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 ARCHIVE = "cifar-10-python.tar.gz"
 OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has that one
 MD5 = "c58f30108f718f92721af3b95e74349a"
-SOURCES = (
-    "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
-    "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz",
-)
+SOURCES = ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
+           "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz")
 CACHE_VARIABLE = "IMAGE_CLASSIFICATION_DATA"
 
 
@@ -28,57 +25,44 @@ class NotFound(UserError):
         self.reasons, self.advice = reasons, advice
 
 
-class Archive(NamedTuple):
-    """Where the archive is, and the MD5 of its bytes."""
-
-    path: Path
-    md5: str
-
-
 def cache_folders():
     """Where the archive may be, best first: the folder the user names or Paddle's own, then spare ones."""
-    owner = os.getuid() if hasattr(os, "getuid") else "user"
-    name = "image_classification_data"
-    spare = [Path(name)]
+    name, owner, folders = "image_classification_data", os.getuid() if hasattr(os, "getuid") else "user", []
+    with contextlib.suppress(RuntimeError):  # a container's user may have no home
+        named = os.environ.get(CACHE_VARIABLE) or "~/.cache/paddle/dataset/cifar"
+        folders.append(Path(named).expanduser())
     with contextlib.suppress(FileNotFoundError):  # there need be no folder for temporary files
-        spare.insert(0, Path(tempfile.gettempdir()) / f"{name}_{owner}")
-    named = os.environ.get(CACHE_VARIABLE)
-    if named:
-        return [Path(os.path.expanduser(named)), *spare]
-    try:
-        return [Path.home() / ".cache" / "paddle" / "dataset" / "cifar", *spare]
-    except RuntimeError:  # a container's user may have no home
-        return spare
+        folders.append(Path(tempfile.gettempdir()) / f"{name}_{owner}")
+    return [*folders, Path(name)]
 
 
-def named_archive(data_file):
-    """The archive the user names; UserError where it cannot be read."""
-    path = Path(data_file)
+def md5_of_named(data_file):
+    """MD5 of the archive the user names; UserError where it cannot be read."""
+    if not os.path.isfile(data_file):
+        raise UserError(f"{data_file} does not exist, or is not a file: --data-file takes the path of a {ARCHIVE}")
     try:
-        if not path.is_file():
-            problem = "is not a file" if path.exists() else "does not exist"
-            raise UserError(f"{path} {problem}: --data-file takes the path of a {ARCHIVE}")
-        return Archive(path, md5_of(path))
+        return md5_of(data_file)
     except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror}; name a file you may read") from error
+        raise UserError(f"cannot read {data_file}: {error.strerror}; name a file you may read") from error
 
 
 def cached_archive(folders, md5=MD5, say=print):
-    """The first file in the folders that is the official archive, or None; any other is named and left alone."""
+    """The path of the official archive in the first folder that has it, or None; another file is left alone."""
     for path in (folder / name for folder in folders for name in (ARCHIVE, OFFICIAL)):
         try:
             found = md5_of(path)
-            if found == md5:
-                return Archive(path, found)
-            say(f"{path} is not the official archive (MD5 {found}): not used; to train on it, name it with --data-file")
         except FileNotFoundError:
             continue
         except OSError as error:
             say(f"cannot use {path}: {error.strerror}")
+            continue
+        if found == md5:
+            return path
+        say(f"{path} is not the official archive (MD5 {found}): not used; to train on it, name it with --data-file")
     return None
 
 
-def place_for_archive(folders, say=print):
+def place_for_archive(folders):
     """Where to fetch the archive to, in the first folder that can be written; NotFound where there is none."""
     reasons = []
     for folder in folders:
@@ -88,26 +72,19 @@ def place_for_archive(folders, say=print):
                 return folder / (OFFICIAL if (folder / ARCHIVE).exists() else ARCHIVE)
         except OSError as error:
             reasons.append(f"cannot write {folder}: {error.strerror}")
-            say(reasons[-1])
     raise NotFound(reasons, f"set {CACHE_VARIABLE} to a folder with room for 170 MB")
 
 
-def find(data_file=None, say=print, sources=SOURCES, md5=MD5, patience=Patience()):
-    """The archive the user names, the one in the cache, or a new download, in this order.
-
-    Errors: UserError for a named file that cannot be read, NotFound where none can be fetched.
-    """
-    if data_file is not None:
-        return named_archive(data_file)
+def find(say=print, sources=SOURCES, md5=MD5, patience=PATIENT):
+    """The path of the archive in the cache, or of a new download; NotFound where it cannot be fetched."""
     folders = cache_folders()
-    archive = cached_archive(folders, md5, say)
-    if archive:
-        return archive
-    target = place_for_archive(folders, say)
-    say(f"CIFAR-10 is not in the cache: fetching it (170 MB) to {target}")
-    try:
-        download(sources, target, md5, say, patience)
-    except DownloadFailed as failure:
-        advice = f"fetch {sources[0]} and name it with --data-file, or put it at {target}"
-        raise NotFound(failure.reasons, advice) from failure
-    return Archive(target, md5)
+    path = cached_archive(folders, md5, say)
+    if path is None:
+        path = place_for_archive(folders)
+        say(f"CIFAR-10 is not in the cache: fetching it (170 MB) to {path}")
+        try:
+            download(sources, path, md5, say, patience)
+        except DownloadFailed as failure:
+            advice = f"fetch {sources[0]} and name it with --data-file, or put it at {path}"
+            raise NotFound(failure.reasons, advice) from failure
+    return path

@@ -16,9 +16,7 @@ FOLDER = "cifar-10-batches-py"
 TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
 TEST_BATCH = "test_batch"
 META = "batches.meta"
-BATCH_ROWS = 10_000
-ROW_BYTES = 3 * 32 * 32
-
+BATCH_ROWS, ROW_BYTES = 10_000, 3 * 32 * 32
 # A real batch has 31 MB, or up to 62 MB as Python 3 pickles it; the whole archive has up to 370 MB.
 MAX_UNPACKED = 512 * 2**20
 MAX_MEMBER = 64 * 2**20
@@ -30,26 +28,23 @@ def read(path):
 
     Returns train_images, train_labels, test_images, test_labels: uint8 [N, 3, 32, 32] (RGB) and int64 [N].
     """
-    batches = {}
+    batches, where = {}, path
     try:
         for name, blob in members(path):
             where = f"{path}: {name}"
-            content = unpickle(blob, where)
+            content = BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
             batches[name] = check_classes(content, where) if name == META else batch_of(content, where)
+            where = path
     except (UserError, Stopped):
         raise
     except Exception as error:  # a damaged archive may raise anything at all
-        raise UserError(f"{path} is not a whole {ARCHIVE} ({short(error)}): fetch it again") from error
+        reason = shown(" ".join(str(error).split()))[:200] or type(error).__name__
+        raise UserError(f"{where} is damaged, not a whole {ARCHIVE} ({reason}): fetch it again") from error
     missing = [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in batches]
     if missing:
         raise UserError(f"{path} is not a whole {ARCHIVE}: {FOLDER}/{missing[0]} is missing")
     images, labels = (np.concatenate(parts) for parts in zip(*(batches[name] for name in TRAIN_BATCHES)))
     return images, labels, *batches[TEST_BATCH]
-
-
-def short(error):
-    """What an error says, in one line of at most 200 characters."""
-    return shown(" ".join(str(error).split()))[:200] or type(error).__name__
 
 
 class Headers:
@@ -110,28 +105,15 @@ class BatchUnpickler(pickle.Unpickler):
         return self.NAMES[f"{module}.{name}"]
 
 
-def unpickle(blob, where):
-    """The dict in a pickled batch, its keys as str; UserError where it is anything else."""
-    try:
-        content = BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
-        return {key.decode("latin1") if isinstance(key, bytes) else key: value for key, value in content.items()}
-    except Stopped:
-        raise
-    except Exception as error:  # a damaged pickle may raise anything at all
-        raise UserError(f"{where} is not a pickled CIFAR-10 batch: {short(error)}") from error
-
-
 def batch_of(content, where):
     """A batch's images uint8 [n, 3, 32, 32] and labels int64 [n]; UserError where it has anything else."""
-    pixels, labels = content.get("data"), content.get("labels")
+    pixels, labels = (content.get(key, content.get(key.encode())) for key in ("data", "labels"))
     if type(pixels) is not np.ndarray or pixels.dtype != np.uint8:
         raise UserError(f"{where} has no array of bytes (uint8) under 'data'")
     if pixels.shape[1:] != (ROW_BYTES,) or not 1 <= len(pixels) <= BATCH_ROWS:
         raise UserError(f"{where} has pixels of shape {pixels.shape}, not ({BATCH_ROWS}, {ROW_BYTES})")
-    if type(labels) is not list or any(type(label) is not int for label in labels):
-        raise UserError(f"{where} has no list of whole numbers under 'labels'")
-    if len(labels) != len(pixels):
-        raise UserError(f"{where} has {len(labels)} labels for {len(pixels)} images")
+    if type(labels) is not list or any(type(label) is not int for label in labels) or len(labels) != len(pixels):
+        raise UserError(f"{where} has no list of {len(pixels)} whole numbers, one an image, under 'labels'")
     if not all(0 <= label < len(CLASSES) for label in labels):
         raise UserError(f"{where} has a label outside of 0 to {len(CLASSES) - 1}, which CIFAR-10 has")
     return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), np.array(labels, np.int64)
@@ -139,5 +121,6 @@ def batch_of(content, where):
 
 def check_classes(content, where):
     """UserError where the archive's class names are not CIFAR-10's, in its order."""
-    if content.get("label_names") not in (list(CLASSES), [name.encode() for name in CLASSES]):
+    names = content.get("label_names", content.get(b"label_names"))
+    if names not in (list(CLASSES), [name.encode() for name in CLASSES]):
         raise UserError(f"{where} names other classes than CIFAR-10's")

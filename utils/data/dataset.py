@@ -1,4 +1,8 @@
-"""Which images a run trains on: CIFAR-10, drawn sketches where it is unavailable, or a reader's own pictures."""
+"""Which images a run trains on: CIFAR-10, drawn sketches where it is unavailable, or a reader's own pictures.
+
+CIFAR-10 is unpacked, and sketches are drawn, once, into a file that every process maps: they share its memory.
+"""
+import contextlib
 import hashlib
 import zlib  # before Paddle: see utils/flags.py
 from pathlib import Path
@@ -6,9 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.data import cache, cifar10, cifar10_archive
-from utils.data.download import Patience
+from utils.data import cifar10, cifar10_archive
+from utils.data.download import PATIENT, Patience
 from utils.errors import UserError, shown
+from utils.storage.files import whole_file
 
 CHOICES = ("auto", "cifar10", "sketches")
 SKETCHES = {"train": (10_000, 1), "test": (2_000, 2)}  # how many, and their seed
@@ -26,7 +31,6 @@ class Dataset(NamedTuple):
     note: str = ""
     classes: tuple[str, ...] = cifar10.CLASSES
     choice: str = "auto"  # of CHOICES: what a resumed run has to take
-    md5: str = ""  # of CIFAR-10's archive
 
     @property
     def fingerprint(self):
@@ -44,65 +48,51 @@ def load(settings, workers):
     settings: dataset, data_file, data_dir. workers: rank, is_first_here, log, broadcast, barrier.
     Errors: UserError where they are unavailable, or differ from those of rank 0.
     """
-    def read_here(choice, md5):
+    def read_here(choice):
         if settings.data_dir:
-            return read_folder(settings.data_dir, workers.log, workers.rank == 0)._replace(choice=choice)
-        return read(choice, settings.data_file, workers.log, archive_md5=md5)
+            return read_folder(settings.data_dir, workers.log, workers.rank == 0)
+        return read(choice, settings.data_file, workers.log)
 
-    data = read_here(settings.dataset, None) if workers.rank == 0 else None
-    choice, md5, fingerprint = workers.broadcast([data.choice, data.md5, data.fingerprint] if data else None)
+    data = read_here(settings.dataset) if workers.rank == 0 else None
+    choice, fingerprint = workers.broadcast([data.choice, data.fingerprint] if data else None)
     if data is None and workers.is_first_here:
-        data = read_here(choice, md5)
+        data = read_here(choice)
     workers.barrier()
-    data = data or read_here(choice, md5)
+    data = data or read_here(choice)
     if data.fingerprint != fingerprint:
         raise UserError(f"worker {workers.rank} has other images than rank 0: give both machines the same files")
     workers.barrier()  # reading many pictures takes minutes, and not equally long everywhere
     return data
 
 
-def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5, archive_md5=None):
-    """The data set of the user's choice ("auto", "cifar10" or "sketches"), for this process alone.
+def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5):
+    """The data set of the user's choice, of CHOICES; say: takes each line meant for the user.
 
-    say: takes each line meant for the user. md5: the official archive's; archive_md5: of the archive that another
-    process has read, whose pictures may be in the cache.
     Errors: UserError where "cifar10" is unavailable, and for a named file that is not CIFAR-10.
     """
-    if choice not in CHOICES:
-        raise ValueError(f"choice is {choice!r}, not one of {', '.join(CHOICES)}")
     if choice == "sketches":
         if data_file is not None:
             raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
         return draw_sketches(say)
-    found = archive_md5 or (md5 if data_file is None else None)
-    arrays = cache.read(f"cifar10-{found}")
-    if arrays is None:
-        try:
-            archive = cifar10.find(data_file, say, sources, md5, Patience() if choice == "cifar10" else HURRY)
-        except cifar10.NotFound as absence:
-            if choice == "cifar10":
-                raise
-            say(notice(absence))
-            return draw_sketches(say)
-        found = archive.md5
-        arrays = cache.pictures(f"cifar10-{found}", lambda: cifar10_archive.read(archive.path), say)
-    return Dataset("CIFAR-10", *arrays, cifar10_note(arrays, found), choice="cifar10", md5=found)
-
-
-def cifar10_note(arrays, md5):
-    """What is unusual about these pictures of CIFAR-10; "" for the official ones."""
-    notes = [] if md5 == cifar10.MD5 else [f"archive MD5 {md5} is not the official one"]
-    _, train, _, test = map(len, arrays)
+    patience = PATIENT if choice == "cifar10" else HURRY
+    found = md5 if data_file is None else cifar10.md5_of_named(data_file)
+    try:
+        arrays = cached(f"cifar10-{found}", lambda: cifar10_archive.read(
+            data_file or cifar10.find(say, sources, md5, patience)), say)
+    except cifar10.NotFound as absence:
+        if choice == "cifar10":
+            raise
+        say(notice(absence))
+        return draw_sketches(say)
+    notes = [] if found == cifar10.MD5 else [f"archive MD5 {found} is not the official one"]
+    train, test = len(arrays[1]), len(arrays[3])
     if (train, test) != (50_000, 10_000):
         notes.append(f"{train:,} + {test:,} images instead of 50,000 + 10,000")
-    return "; ".join(notes)
+    return Dataset("CIFAR-10", *arrays, "; ".join(notes), choice="cifar10")
 
 
 def read_folder(path, say=print, is_seen=True):
-    """The pictures in a folder that holds a folder for each class; see utils/data/folder.py.
-
-    say: takes each warning; is_seen: whether a progress bar may be shown. Errors: UserError.
-    """
+    """The pictures in a folder that holds a folder for each class; see folder.read."""
     from utils.data import folder  # needs Pillow, as sketches do
 
     *images, note, classes = folder.read(path, say, is_seen)
@@ -115,22 +105,61 @@ def draw_sketches(say=print):
     def make():
         from utils.data import sketches  # needs Pillow, which a run on CIFAR-10 does without
 
-        (train, train_labels), (test, test_labels) = sketches.draw_sets(list(SKETCHES.values()))
-        return train, train_labels, test, test_labels
+        return *sketches.draw(*SKETCHES["train"]), *sketches.draw(*SKETCHES["test"])
 
     source = Path(__file__).with_name("sketches.py").read_bytes()
     code = hashlib.sha256(source + repr(SKETCHES).encode()).hexdigest()[:16]
-    return Dataset("sketches", *cache.pictures(f"sketches-{code}", make, say), choice="sketches")
+    return Dataset("sketches", *cached(f"sketches-{code}", make, say), choice="sketches")
 
 
 def notice(absence):
     """A framed notice that nobody overlooks: these pictures are not CIFAR-10."""
-    rule = "=" * 100
     return "\n".join([
-        rule,
+        "=" * 100,
         "  CIFAR-10 IS NOT HERE: this run trains on SKETCHES, pictures that the program draws itself.",
         "  Its figures say nothing about CIFAR-10.",
         *(f"  - {reason}" for reason in absence.reasons),
         f"  For CIFAR-10: {absence.advice}.",
-        rule,
+        "=" * 100,
     ])
+
+
+def cached(name, make, say):
+    """The four arrays of this name as maps of a file in a cache folder; it is written where none is there."""
+    paths = [folder / f"{name}.npy" for folder in cifar10.cache_folders()]
+    for path in paths:
+        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):  # no file, or not from `write_arrays`
+            return map_arrays(path)
+    arrays = make()
+    for path in paths:
+        try:
+            write_arrays(path, arrays)
+            return map_arrays(path)
+        except UserError as error:
+            problem = error
+    say(f"The pictures are not kept for the next start: {problem}")
+    return arrays
+
+
+def layout(train, test):
+    """The one record of a file of arrays, for these numbers of images."""
+    return np.dtype([("train_images", "u1", (train, 3, 32, 32)), ("train_labels", "<i8", (train,)),
+                     ("test_images", "u1", (test, 3, 32, 32)), ("test_labels", "<i8", (test,))])
+
+
+def map_arrays(path):
+    """What `write_arrays` wrote, read-only. Errors: as `cached` suppresses them, where the file is not whole."""
+    record = np.lib.format.open_memmap(path, mode="r")  # it never unpickles
+    arrays = [np.asarray(record[field][0]) for field in layout(0, 0).names]
+    if record.shape != (1,) or record.dtype != layout(len(arrays[1]), len(arrays[3])):
+        raise ValueError(f"{path} has another layout")
+    return arrays
+
+
+def write_arrays(path, arrays):
+    """Write a file for `map_arrays`. Errors: UserError where the folder has no room for it."""
+    record = np.empty(1, layout(len(arrays[1]), len(arrays[3])))
+    for field, array in zip(record.dtype.names, arrays):
+        record[field] = array
+    with whole_file(path) as temporary:
+        np.save(temporary, record)  # not through a map: where the disk is full, that would end the process

@@ -4,7 +4,6 @@ import hashlib
 import http.client
 import os
 import queue
-import socket
 import threading
 import time
 import urllib.error
@@ -16,8 +15,7 @@ from utils.progress import progress
 from utils.storage.files import lock
 
 MAX_BYTES = 2**30  # a server that sends more than this sends something else
-MIN_SPEED = 512  # bytes a second; a server slower than this has stalled
-PROGRESS_SECONDS = 10  # between two lines of progress where no terminal shows a bar
+MIN_SPEED = 512  # bytes a second: a slower server has stalled
 WAITING_SECONDS = 0.5  # between two looks at whether another process has ended its download
 
 
@@ -29,11 +27,13 @@ class Patience(NamedTuple):
     pauses: tuple[float, ...] = (1, 3, 9)
 
 
+PATIENT = Patience()
+
+
 class DownloadFailed(Exception):
-    """No source gave the file; reasons has one line for each."""
+    """No source gave the file; `reasons` has one line for each."""
 
     def __init__(self, reasons):
-        super().__init__("; ".join(reasons))
         self.reasons = reasons
 
 
@@ -45,10 +45,9 @@ class SourceFailed(Exception):
         self.again = again
 
 
-def download(sources, target, md5, say=print, patience=Patience()):
-    """Fetch the file with this MD5 from the first source that gives it; it gets its name once it is whole.
+def download(sources, target, md5, say=print, patience=PATIENT):
+    """Fetch the file with this MD5 from the first source that gives it; TARGET.part has what a run left to resume.
 
-    What was received stays in TARGET.part, however the run ends; the next attempt, or run, resumes it.
     Errors: DownloadFailed, also where the target's folder cannot be written.
     """
     reasons = []
@@ -60,48 +59,40 @@ def download(sources, target, md5, say=print, patience=Patience()):
                 say(f"fetching {source}")
                 try:
                     fetch_patiently(source, partial, md5, say, patience)
+                    if os.name == "nt":
+                        partial.close()  # Windows renames no open file
+                    return os.replace(partial.name, target)
                 except SourceFailed as failure:
                     reasons.append(f"{urlsplit(source).hostname}: {failure}")
                     say(f"  {failure}")
-                else:
-                    if os.name == "nt":
-                        partial.close()  # Windows renames no open file
-                    os.replace(partial.name, target)
-                    return
     except OSError as error:
         reasons.append(f"cannot write {target.parent}: {error.strerror or error}")
-        raise DownloadFailed(reasons) from error
     raise DownloadFailed(reasons)
 
 
 @contextlib.contextmanager
 def partial_file(target, say):
-    """The target's partial file, open and locked; where another process has it, wait until that process ends.
-
-    The system's lock ends with the process, so what a killed run received is there for the next one.
-    """
-    path, is_said = target.with_name(f"{target.name}.part"), False
+    """The target's partial file, open and locked; where another process has it, wait until that process ends."""
+    path, news = target.with_name(f"{target.name}.part"), [f"another process is fetching {target}: waiting for it"]
     while True:
         with open(path, "a+b") as file:
             if lock(file) and os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
                 try:
                     yield file
+                    return
                 finally:
-                    if not file.closed and file.seek(0, os.SEEK_END) == 0:
-                        with contextlib.suppress(PermissionError):  # Windows removes no open file
-                            os.unlink(path)
-                return
-        if not is_said:
-            say(f"another process is fetching {target}: waiting for it")
-            is_said = True
+                    if not file.closed and file.seek(0, os.SEEK_END) == 0 and os.name != "nt":
+                        os.unlink(path)  # Windows removes no open file
+        while news:
+            say(news.pop())
         time.sleep(WAITING_SECONDS)
 
 
 def fetch_patiently(source, partial, md5, say, patience):
     """Bring the partial file to the right MD5 from one source, in several attempts, or raise SourceFailed."""
-    for number, pause in enumerate((*patience.pauses, None)):
+    for pause in (*patience.pauses, None):
         try:
-            return fetch(source, partial, md5, say, patience, has_answered=number > 0)
+            return fetch(source, partial, md5, patience)
         except SourceFailed as failure:
             if pause is None or not failure.again:
                 raise
@@ -109,18 +100,15 @@ def fetch_patiently(source, partial, md5, say, patience):
             time.sleep(pause)
 
 
-def fetch(source, partial, md5, say, patience, has_answered):
-    """One attempt: append what is missing to the partial file, and check the whole; or raise SourceFailed.
-
-    has_answered: whether the source has answered before, so that silence may be a passing trouble.
-    """
+def fetch(source, partial, md5, patience):
+    """One attempt: append what is missing to the partial file, and check the whole; or raise SourceFailed."""
     resumed = partial.seek(0, os.SEEK_END)
-    with ask(source, partial, patience, has_answered) as response:
+    with ask(source, partial, patience) as response:
         start = resumed if response.headers.get("Content-Range", "").startswith(f"bytes {resumed}-") else 0
         partial.truncate(start)
         length, kind = response.headers.get("Content-Length", ""), response.headers.get("Content-Type")
         total = start + int(length) if length.isdecimal() else None
-        received = receive(response, partial, start, total, say, patience.stall)
+        received = receive(response, partial, start, total, patience.stall)
     if total is not None and received < total:
         raise SourceFailed(f"broke off after {received / 1e6:.1f} of {total / 1e6:.1f} MB", again=True)
     partial.flush()
@@ -131,7 +119,7 @@ def fetch(source, partial, md5, say, patience, has_answered):
         raise SourceFailed(f"sent another file ({kind}, {received:,} bytes, MD5 {found})", again=resumed > 0)
 
 
-def ask(source, partial, patience, has_answered):
+def ask(source, partial, patience):
     """The source's answer, for what is missing in the partial file; SourceFailed after patience.answer seconds."""
     start, answers = partial.tell(), queue.Queue()
     headers = {"User-Agent": "image-classification", **({"Range": f"bytes={start}-"} if start else {})}
@@ -147,43 +135,35 @@ def ask(source, partial, patience, has_answered):
     try:
         answer = answers.get(timeout=patience.answer)
     except queue.Empty:
-        raise SourceFailed(f"no answer within {patience.answer:g} s", again=has_answered) from None
+        answer = TimeoutError(f"no answer within {patience.answer:g} s")
     if isinstance(answer, urllib.error.HTTPError):
         if answer.code == 416:  # the partial file is as long as the source's or longer, and not it
             partial.truncate(0)
         raise SourceFailed(f"answers {answer.code} {answer.reason}",
                            again=answer.code in (408, 416, 429) or answer.code >= 500) from answer
-    if isinstance(answer, Exception):
-        reason = getattr(answer, "reason", answer)
-        reason = getattr(reason, "strerror", None) or reason
-        raise SourceFailed(f"cannot be reached ({reason})", again=has_answered) from answer
+    if isinstance(answer, Exception):  # where something was received before, it may be a passing trouble
+        raise SourceFailed(f"cannot be reached ({getattr(answer, 'reason', answer)})", again=start > 0) from answer
     return answer
 
 
-def receive(response, partial, received, total, say, stall):
+def receive(response, partial, received, total, stall):
     """Append what the source sends; returns how many bytes the file has. SourceFailed where it stalls or never ends."""
-    checked, since, spoken = received, time.monotonic(), time.monotonic()
+    checked, since = received, time.monotonic()
     with progress(total=total, initial=received, unit="B") as bar:
         while received <= MAX_BYTES:
             try:
                 block = response.read1(2**16)
-            except socket.timeout as error:
-                raise SourceFailed(f"stalled for {stall:g} s", again=True) from error
-            except (OSError, http.client.HTTPException) as error:
+            except (OSError, http.client.HTTPException) as error:  # a server that stalls, among others
                 raise SourceFailed(f"broke off ({error})", again=True) from error
             if not block:
                 return received
             partial.write(block)
             received += len(block)
             bar.update(len(block))
-            now = time.monotonic()
-            if now - since > stall:
+            if time.monotonic() - since > stall:
                 if received - checked < MIN_SPEED * stall:
                     raise SourceFailed(f"is too slow: {received - checked} bytes in {stall:g} s", again=True)
-                checked, since = received, now
-            if now - spoken > PROGRESS_SECONDS and bar.disable:
-                say(f"  {received / 1e6:.1f} of {(total or 0) / 1e6:.1f} MB")
-                spoken = now
+                checked, since = received, time.monotonic()
     raise SourceFailed(f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive", again=False)
 
 
