@@ -150,7 +150,7 @@ def grad_cam(model, pixels, classes):
         raise UserError("the model has no convolution before a fully connected layer, so no heat maps: name another "
                         "with --model-dir")
     score, = opened.run({opened.input: pixels[:1]}, [opened.layers.score])  # 2 rows with a mirrored copy
-    gradient, batches = _add_gradient(opened), []
+    gradient, batches = add_gradient(opened), []
     for first in range(0, len(pixels), BATCH):
         batch, heats = pixels[first:first + BATCH], []
         for column in classes[first:first + BATCH].T:
@@ -163,7 +163,7 @@ def grad_cam(model, pixels, classes):
     return np.concatenate(batches)
 
 
-def _add_gradient(opened):
+def add_gradient(opened):
     """Extend the program by the gradient of the scores that `MASK` chooses -> the gradient's name.
 
     The gradient is with respect to the last feature maps: [N, C, H, W].
