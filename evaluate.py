@@ -29,7 +29,8 @@ def load_model(model_dir, device="auto"):
     model, place = infer.load_model(model_dir, device)
     from utils.speed.executor import executor_on  # imports Paddle
 
-    return model._replace(executor=executor_on(model.executor.place)), place
+    program = model.program.clone(for_test=True)  # says so of each op, which a file does not
+    return model._replace(program=program, executor=executor_on(model.executor.place)), place
 
 
 def ask(model, images, change=lambda pixels: pixels):

@@ -83,9 +83,9 @@ def have_costs_of(monkeypatch, number, stop=None):
 
 def have_curves_fail(monkeypatch, fail):
     """Have `fail` called in the place of drawing the curves of a run in this process."""
-    from utils import curves
+    from utils import figures
 
-    monkeypatch.setattr(curves, "draw", fail)
+    monkeypatch.setattr(figures, "draw_curves", fail)
 
 
 def have_few_sketches(monkeypatch):

@@ -11,7 +11,6 @@ import unicodedata
 import numpy as np
 import pytest
 from PIL import Image
-from utils.run import Run
 
 import infer
 import train

@@ -52,6 +52,10 @@ def save(folder, network, weights=None, classes=10, mirrored=False):
     return infer.load_model(folder, "cpu")[0]
 
 
+NETWORKS = [pytest.param(name, marks=pytest.mark.slow) if name in ("vgg", "googlenet") else name
+            for name in models.MODELS]
+
+
 def save_golden(folder, name, mirrored=False):
     """One of the chapter's networks with the weights of tests/golden."""
     return save(folder, lambda image: models.build(name, image)[0],
@@ -128,8 +132,10 @@ def ask(*arguments):
 
 # The chapter's networks against PyTorch ---------------------------------------------------------------------------
 
-@pytest.mark.parametrize("name, mirrored", [("resnet", False), ("vgg", False), ("googlenet", False),
-                                            ("airbench", False), ("resnet", True), ("airbench", True)])
+@pytest.mark.parametrize("name, mirrored", [
+    ("resnet", False), pytest.param("vgg", False, marks=pytest.mark.slow),
+    pytest.param("googlenet", False, marks=pytest.mark.slow), ("airbench", False),
+    ("resnet", True), ("airbench", True)])
 def test_features_and_heat_maps_are_pytorchs(name, mirrored, tmp_path, golden):
     model, (pixels, _) = save_golden(tmp_path / name, name, mirrored), recipe.batch(name)
     np.testing.assert_allclose(features_of(model, pixels), golden[f"{name}/features"], rtol=0, atol=1e-4)
@@ -146,7 +152,7 @@ SHAPES = {"resnet": [(16, 32), (32, 16), (64, 8)], "vgg": [(64, 32), (128, 16), 
 FIRST = {"resnet": (16, 32), "vgg": (64, 32), "googlenet": (32, 32), "airbench": (24, 31)}
 
 
-@pytest.mark.parametrize("name", SHAPES)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_the_last_maps_of_each_size_are_found(name, tmp_path):
     model = save_golden(tmp_path / name, name)
     opened, (pixels, _) = inside.open_up(model), recipe.batch(name)

@@ -18,7 +18,7 @@ import infer
 from benchmarks import quality
 from utils.data.cifar10 import CLASSES
 from utils.evaluation import metrics as evaluation
-from utils.speed import cpu
+from utils.speed import executor
 
 ROOT = Path(__file__).resolve().parent.parent
 CARD = infer.SHIPPED / "measured.json"
@@ -40,13 +40,15 @@ def test_calibration_error_by_hand():
 
 
 def test_tables_say_what_was_measured():
-    def forward(pixels):
-        """Says "bright" (1) where an image's mean is above one half."""
-        return np.eye(2)[(pixels.mean((1, 2, 3)) > 0.5).astype(int)]
+    class Brightness:
+        """In the place of an executor: says "bright" (1) where an image's mean is above one half."""
+        def run(self, _program, feed, **_):
+            return [np.eye(2)[(feed["pixel"].mean((1, 2, 3)) > 0.5).astype(int)]]
 
     images = np.zeros((8, 3, 32, 32), np.uint8)
     images[4:] = 255
-    metrics = quality.measure(forward, images, np.array([0, 0, 0, 1, 1, 1, 1, 1]), ["dark", "bright"])
+    model = infer.Model(None, ["pixel"], [], Brightness(), None, {})
+    metrics = quality.measure(model, images, np.array([0, 0, 0, 1, 1, 1, 1, 1]), ["dark", "bright"])
     assert metrics["confusion"] == [[3, 0], [1, 4]] and metrics["error"] == 1 / 8
     # Light: 0.7, 0.45 and 0.25 of it on the left, twice as much on the right; half a white image hidden stays light.
     assert metrics["disturbed_accuracy"]["light"] == [7 / 8, 7 / 8, 3 / 8]
@@ -88,11 +90,12 @@ def test_shipped_model_on_1000_real_pictures(cifar10_archive):
 
 def test_the_quick_way_and_the_executors_give_the_same_probabilities(monkeypatch):
     """As where Paddle has no oneDNN, and so no quick way."""
-    model, _ = infer.load_model(infer.SHIPPED, "cpu")
-    pixels = np.concatenate([infer.load_image(f"{name}.png") for name in CLASSES])
-    quick = evaluate.forward_of(model)(pixels)
-    monkeypatch.setattr(cpu, "forward", lambda *_: None)
-    assert np.allclose(evaluate.forward_of(model)(pixels), quick, atol=1e-4)
+    images = np.concatenate([infer.load_image(f"{name}.png") for name in CLASSES])
+    images = (255 * images).round().astype(np.uint8)
+    quick = evaluate.ask(evaluate.load_model(infer.SHIPPED, "cpu")[0], images)
+    monkeypatch.setattr(executor, "has_onednn", lambda: False)
+    plain = evaluate.ask(evaluate.load_model(infer.SHIPPED, "cpu")[0], images)
+    assert np.allclose(plain, quick, atol=1e-4) and (plain != quick).any()
 
 
 def asked(name, *arguments):

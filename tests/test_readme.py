@@ -301,7 +301,7 @@ def test_every_reference_is_cited_and_every_citation_leads_to_its_entry():
 def log_lines():
     """The lines that train.py logs in its loop, as pairs: the f-string, and a pattern of what it makes."""
     nodes = ast.walk(ast.parse(chapter.source_of("train.py")))
-    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func) in ("workers.log", "run.workers.log")]
+    calls = [node for node in nodes if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("workers.log")]
     strings = [call.args[0] for call in calls if call.args and isinstance(call.args[0], ast.JoinedStr)]
     return [(string, "".join(re.escape(part.value) if isinstance(part, ast.Constant) else
                              rf"(?P<{part.value.id}>-?[\d.]+)" for part in string.values))

@@ -5,11 +5,9 @@ import re
 import shutil
 import signal
 import subprocess
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from utils.run import Run
 
 import small_models
 import train
@@ -52,15 +50,14 @@ def begin(tmp_path, capfd, pets):
 @pytest.fixture
 def at_first(monkeypatch):
     """What a run's training program holds before its first step: filled while it runs."""
-    held, feed = {}, Run.feed
+    state, train_epoch = {}, train.train_epoch
 
-    def look_and_feed(self, *arguments):
-        if not held:
-            held.update(program_state.take(self.programs.main, self.scope))
-        return feed(self, *arguments)
+    def look_and_train(run, epoch):
+        state.update(program_state.take(run.programs.main) if epoch == 0 else {})
+        train_epoch(run, epoch)
 
-    monkeypatch.setattr(Run, "feed", look_and_feed)
-    return held
+    monkeypatch.setattr(train, "train_epoch", look_and_train)
+    return state
 
 
 def test_all_weights_but_the_last_layers_are_the_models(base, pets, begin, at_first):
@@ -105,7 +102,7 @@ def test_a_run_may_take_the_place_of_the_model_it_starts_from(base, pets, begin,
 
 
 def test_two_workers_start_from_the_same(base, pets, tmp_path):
-    done = subprocess.run(command(*FEW, "--workers", "2", "--learning-rate", "1e-12", "--data-dir", pets,
+    done = subprocess.run(command(*FEW[:-1], "2", "--learning-rate", "1e-12", "--data-dir", pets,
                                   "--start-from", base, "--model-dir", tmp_path), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("Start: resnet-8") == 1
@@ -162,9 +159,7 @@ def built(model, classes, recipe="quick"):
 
     paddle.enable_static()
     scope, executor = paddle.static.Scope(), paddle.static.Executor(paddle.CPUPlace())
-    images = np.random.default_rng(classes).integers(0, 256, (8, 3, 32, 32)).astype(np.uint8)
-    data = SimpleNamespace(classes=list("abcdefghijk"[:classes]), train_images=images)
-    programs = train.build_programs(Settings(model=model, recipe=recipe), data, 10, Workers())
+    programs = train.build_programs(Settings(model=model, recipe=recipe, learning_rate=0.001), classes, 10, Workers())
     executor.run(programs.startup, scope=scope)
     return programs, scope, executor
 
