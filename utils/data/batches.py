@@ -12,8 +12,9 @@ def epoch_order(count, seed, epoch):
 
 
 def balanced_order(labels, seed, epoch):
-    """As `epoch_order`, with each class equally often: a small one's images are repeated, a large one's take turns.
+    """As `epoch_order`, with each class equally often.
 
+    Images of a small class are repeated; those of a large one take turns from epoch to epoch.
     Source: Buda et al. 2018, oversampling, with epochs of the usual length.
     """
     rng = np.random.default_rng([seed, epoch])
@@ -67,7 +68,10 @@ def augment(images, rng, translate, pad_mode, flipped=None, cutout=0):
 
 
 def feed_of(images, labels, indices, changed=None):
-    """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1]; changed: after augmentation."""
+    """What one step reads: pixel float32 [n, 3, 32, 32] and label int64 [n, 1].
+
+    changed: the images of `indices` after augmentation; None for the images unmodified.
+    """
     pixels = to_float(images[indices] if changed is None else changed)
     return {"pixel": pixels, "label": labels[indices].reshape(-1, 1)}
 
