@@ -38,8 +38,10 @@ def build(paddle, workers, norm):
             hidden = paddle.static.nn.batch_norm(hidden, act="relu")
         probabilities = paddle.static.nn.fc(hidden, 4, activation="softmax")
         costs = paddle.nn.functional.cross_entropy(probabilities, y, reduction="none", use_softmax=False)
-        metrics = workers.minimize(paddle.optimizer.Adam(0.01), paddle.mean(costs),
-                                   paddle.static.accuracy(probabilities, y))
+        optimizer = paddle.optimizer.Adam(0.01)
+        gradients, metrics = workers.sum(optimizer.backward(paddle.mean(costs)),
+                                         [paddle.mean(costs), paddle.static.accuracy(probabilities, y)])
+        optimizer.apply_gradients(gradients)
     return main, startup, metrics
 
 
@@ -72,19 +74,16 @@ def train(workers, executor, program, metrics, options):
 
     made, count = np.random.default_rng(1), options["count"]
     x, y = made.normal(size=(count, 12)).astype("float32"), made.integers(0, 4, (count, 1))
-    order, costs, seen, asked = made.permutation(count), [], [], []
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda number, _: asked.append(number))
+    order, costs, seen = made.permutation(count), [], []
+    workers.interrupts.hold()
     for step, first in enumerate(range(0, count, options["batch"])):
         if step == 2:
             hurt(workers.rank, options)
-        mine, share = workers.share_of(order[first:first + options["batch"]])
-        asks = asked[0] if asked else None, False
-        feed = workers.feed({"x": x[mine], "y": y[mine]}, share, asks)
-        with workers.together():
-            cost, _, (stop, _) = workers.read(executor.run(program, feed=feed, fetch_list=metrics), asks)
-        costs.append(cost)
-        seen += list(mine) if share else []
+        mine = workers.share_of(order[first:first + options["batch"]])
+        cost, _ = executor.run(program, feed={"x": x[mine], "y": y[mine]}, fetch_list=metrics)
+        stop, _ = workers.agreement()
+        costs.append(cost.item())
+        seen += list(mine) if workers.weight else []
         print(f"worker {workers.rank} step {step} cost {costs[-1]:.4f}", flush=True)
         time.sleep(options["slow"])
         if stop is not None:
@@ -98,32 +97,37 @@ def main(folder, options):
     import numpy as np
     import paddle
 
-    from utils.parallel.workers import from_environment
-    from utils.storage import program_state
+    from utils.parallel.workers import Workers
 
     paddle.enable_static()
-    workers, executor = from_environment(), paddle.static.Executor(paddle.CPUPlace())
-    workers.meet()
+    with Workers() as workers:
+        return train_and_tell(folder, options, workers, np, paddle)
+
+
+def train_and_tell(folder, options, workers, np, paddle):
+    """Train, and write down what happened -> exit status."""
+    from utils.storage import program_state
+
+    executor = paddle.static.Executor(paddle.CPUPlace())
     take_away(options["without"], workers.rank)
-    workers.join(executor)
-    scope = paddle.static.global_scope()
+    workers.connect(paddle.CPUPlace())
     program, startup, metrics = build(paddle, workers, options["norm"])
     paddle.seed(7 + (workers.rank if options["seeds"] else 0))
     executor.run(startup)
-    drawn = program_state.take(program, scope)
+    drawn = program_state.take(program)
     if options["seeds"]:
-        workers.copy_state(program, scope)
+        workers.broadcast_state(program)
     costs, seen, status = train(workers, executor, program, metrics, options)
     if status:
         return status
-    before = program_state.take(program, scope)
-    workers.average_statistics(program, scope)
+    before = program_state.take(program)
+    workers.average_statistics(program)
     if workers.rank == 0:
         time.sleep(options["alone"])
-    workers.wait_for_rank_0()
-    told = workers.tell("a list", [3, "three"] if workers.rank == 0 else None)
-    total = workers.add_up([[workers.rank + 0.1, 10.0 ** 9]])
-    shelves = {"drawn": drawn, "before": before, "after": program_state.take(program, scope)}
+    workers.barrier()
+    told = workers.broadcast([3, "three"] if workers.rank == 0 else None)
+    total = workers.all_reduce([[workers.rank + 0.1, 10.0 ** 9]])
+    shelves = {"drawn": drawn, "before": before, "after": program_state.take(program)}
     arrays = {f"{shelf} {name}": array for shelf, kept in shelves.items() for name, array in kept.items()}
     np.savez(Path(folder) / f"{workers.rank}.npz", costs=costs, seen=seen, told=str(told), total=total,
              is_shared=workers.block is not None,
@@ -137,7 +141,6 @@ if __name__ == "__main__":
     if chosen["workers"] > 1 and not launch.is_worker():
         sys.exit(launch.start_workers([sys.executable, *sys.argv], chosen["workers"]))
     errors.end_at_once_on_signals()
-    launch.pin_to_cores()
     flags.set_flags()
     try:
         sys.exit(main(sys.argv[1], chosen))

@@ -151,7 +151,7 @@ def test_a_model_of_pictures_that_are_not_named_is_one_line(model_dir, tmp_path,
 def test_what_is_not_there_is_one_line(model_dir, tmp_path, capsys):
     assert "nowhere.tar.gz does not exist" in failed(capsys, "--data-file", tmp_path / "nowhere.tar.gz",
                                                      "--output", tmp_path)
-    assert "nowhere does not exist" in failed(capsys, "--data-dir", tmp_path / "nowhere", "--output", tmp_path)
+    assert "nowhere: No such file" in failed(capsys, "--data-dir", tmp_path / "nowhere", "--output", tmp_path)
     assert "no model in" in failed(capsys, "--model-dir", tmp_path / "nowhere")
 
 
@@ -178,7 +178,7 @@ def test_without_any_package_it_is_one_line():
     """`python -S` knows of no installed package."""
     done = subprocess.run([sys.executable, "-S", ROOT / "evaluate.py"], capture_output=True, text=True)
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert done.stderr.startswith("evaluate.py: error: Paddle, numpy, Pillow and psutil are not installed")
+    assert done.stderr.startswith("evaluate.py: error: Paddle, numpy, Pillow, psutil and tqdm are not installed")
 
 
 def test_worst_is_what_cost_most():

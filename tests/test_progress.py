@@ -1,4 +1,4 @@
-"""The progress bar: seen on a terminal and nowhere else, lines above it, and no need of tqdm."""
+"""The progress bar: seen on a terminal and nowhere else, and lines above it."""
 import os
 import subprocess
 import sys
@@ -11,7 +11,6 @@ pty = pytest.importorskip("pty", reason="a terminal is made with pty")
 CODE = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
-MISSING
 from utils.progress import progress, write
 with progress(total=4, initial=1, unit=" images", desc="Pass 0", shown=SHOWN) as bar:
     bar.update(3)
@@ -20,9 +19,9 @@ print([x for x in progress(range(3), shown=SHOWN)])
 """
 
 
-def outputs(on_terminal, shown=True, missing=False, code=CODE):
+def outputs(on_terminal, shown=True, code=CODE):
     """What a program prints -> (standard output, standard error), the latter on a terminal or not."""
-    code = code.replace("SHOWN", str(shown)).replace("MISSING", "sys.modules['tqdm'] = None" if missing else "")
+    code = code.replace("SHOWN", str(shown))
     ours, theirs = pty.openpty() if on_terminal else os.pipe()
     child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=theirs, text=True)
     os.close(theirs)
@@ -43,11 +42,14 @@ def test_a_bar_on_a_terminal():
     assert out == "a line\n[0, 1, 2]\n" and "Pass 0" in err and "4/4" in err and "images" in err
 
 
-@pytest.mark.parametrize("on_terminal, shown, missing", [
-    (False, True, False), (True, False, False), (True, True, True),
-])
-def test_no_bar_elsewhere_and_none_without_tqdm(on_terminal, shown, missing):
-    assert outputs(on_terminal, shown, missing) == ("a line\n[0, 1, 2]\n", "")
+@pytest.mark.parametrize("on_terminal, shown", [(False, True), (True, False)])
+def test_no_bar_elsewhere(on_terminal, shown):
+    assert outputs(on_terminal, shown) == ("a line\n[0, 1, 2]\n", "")
+
+
+def test_a_bar_over_a_range_begins_where_the_range_does():
+    out, err = outputs(True, code=CODE.replace("progress(range(3), shown", "progress(range(5, 8), 'Pass 7', shown"))
+    assert out.endswith("[5, 6, 7]\n") and "Pass 7:  62%" in err and "5/8" in err
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
@@ -65,6 +67,6 @@ def test_a_line_that_cannot_be_written_is_an_error_though_a_bar_is_seen():
 
 
 def test_without_standard_error_there_is_no_bar():
-    code = CODE.replace("SHOWN", "True").replace("MISSING", "sys.stderr = None")
+    code = CODE.replace("SHOWN", "True").replace("from utils.progress", "sys.stderr = None\nfrom utils.progress", 1)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (done.returncode, done.stdout) == (0, "a line\n[0, 1, 2]\n")

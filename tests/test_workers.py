@@ -70,7 +70,7 @@ def alone_and_two(tmp_path_factory):
 def test_two_workers_hold_the_same_weights_to_the_bit(alone_and_two):
     _, rank_0, rank_1, _ = alone_and_two
     equal, differing = same(rank_0, rank_1, "after")
-    assert not differing and len(equal) == 4 + 4 * 4 + 1  # weights, Adam's four variables each, learning rate
+    assert not differing and len(equal) == 4 + 4 * 4  # weights, and Adam's four variables for each
     assert (rank_0["after fc_0.w_0"] != rank_0["drawn fc_0.w_0"]).any()
 
 
@@ -145,7 +145,7 @@ class Listener:
     def __init__(self):
         self.got = []
 
-    def sum(self, arrays):
+    def sum(self, arrays, _weights):
         self.got.append([array.copy() for array in arrays])
 
 
@@ -153,22 +153,23 @@ def test_gradients_in_onednns_order_are_put_right_before_the_sum():
     """A network with an op that channels_last.py does not know keeps its order, and oneDNN has the gradients in its."""
     import paddle
 
-    from utils.speed import cpu
+    from utils.speed import executor as engine
 
-    if not cpu._has_onednn():
+    if not engine.has_onednn():
         pytest.skip("this Paddle has no oneDNN")
     paddle.enable_static()
     names = [f"{name}@GRAD" for name in ("conv2d_0.w_0", "conv2d_1.w_0", "fc_0.w_0")]
 
     def train(team, fetched):
         main, startup, metrics = convolution(paddle, team)
-        assert cpu.put_on_onednn(main, ("conv2d", "conv2d_grad")) == 4
-        team.executor, scope = paddle.static.Executor(paddle.CPUPlace()), paddle.static.Scope()
+        assert engine.put_on_onednn(main, ("conv2d", "conv2d_grad")) == 4
+        team.place, scope = paddle.CPUPlace(), paddle.static.Scope()
+        team.executor = paddle.static.Executor(team.place)
         paddle.seed(3)
         team.executor.run(startup, scope=scope)
         chance = np.random.default_rng(1)
         x, y = chance.normal(size=(8, 3, 8, 8)).astype("float32"), chance.integers(0, 4, (8, 1))
-        feed = team.feed({"x": x, "y": y}, 1, (None, False))
+        feed = {"x": x, "y": y}
         return [team.executor.run(main, feed=feed, fetch_list=metrics + fetched, scope=scope) for _ in range(3)]
 
     team = workers.Workers(0, 2, here=2)
@@ -194,7 +195,9 @@ def convolution(paddle, team):
         probabilities = paddle.static.nn.fc(paddle.mean(maps, [2, 3]), 4, activation="softmax")
         costs = paddle.nn.functional.cross_entropy(probabilities, y, reduction="none", use_softmax=False)
         accuracy = paddle.static.accuracy(probabilities, y)
-        metrics = team.minimize(paddle.optimizer.Adam(0.01), paddle.mean(costs), accuracy)
+        optimizer, loss = paddle.optimizer.Adam(0.01), paddle.mean(costs)
+        gradients, metrics = team.sum(optimizer.backward(loss), [loss, accuracy])
+        optimizer.apply_gradients(gradients)
     return main, startup, metrics
 
 
@@ -373,10 +376,16 @@ def test_rank_0_may_be_busy_alone_for_longer_than_gloo_waits(tmp_path):
     assert (tmp_path / "1.npz").exists()
 
 
+def share_of(batch, rank, world):
+    """What a worker trains on, and how much that counts."""
+    team = workers.Workers(rank, world)
+    return team.share_of(batch), team.weight
+
+
 @pytest.mark.parametrize("count, world", [(128, 1), (128, 2), (80, 3), (5, 8), (1, 2), (128, 7)])
 def test_shares_are_the_batch(count, world):
     batch = np.random.default_rng(count).permutation(1000)[:count]
-    shares = [workers.share_of(batch, rank, world) for rank in range(world)]
+    shares = [share_of(batch, rank, world) for rank in range(world)]
     assert sorted(index for part, weight in shares for index in part if weight) == sorted(batch)
     assert sum(weight for _, weight in shares) == pytest.approx(1)
     sizes = [len(part) for part, weight in shares if weight]
@@ -385,16 +394,18 @@ def test_shares_are_the_batch(count, world):
 
 def test_weighted_means_of_shares_are_the_mean():
     values = np.random.default_rng(3).normal(size=80)
-    shares = [workers.share_of(np.arange(80), rank, 3) for rank in range(3)]
+    shares = [share_of(np.arange(80), rank, 3) for rank in range(3)]
     assert sum(values[part].mean() * weight for part, weight in shares) == pytest.approx(values.mean())
 
 
 def test_alone_without_a_launcher():
-    team = workers.from_environment({})
-    team.meet()
-    team.join(None)
-    assert (team.rank, team.world) == (0, 1)
-    assert team.tell("x", 5) == 5 and list(team.add_up([1, 2])) == [1, 2]
+    assert workers.from_environment({}) == (0, 1, None, 1)
+    with workers.Workers() as team:
+        team.connect(None)
+        team.barrier()
+        assert (team.rank, team.world) == (0, 1)
+        assert team.broadcast(5) == 5 and list(team.all_reduce([1, 2])) == [1, 2]
+        assert team.sum("gradients", "metrics") == ("gradients", "metrics") and team.share_of([4, 5]) == [4, 5]
 
 
 @pytest.mark.parametrize("address", [
@@ -402,8 +413,8 @@ def test_alone_without_a_launcher():
     {"PADDLE_TRAINER_ENDPOINTS": "10.0.0.1:6170,10.0.0.2:7001"},
 ])
 def test_environment_of_paddles_launcher(address):
-    team = workers.from_environment({"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2", **address})
-    assert (team.rank, team.world, team.meeting_point) == (1, 2, ("10.0.0.1", 6170))
+    environment = {"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2", **address}
+    assert workers.from_environment(environment) == (1, 2, ("10.0.0.1", 6170), 1)
 
 
 def test_half_an_environment_is_refused():

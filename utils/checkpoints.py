@@ -5,7 +5,7 @@ import time
 
 import paddle
 
-from utils import log
+from utils import log, progress
 from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished, settings_saved
 from utils.storage import checkpoint, program_state
@@ -192,7 +192,8 @@ class Checkpoints:
         self.replaces_nothing_yet = False
 
     def close(self):
-        """Give back what the run took."""
+        """Give back what the run took, the terminal's last line too."""
+        progress.close_all()
         if self.run:
             self.run.executor.close()
         self.run = None

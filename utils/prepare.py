@@ -6,7 +6,7 @@ from pathlib import Path
 from utils import errors, flags
 from utils.gpu import libraries
 
-PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "psutil"}  # by the names of their modules
+PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "psutil", "tqdm": "tqdm"}  # by modules
 OLDEST, NEWEST = (3, 9), (3, 13)  # of the Pythons that Paddle has wheels for
 
 

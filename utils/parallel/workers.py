@@ -18,7 +18,8 @@ import numpy as np
 import paddle
 from paddle.base import core
 
-from utils.errors import STOP_SIGNALS, OutputLost, UserError, say
+from utils import progress
+from utils.errors import STOP_SIGNALS, OutputLost, UserError
 from utils.parallel import launch
 from utils.parallel.interrupts import Interrupts
 from utils.parallel.shared_memory import LostWorkers, SharedBlock, is_possible
@@ -132,7 +133,7 @@ class Workers:
         if self.rank > 0:
             return
         try:
-            say(text)
+            progress.write(text)
         except OutputLost:
             if not self.interrupts.holds:
                 raise
@@ -170,7 +171,7 @@ class Workers:
         weight, requests = self.numbers_of_step(parts[0].block)
         joined = paddle.concat([paddle.reshape(part, [-1]) for part in parts]) * weight  # [sum of sizes]
         *pieces, requests = paddle.split(all_reduce_op(paddle.concat([joined, requests])), [*sizes, len(SIGNALS) + 1])
-        paddle.static.py_func(self.note_requests, requests, None)
+        paddle.static.py_func(lambda requests: self.note_requests(requests), requests, None)
         sums = [paddle.reshape(piece, part.shape) for piece, part in zip(pieces, parts)]
         return [(parameter, total) for (parameter, _), total in zip(gradients, sums)], sums[len(gradients):]
 
@@ -305,7 +306,7 @@ class Workers:
                 raise UserError(f"worker {self.rank} of {self.world} waited {patience} s for the others: ending")
             if waited > SILENCE and not is_said:
                 is_said = True
-                say(f"Waiting for the other workers: {self.count(name, 0)} of {count} are here")
+                progress.write(f"Waiting for the other workers: {self.count(name, 0)} of {count} are here")
             time.sleep(min(0.02, 0.002 + waited / 10))  # each question costs rank 0 some of its core
 
     # -- When another worker has gone
