@@ -167,7 +167,7 @@ def test_pictures_are_unpacked_once_and_mapped_afterwards(archive, cache, monkey
     plain = cifar10_archive.read(archive)
     first = dataset.read("cifar10", archive, say=pytest.fail)
     before = unpacked(cache).stat()
-    monkeypatch.setattr(dataset.cifar10_archive, "read", lambda path: pytest.fail("it was unpacked again"))
+    monkeypatch.setattr(cifar10_archive, "read", lambda path: pytest.fail("it was unpacked again"))
     second = dataset.read("cifar10", archive, say=pytest.fail)
     assert unpacked(cache).name == f"cifar10-{md5_of(archive)}.npy" and unpacked(cache).stat() == before
     assert first.note == second.note and md5_of(archive) in first.note
@@ -292,7 +292,7 @@ def settings(choice="auto", data_file=None, data_dir=None):
 def readers(monkeypatch):
     """The threads that unpack an archive, one entry each time."""
     threads, read = [], cifar10_archive.read
-    monkeypatch.setattr(dataset.cifar10_archive, "read",
+    monkeypatch.setattr(cifar10_archive, "read",
                         lambda path: [threads.append(threading.get_ident()), read(path)][1])
     return threads
 

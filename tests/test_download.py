@@ -15,7 +15,8 @@ import pytest
 import loopback
 from conftest import ROOT
 from utils.data import download as module
-from utils.data.download import DownloadFailed, Patience, download
+from utils.data.cifar10 import Patience
+from utils.data.download import DownloadFailed, download
 
 CONTENT = gzip.compress(np.random.default_rng(0).bytes(50_000), mtime=0)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -60,13 +61,14 @@ PROGRAM = """
 import signal, sys
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
+from utils.data.cifar10 import Patience
 from utils.data.download import download
 from utils.errors import Stopped
 def stop(number, frame):
     raise Stopped(number)
 signal.signal(signal.SIGTERM, stop)
 signal.signal(signal.SIGINT, signal.default_int_handler)
-download(sys.argv[2:3], Path(sys.argv[3]), sys.argv[4])
+download(sys.argv[2:3], Path(sys.argv[3]), sys.argv[4], print, Patience())
 """
 
 

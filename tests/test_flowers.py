@@ -45,15 +45,14 @@ def colors(images):
 
 def test_colors_tell_pairs_from_each_other_but_not_twins(drawn):
     """Least squares on the colors of half of the pictures, tried on the other half."""
-    found = folder.read(drawn, pytest.fail)
-    images = np.concatenate([found.train_images, found.test_images])
-    labels = np.concatenate([found.train_labels, found.test_labels])
+    train_images, train_labels, test_images, test_labels, _, classes = folder.read(drawn, pytest.fail)
+    images, labels = np.concatenate([train_images, test_images]), np.concatenate([train_labels, test_labels])
     features, half = colors(images), np.arange(len(labels)) % 2 == 0
 
     def accuracy(one, other):
         """Of telling one kind from the other."""
-        chosen = np.isin(labels, [found.classes.index(one), found.classes.index(other)])
-        answers = np.where(labels == found.classes.index(one), 1.0, -1.0)
+        chosen = np.isin(labels, [classes.index(one), classes.index(other)])
+        answers = np.where(labels == classes.index(one), 1.0, -1.0)
         know, ask = features[chosen & half], features[chosen & ~half]
         ridge = 1e-3 * np.eye(know.shape[1])
         weights = np.linalg.solve(know.T @ know + ridge, know.T @ answers[chosen & half])

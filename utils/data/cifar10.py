@@ -3,9 +3,10 @@ import contextlib
 import os
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
-from utils.data.download import PATIENT, DownloadFailed, download, md5_of
 from utils.errors import UserError
+from utils.storage.files import md5_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
@@ -15,6 +16,18 @@ MD5 = "c58f30108f718f92721af3b95e74349a"
 SOURCES = ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
            "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz")
 CACHE_VARIABLE = "IMAGE_CLASSIFICATION_DATA"
+
+
+class Patience(NamedTuple):
+    """How long to wait, in seconds: for a source to answer, for more bytes, and between attempts."""
+
+    answer: float = 15
+    stall: float = 30
+    pauses: tuple[float, ...] = (1, 3, 9)
+
+
+PATIENT = Patience()
+HURRY = Patience(answer=4, pauses=(1, 2))  # where sketches are waiting, an absent network costs seconds
 
 
 class NotFound(UserError):
@@ -77,6 +90,8 @@ def place_for_archive(folders):
 
 def find(say=print, sources=SOURCES, md5=MD5, patience=PATIENT):
     """The path of the archive in the cache, or of a new download; NotFound where it cannot be fetched."""
+    from utils.data.download import DownloadFailed, download  # what most starts can do without
+
     folders = cache_folders()
     path = cached_archive(folders, md5, say)
     if path is None:

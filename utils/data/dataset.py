@@ -10,14 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.data import cifar10, cifar10_archive
-from utils.data.download import PATIENT, Patience
+from utils.data import cifar10
 from utils.errors import UserError, shown
 from utils.storage.files import whole_file
 
 CHOICES = ("auto", "cifar10", "sketches")
 SKETCHES = {"train": (10_000, 1), "test": (2_000, 2)}  # how many, and their seed
-HURRY = Patience(answer=4, pauses=(1, 2))  # where sketches are waiting, an absent network costs seconds
 
 
 class Dataset(NamedTuple):
@@ -74,11 +72,15 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
         if data_file is not None:
             raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
         return draw_sketches(say)
-    patience = PATIENT if choice == "cifar10" else HURRY
+    def unpack():
+        from utils.data import cifar10_archive  # what most starts can do without
+
+        patience = cifar10.PATIENT if choice == "cifar10" else cifar10.HURRY
+        return cifar10_archive.read(data_file or cifar10.find(say, sources, md5, patience))
+
     found = md5 if data_file is None else cifar10.md5_of_named(data_file)
     try:
-        arrays = cached(f"cifar10-{found}", lambda: cifar10_archive.read(
-            data_file or cifar10.find(say, sources, md5, patience)), say)
+        arrays = cached(f"cifar10-{found}", unpack, say)
     except cifar10.NotFound as absence:
         if choice == "cifar10":
             raise

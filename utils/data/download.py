@@ -1,6 +1,5 @@
 """One file over HTTP, whole or not at all: several sources, retries, resuming, and a check of every byte."""
 import contextlib
-import hashlib
 import http.client
 import os
 import queue
@@ -8,26 +7,14 @@ import threading
 import time
 import urllib.error
 import urllib.request
-from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from utils.progress import progress
-from utils.storage.files import lock
+from utils.storage.files import lock, md5_of
 
 MAX_BYTES = 2**30  # a server that sends more than this sends something else
 MIN_SPEED = 512  # bytes a second: a slower server has stalled
 WAITING_SECONDS = 0.5  # between two looks at whether another process has ended its download
-
-
-class Patience(NamedTuple):
-    """How long to wait, in seconds: for a source to answer, for more bytes, and between attempts."""
-
-    answer: float = 15
-    stall: float = 30
-    pauses: tuple[float, ...] = (1, 3, 9)
-
-
-PATIENT = Patience()
 
 
 class DownloadFailed(Exception):
@@ -45,7 +32,7 @@ class SourceFailed(Exception):
         self.again = again
 
 
-def download(sources, target, md5, say=print, patience=PATIENT):
+def download(sources, target, md5, say, patience):
     """Fetch the file with this MD5 from the first source that gives it; TARGET.part has what a run left to resume.
 
     Errors: DownloadFailed, also where the target's folder cannot be written.
@@ -165,12 +152,3 @@ def receive(response, partial, received, total, stall):
                     raise SourceFailed(f"is too slow: {received - checked} bytes in {stall:g} s", again=True)
                 checked, since = received, time.monotonic()
     raise SourceFailed(f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive", again=False)
-
-
-def md5_of(path):
-    """MD5 of a file, in hexadecimal."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()

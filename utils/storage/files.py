@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and folders that one run holds at a time."""
 import contextlib
+import hashlib
 import os
 import shutil
 import tempfile
@@ -106,3 +107,12 @@ def lock(file):
     except (BlockingIOError, PermissionError):
         return False
     return True
+
+
+def md5_of(path):
+    """MD5 of a file, in hexadecimal."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
