@@ -9,6 +9,7 @@ import threading
 from pathlib import Path
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
+NO_MEMORY = ("ResourceExhausted", "could not create a memory object")  # so Paddle says it, and so oneDNN
 
 
 class UserError(Exception):
@@ -69,7 +70,7 @@ def report(program, error, out_of_memory):
         return 128 + signal.SIGINT
     if isinstance(error, MemoryError):
         error = UserError(f"not enough memory: {out_of_memory}")
-    elif isinstance(error, (RuntimeError, SystemError)) and "ResourceExhausted" in str(error):  # so Paddle says it
+    elif isinstance(error, (RuntimeError, SystemError)) and any(words in str(error) for words in NO_MEMORY):
         error = UserError(f"not enough memory on the device: {out_of_memory}")
     if not isinstance(error, UserError):
         raise error
