@@ -1,7 +1,7 @@
 """A small training program for tests/test_workers.py: two layers on made-up numbers, one worker or several.
 
 `python rank_program.py OUT [option=value ...]`: each worker writes OUT/<rank>.npz with the summed cost of
-each step, the indices that it trained on, its state before and after averaging, and what it was told.
+each step, the indices that it trained on, its state before and after averaging, and what it received.
 """
 import errno
 import os
@@ -21,6 +21,7 @@ OPTIONS = {
     "seeds": 0,  # 1: each worker draws other weights at first, and copies rank 0's
     "kill": -1,  # this rank is killed after 2 steps
     "fail": -1,  # this rank gives up after 2 steps; with 9 all do
+    "save": -1,  # rank 1 asks all to save in this step
     "slow": 0.0,  # seconds of sleep in each step
     "alone": 0.0,  # seconds that rank 0 is busy alone at the end
     "without": "",  # what is missing: memfd (files in memory), room (for one), sight (of rank 0's)
@@ -38,9 +39,8 @@ def build(paddle, workers, norm):
             hidden = paddle.static.nn.batch_norm(hidden, act="relu")
         probabilities = paddle.static.nn.fc(hidden, 4, activation="softmax")
         costs = paddle.nn.functional.cross_entropy(probabilities, y, reduction="none", use_softmax=False)
-        optimizer = paddle.optimizer.Adam(0.01)
-        gradients, metrics = workers.sum(optimizer.backward(paddle.mean(costs)),
-                                         [paddle.mean(costs), paddle.static.accuracy(probabilities, y)])
+        optimizer, cost = paddle.optimizer.Adam(0.01), paddle.mean(costs)
+        gradients, metrics = workers.sum(optimizer.backward(cost), [cost, paddle.static.accuracy(probabilities, y)])
         optimizer.apply_gradients(gradients)
     return main, startup, metrics
 
@@ -72,45 +72,40 @@ def train(workers, executor, program, metrics, options):
     """One epoch: returns (summed cost of each step, own indices, exit status)."""
     import numpy as np
 
-    made, count = np.random.default_rng(1), options["count"]
-    x, y = made.normal(size=(count, 12)).astype("float32"), made.integers(0, 4, (count, 1))
-    order, costs, seen = made.permutation(count), [], []
+    rng, count = np.random.default_rng(1), options["count"]
+    x, y = rng.normal(size=(count, 12)).astype("float32"), rng.integers(0, 4, (count, 1))
+    order, costs, seen = rng.permutation(count), [], []
     workers.interrupts.hold()
     for step, first in enumerate(range(0, count, options["batch"])):
         if step == 2:
             hurt(workers.rank, options)
-        mine = workers.share_of(order[first:first + options["batch"]])
-        cost, _ = executor.run(program, feed={"x": x[mine], "y": y[mine]}, fetch_list=metrics)
-        stop, _ = workers.agreement()
+        own = workers.share_of(order[first:first + options["batch"]])
+        workers.wants_to_save = lambda step=step: (workers.rank, step) == (1, options["save"])
+        cost, _ = executor.run(program, feed={"x": x[own], "y": y[own]}, fetch_list=metrics)
         costs.append(cost.item())
-        seen += list(mine) if workers.weight else []
-        print(f"worker {workers.rank} step {step} cost {costs[-1]:.4f}", flush=True)
+        seen += list(own) if workers.weight else []
+        workers.log(f"worker {workers.rank} step {step} cost {costs[-1]:.4f}")
         time.sleep(options["slow"])
+        stop, save = workers.agreement()
+        if save:
+            Path(sys.argv[1], f"saved-{workers.rank}-after-{step}").touch()
         if stop is not None:
             Path(sys.argv[1], f"stopped-{workers.rank}-after-{step}").touch()
             return costs, seen, 128 + stop
     return costs, seen, 0
 
 
-def main(folder, options):
-    """Train as one of the workers, and write down what happened."""
+def train_as_worker(workers, folder, options):
+    """Train as one of the workers, and write down what happened; returns the exit status."""
     import numpy as np
     import paddle
 
-    from utils.parallel.workers import Workers
-
-    paddle.enable_static()
-    with Workers() as workers:
-        return train_and_tell(folder, options, workers, np, paddle)
-
-
-def train_and_tell(folder, options, workers, np, paddle):
-    """Train, and write down what happened -> exit status."""
     from utils.storage import program_state
 
-    executor = paddle.static.Executor(paddle.CPUPlace())
+    place = paddle.CPUPlace()
     take_away(options["without"], workers.rank)
-    workers.connect(paddle.CPUPlace())
+    workers.connect(place)
+    executor = paddle.static.Executor(place)
     program, startup, metrics = build(paddle, workers, options["norm"])
     paddle.seed(7 + (workers.rank if options["seeds"] else 0))
     executor.run(startup)
@@ -120,29 +115,41 @@ def train_and_tell(folder, options, workers, np, paddle):
     costs, seen, status = train(workers, executor, program, metrics, options)
     if status:
         return status
-    before = program_state.take(program)
+    before, statistics = program_state.take(program), workers.gather_statistics(program)
     workers.average_statistics(program)
+    after = program_state.take(program)
+    workers.put_statistics(program, statistics if workers.rank == 0 else None)
     if workers.rank == 0:
         time.sleep(options["alone"])
     workers.barrier()
-    told = workers.broadcast([3, "three"] if workers.rank == 0 else None)
+    received = workers.broadcast([3, "three"] if workers.rank == 0 else None)
     total = workers.all_reduce([[workers.rank + 0.1, 10.0 ** 9]])
-    shelves = {"drawn": drawn, "before": before, "after": program_state.take(program)}
-    arrays = {f"{shelf} {name}": array for shelf, kept in shelves.items() for name, array in kept.items()}
-    np.savez(Path(folder) / f"{workers.rank}.npz", costs=costs, seen=seen, told=str(told), total=total,
-             is_shared=workers.block is not None,
-             cores=sorted(os.sched_getaffinity(0)), **arrays)
+    shelves = {"drawn": drawn, "before": before, "after": after, "restored": program_state.take(program)}
+    arrays = {f"{shelf} {name}": array for shelf, state in shelves.items() for name, array in state.items()}
+    np.savez(Path(folder) / f"{workers.rank}.npz", costs=costs, seen=seen, received=str(received), total=total,
+             is_shared=workers.block is not None, cores=sorted(os.sched_getaffinity(0)), **arrays)
     return 0
 
 
+def main(folder, options):
+    """Train, however many workers there are."""
+    import paddle
+
+    from utils.parallel.workers import Workers
+
+    paddle.enable_static()
+    with Workers() as workers:
+        return train_as_worker(workers, folder, options)
+
+
 if __name__ == "__main__":
-    given = dict(argument.split("=") for argument in sys.argv[2:])
-    chosen = {name: type(value)(given.get(name, value)) for name, value in OPTIONS.items()}
-    if chosen["workers"] > 1 and not launch.is_worker():
-        sys.exit(launch.start_workers([sys.executable, *sys.argv], chosen["workers"]))
+    texts = dict(argument.split("=") for argument in sys.argv[2:])
+    values = {name: type(value)(texts.get(name, value)) for name, value in OPTIONS.items()}
+    if values["workers"] > 1 and not launch.is_worker():
+        sys.exit(launch.start_workers([sys.executable, *sys.argv], values["workers"]))
     errors.end_at_once_on_signals()
     flags.set_flags()
     try:
-        sys.exit(main(sys.argv[1], chosen))
-    except UserError as error:
+        sys.exit(main(sys.argv[1], values))
+    except Exception as error:
         sys.exit(errors.report("rank_program.py", error, ""))

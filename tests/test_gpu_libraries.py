@@ -17,7 +17,7 @@ SCRIPT = """
 import ctypes, os, sys
 sys.path.insert(0, ROOT)
 from utils.gpu import libraries
-libraries.has_driver = libraries.is_paddle_2 = lambda: True
+libraries.has_driver, libraries.paddle_version = lambda: True, lambda: "2.6.2"
 print("started", os.getpid(), sys.argv[1:], sys.dont_write_bytecode, flush=True)
 libraries.restart_where_needed()
 ctypes.CDLL("libcudnn.so")
@@ -41,7 +41,7 @@ def site(tmp_path, monkeypatch):
     monkeypatch.delenv(libraries.RESTARTED, raising=False)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
     monkeypatch.setattr(libraries, "has_driver", lambda: True)
-    monkeypatch.setattr(libraries, "is_paddle_2", lambda: True)
+    monkeypatch.setattr(libraries, "paddle_version", lambda: "2.6.2")
     monkeypatch.setattr(libraries, "is_found", lambda name: False)
     return tmp_path / "site"
 
@@ -76,7 +76,7 @@ def test_otherwise_the_script_goes_on_as_it_is(what, site, monkeypatch):
     if what == "no driver":
         monkeypatch.setattr(libraries, "has_driver", lambda: False)
     elif what == "another Paddle":
-        monkeypatch.setattr(libraries, "is_paddle_2", lambda: False)
+        monkeypatch.setattr(libraries, "paddle_version", lambda: "3.3.1")
     elif what == "restarted":
         monkeypatch.setenv(libraries.RESTARTED, "1")
     elif what == "another system":
@@ -104,16 +104,16 @@ def test_the_loader_is_asked():
     assert libraries.is_found("libc.so.6") and not libraries.is_found("libno-such-library.so")
 
 
-@pytest.mark.parametrize("name, version, is_2", [
-    ("paddlepaddle_gpu", "2.6.2", True), ("paddlepaddle_gpu", "3.3.1", False), ("paddlepaddle", "2.6.2", False),
-    ("other", "2.6.2", False),
+@pytest.mark.parametrize("name, version, expected", [
+    ("paddlepaddle_gpu", "2.6.2", "2.6.2"), ("paddlepaddle_gpu", "3.3.1", "3.3.1"), ("paddlepaddle", "2.6.2", ""),
+    ("other", "2.6.2", ""),
 ])
-def test_the_paddle_that_is_installed_counts(name, version, is_2, monkeypatch, tmp_path):
+def test_the_paddle_that_is_installed_counts(name, version, expected, monkeypatch, tmp_path):
     info = tmp_path / f"{name}-{version}.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="ascii")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert libraries.is_paddle_2() == is_2
+    assert libraries.paddle_version() == expected
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ sys.path.insert(0, {str(trial.ROOT)!r})
 from utils.gpu import trial
 trial.flags.set_flags()
 import paddle
+trial.unsupported = lambda *_: None
 paddle.CUDAPlace = lambda index: paddle.CPUPlace()
 """
 
@@ -60,10 +61,19 @@ def test_the_step_gives_numbers_that_are_not_zero(static_scope):
     assert gradient.shape == (8, 3, 3, 3) and np.isfinite(gradient).all() and (gradient != 0).all()
 
 
+def test_what_is_missing_without_a_step_is_the_reason():
+    """The child process itself, on a machine without a device."""
+    if has_driver():
+        pytest.skip("this machine may have a CUDA device")
+    assert trial.failure(0) in ("no CUDA device or no driver found", "this Paddle is a CPU-only build")
+    assert explained(program(out=f"Paddle says hello\n\n{trial.REASON}no é left\n")) == "no é left"
+
+
 def test_the_step_on_a_device_that_is_not_there_is_one_line():
     if has_driver():
         pytest.skip("this machine may have a CUDA device")
-    line = trial.failed_step("2.6.2", 0)
+    without = "from utils.gpu import trial; trial.unsupported = lambda *_: None; trial.main(0)"
+    line = explained(f"import sys; sys.path.insert(0, {str(trial.ROOT)!r}); {without}")
     assert "a training step on CUDA device 0 failed (" in line and len(line.splitlines()) == 1
 
 

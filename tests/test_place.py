@@ -5,19 +5,17 @@ import pytest
 
 from utils import place
 from utils.errors import UserError
-from utils.place import choose_place, diagnose_cuda, unsupported
+from utils.gpu import trial
+from utils.place import choose_place
 
 PIP = "pip install nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6"
 
 
 @pytest.fixture(autouse=True)
-def tried(monkeypatch):
-    """No device is tried for real; the list of those that would have been: (version, index)."""
-    devices = []
-    monkeypatch.setattr(place.trial, "failed_step", lambda *device: devices.append(device))
-    monkeypatch.setattr(place.trial.sys, "platform", "linux")
-    monkeypatch.delenv(place.CUDA_FAILURE, raising=False)
-    return devices
+def linux_where_nothing_was_found_out(monkeypatch):
+    monkeypatch.setattr(trial.sys, "platform", "linux")
+    monkeypatch.setenv(place.CUDA_FAILURE, "")  # so that the test's own answer is taken back as well
+    monkeypatch.delenv(place.CUDA_FAILURE)
 
 
 def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", error=None, cudnn=8600):
@@ -41,8 +39,8 @@ def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", erro
                                               ((8, 6), True), ((8, 9), True), ((9, 0), False), ((12, 0), False),
                                               ((5, 2), False), ((6, 0), False), ((10, 0), False)])
 def test_what_the_2_6_wheels_have_code_for(capability, runs):
-    assert (unsupported(capability, 8600, "2.6.2") is None) == runs
-    assert unsupported(capability, 90501, "3.3.1") is None
+    assert (trial.unsupported(fake_paddle(capability=capability), 0) is None) == runs
+    assert trial.unsupported(fake_paddle(capability=capability, version="3.3.1", cudnn=90501), 0) is None
 
 
 @pytest.mark.parametrize("paddle, reason", [
@@ -56,33 +54,35 @@ def test_what_the_2_6_wheels_have_code_for(capability, runs):
     (fake_paddle(cudnn=7605), f"Paddle 2.6.2 does not find cuDNN 8, but another (7605): {PIP}"),
     (fake_paddle(cudnn=None, version="3.3.1"), "Paddle 3.3.1 does not find libcudnn.so: install Paddle's GPU build"),
 ])
-def test_why_cuda_cannot_be_used(paddle, reason, tried):
-    assert reason in diagnose_cuda(paddle)
-    assert tried == []  # what can be known without it costs no child process
+def test_why_cuda_cannot_be_used(paddle, reason):
+    assert reason in trial.unsupported(paddle, 0)
 
 
-def test_a_device_that_works_has_no_problem(tried):
-    assert diagnose_cuda(fake_paddle()) is None
-    assert tried == [("2.6.2", 0)]
+def test_a_device_that_may_work_is_tried():
+    assert trial.unsupported(fake_paddle(), 0) is None
 
 
-@pytest.mark.parametrize("capability", [(9, 0), (12, 0)])
-def test_paddle_3_tries_any_device_and_takes_cudnn_9(capability, tried):
-    assert diagnose_cuda(fake_paddle(capability=capability, version="3.3.1", cudnn=90501)) is None
-    assert len(tried) == 1
-
-
-def test_what_the_trial_finds_is_the_reason(monkeypatch):
-    monkeypatch.setattr(place.trial, "failed_step", lambda *_: "it does not compute")
-    assert diagnose_cuda(fake_paddle()) == "it does not compute"
-
-
-def test_the_reason_is_found_out_once(monkeypatch):
-    reasons = ["it does not compute"]
-    monkeypatch.setattr(place, "diagnose_cuda", lambda paddle: reasons.pop())
-    assert place.cuda_failure() == place.cuda_failure() == "it does not compute" and reasons == []
+@pytest.mark.parametrize("compiled, driver, reasons", [
+    (False, True, "this Paddle is a CPU-only build"), (True, False, "no CUDA device or no driver found"),
+    (True, True, "it does not compute"),
+])
+def test_the_reason_is_found_out_once(compiled, driver, reasons, monkeypatch):
+    """And only where it may work a child process is asked."""
+    answers = ["it does not compute"]
+    monkeypatch.setitem(place.sys.modules, "paddle", fake_paddle(compiled))
+    monkeypatch.setattr(place.libraries, "has_driver", lambda: driver)
+    monkeypatch.setattr(trial, "failure", lambda index: answers.pop())
+    assert place.cuda_failure() == place.cuda_failure() == reasons
+    assert len(answers) == (0 if compiled and driver else 1)
     monkeypatch.setenv(place.CUDA_FAILURE, "")
     assert place.cuda_failure() is None
+
+
+def test_a_device_that_works_has_no_failure(monkeypatch):
+    monkeypatch.delitem(place.sys.modules, "paddle", raising=False)
+    monkeypatch.setattr(place.libraries, "has_driver", lambda: True)
+    monkeypatch.setattr(trial, "failure", lambda index: None)
+    assert place.cuda_failure() is None and place.os.environ[place.CUDA_FAILURE] == ""
 
 
 def test_auto_and_gpu_give_the_same_reason(monkeypatch):
@@ -98,7 +98,7 @@ def test_auto_and_gpu_give_the_same_reason(monkeypatch):
 def test_without_a_gpu_auto_takes_the_cpu_and_gpu_is_an_error():
     import paddle
 
-    if diagnose_cuda(paddle) is None:
+    if place.cuda_failure() is None:
         pytest.skip("this machine has a CUDA device")
     chosen, sentence = choose_place("auto")
     assert isinstance(chosen, paddle.CPUPlace) and "CPU (" in sentence and len(sentence.splitlines()) == 1

@@ -13,6 +13,7 @@ from conftest import ROOT
 from small_runs import QUICK, state
 from utils import errors, start
 from utils.errors import UserError
+from utils.gpu import trial
 from utils.parallel import launch
 from utils.settings import Settings, with_defaults
 
@@ -155,42 +156,34 @@ def test_a_machine_that_does_not_reach_itself_is_said(monkeypatch):
         launch.start_workers([sys.executable, "-c", ""], 2)
 
 
-def test_without_a_driver_nobody_asks_paddle(monkeypatch):
+def test_without_a_driver_no_device_is_tried(monkeypatch):
     monkeypatch.setattr(start.libraries, "has_driver", lambda: False)
-    monkeypatch.setattr(start.subprocess, "run", None)  # asking would fail
-    assert start.cuda_works() is False
+    monkeypatch.setattr(start.place, "cuda_failure", None)  # a call would fail
+    assert not start.is_for_gpu(Settings())
 
 
 @pytest.mark.parametrize("answer, works, reason", [
-    ("print('Paddle says hello'); print(); print('no memory left')", False, "no memory left"),
-    ("print('Paddle says hello'); print(); print('')", True, ""),
-    ("import os; os.abort()", False, "Paddle, asked about it, ended with status "),
+    (f"print('Paddle says hello'); print(); print('{trial.REASON}no memory left')", False, "no memory left"),
+    (f"print('Paddle says hello'); print(); print('{trial.SAME}')", True, ""),
+    ("import os; os.abort()", False, "a training step on CUDA device 0 crashed"),
 ])
 def test_another_process_asks_paddle_once_and_workers_inherit_the_answer(answer, works, reason, monkeypatch):
     monkeypatch.setattr(start.libraries, "has_driver", lambda: True)
-    monkeypatch.setattr(start, "ASK_PADDLE", answer)
+    monkeypatch.setattr(trial, "TRIAL", answer)
     monkeypatch.delitem(sys.modules, "paddle", raising=False)
     monkeypatch.setenv(start.place.CUDA_FAILURE, "")
     monkeypatch.delenv(start.place.CUDA_FAILURE)
-    assert start.cuda_works() is works
+    assert start.is_for_gpu(Settings()) is works
     kept = os.environ[start.place.CUDA_FAILURE]
     assert kept.startswith(reason) and (kept == "") is works
-    monkeypatch.setattr(start.subprocess, "run", None)  # asking again would fail
-    assert start.cuda_works() is works
-
-
-def test_the_process_that_asks_prints_the_reason_last():
-    done = subprocess.run([sys.executable, "-c", start.ASK_PADDLE, str(ROOT)], capture_output=True, text=True,
-                          env={**os.environ, start.place.CUDA_FAILURE: "no memory left"})
-    assert done.stdout.splitlines()[-1] == "no memory left" and done.returncode == 0
-    done = subprocess.run([sys.executable, "-c", start.ASK_PADDLE, str(ROOT)], capture_output=True, text=True,
-                          env={**os.environ, start.place.CUDA_FAILURE: ""})
-    assert done.stdout.splitlines()[-1] == ""
+    monkeypatch.setattr(trial, "failure", None)  # asking again would fail
+    assert start.is_for_gpu(Settings()) is works
 
 
 def test_several_workers_ask_once_whoever_chose_their_number(monkeypatch):
     asked = []
-    monkeypatch.setattr(start, "cuda_works", lambda: asked.append(1))
+    monkeypatch.setattr(start.libraries, "has_driver", lambda: True)
+    monkeypatch.setattr(start.place, "cuda_failure", lambda: asked.append(1) or "it does not compute")
     assert start.count_of_workers(with_defaults(Settings(workers=2))) == 2 and asked == [1]
     for settings in (Settings(workers=1), Settings(workers=2, device="cpu")):
         start.count_of_workers(with_defaults(settings))
@@ -209,7 +202,8 @@ def test_a_larger_network_is_shared_by_fewer_workers(monkeypatch, given, count):
 
 @pytest.mark.parametrize("device", ["auto", "gpu"])
 def test_workers_do_not_share_a_gpu(monkeypatch, device):
-    monkeypatch.setattr(start, "cuda_works", lambda: True)
+    monkeypatch.setattr(start.libraries, "has_driver", lambda: True)
+    monkeypatch.setattr(start.place, "cuda_failure", lambda: None)
     with pytest.raises(UserError, match="--nproc_per_node 2 train.py, or --device cpu"):
         start.count_of_workers(with_defaults(Settings(workers=2, device=device)))
     assert start.count_of_workers(with_defaults(Settings(device=device))) == 1

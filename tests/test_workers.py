@@ -1,4 +1,4 @@
-"""Several workers against one: real processes, started by utils/launch.py and by Paddle's own launcher."""
+"""Several workers against one: real processes, started by utils/parallel/launch.py and by Paddle's own launcher."""
 import os
 import re
 import shutil
@@ -19,6 +19,8 @@ from utils.errors import UserError
 from utils.parallel import launch, workers
 
 PROGRAM = str(Path(__file__).parent / "rank_program.py")
+OF_TWO = {"PADDLE_TRAINER_ID": "0", "PADDLE_TRAINERS_NUM": "2", "PADDLE_LOCAL_SIZE": "2",
+          "PADDLE_MASTER": "127.0.0.1:1"}  # variables of worker 0 of two on this machine
 LAUNCHER = ["-m", "paddle.distributed.launch", "--log_level", "WARNING", "--log_dir"]
 
 
@@ -61,57 +63,63 @@ def same(first, second, shelf):
 def alone_and_two(tmp_path_factory):
     """641 pictures in batches of 128, so that the last batch is one picture, by one worker and by two."""
     folder = tmp_path_factory.mktemp("alone-and-two")
-    alone, two = begin(folder / "alone"), begin(folder / "two", "workers=2")
+    alone, two = begin(folder / "alone"), begin(folder / "two", "workers=2", "save=3")
     out, _ = finish(two)
     finish(alone)
-    return results(folder / "alone", 0), results(folder / "two", 0), results(folder / "two", 1), out
+    return results(folder / "alone", 0), results(folder / "two", 0), results(folder / "two", 1), out, folder / "two"
 
 
 def test_two_workers_hold_the_same_weights_to_the_bit(alone_and_two):
-    _, rank_0, rank_1, _ = alone_and_two
+    _, rank_0, rank_1, *_ = alone_and_two
     equal, differing = same(rank_0, rank_1, "after")
-    assert not differing and len(equal) == 4 + 4 * 4  # weights, and Adam's four variables for each
+    assert not differing and len(equal) == 4 + 4 * 4  # weights, and Adam's four variables each
     assert (rank_0["after fc_0.w_0"] != rank_0["drawn fc_0.w_0"]).any()
 
 
 def test_two_halves_train_like_one_whole(alone_and_two):
-    alone, rank_0, _, _ = alone_and_two
+    alone, rank_0, *_ = alone_and_two
     assert len(alone["costs"]) == 6 and np.ptp(alone["costs"]) > 0.01
     np.testing.assert_allclose(rank_0["costs"], alone["costs"], rtol=0, atol=1e-5)
     np.testing.assert_allclose(rank_0["after fc_0.w_0"], alone["after fc_0.w_0"], rtol=0, atol=1e-5)
 
 
 def test_each_picture_is_seen_once(alone_and_two):
-    _, rank_0, rank_1, _ = alone_and_two
+    _, rank_0, rank_1, *_ = alone_and_two
     assert sorted([*rank_0["seen"], *rank_1["seen"]]) == list(range(641))
     assert {len(rank_0["seen"]), len(rank_1["seen"])} == {320, 321}  # one was idle in the last step
 
 
 def test_only_rank_0_speaks_and_is_heard(alone_and_two):
-    _, rank_0, rank_1, out = alone_and_two
+    _, rank_0, rank_1, out, _ = alone_and_two
     assert re.findall(r"worker (\d) step", out) == ["0"] * 6
-    assert rank_0["told"] == rank_1["told"] == "[3, 'three']"
+    assert rank_0["received"] == rank_1["received"] == "[3, 'three']"
     for worker in (rank_0, rank_1):
         np.testing.assert_array_equal(worker["total"], [[0.1 + 1.1, 2.0 * 10 ** 9]])
 
 
 def test_workers_stand_on_cores_of_their_own(alone_and_two):
-    _, rank_0, rank_1, _ = alone_and_two
+    _, rank_0, rank_1, *_ = alone_and_two
     cores = launch.usable_cores()
     shared = set(rank_0["cores"]) & set(rank_1["cores"])
     assert shared == (set() if len(cores) > 1 else set(cores))
 
 
 def test_they_share_memory(alone_and_two):
-    alone, rank_0, rank_1, _ = alone_and_two
+    alone, rank_0, rank_1, *_ = alone_and_two
     assert (rank_0["is_shared"], rank_1["is_shared"], alone["is_shared"]) == (True, True, False)
+
+
+def saved(folder):
+    """Which workers of a run have saved, and after which step."""
+    return sorted(path.name for path in folder.glob("saved-*"))
 
 
 @pytest.mark.parametrize("missing", [
     "memfd", pytest.param("room", marks=pytest.mark.slow), pytest.param("sight", marks=pytest.mark.slow)])
 def test_where_memory_cannot_be_shared_the_numbers_are_the_same(alone_and_two, tmp_path, missing):
-    finish(begin(tmp_path / "out", "workers=2", f"without={missing}"))
-    _, *with_memory, _ = alone_and_two
+    finish(begin(tmp_path / "out", "workers=2", f"without={missing}", "save=3"))
+    _, *with_memory, _, folder = alone_and_two
+    assert saved(tmp_path / "out") == saved(folder) == ["saved-0-after-3", "saved-1-after-3"]
     for rank, shared in enumerate(with_memory):
         without = results(tmp_path / "out", rank)
         assert not without.pop("is_shared")
@@ -153,29 +161,28 @@ def test_gradients_in_onednns_order_are_put_right_before_the_sum():
     """A network with an op that channels_last.py does not know keeps its order, and oneDNN has the gradients in its."""
     import paddle
 
-    from utils.speed import executor as engine
-
-    if not engine.has_onednn():
+    if not paddle.base.core.is_compiled_with_mkldnn():
         pytest.skip("this Paddle has no oneDNN")
     paddle.enable_static()
     names = [f"{name}@GRAD" for name in ("conv2d_0.w_0", "conv2d_1.w_0", "fc_0.w_0")]
 
     def train(team, fetched):
         main, startup, metrics = convolution(paddle, team)
-        assert engine.put_on_onednn(main, ("conv2d", "conv2d_grad")) == 4
-        team.place, scope = paddle.CPUPlace(), paddle.static.Scope()
-        team.executor = paddle.static.Executor(team.place)
+        for op in main.global_block().ops:
+            if op.type in ("conv2d", "conv2d_grad"):
+                op._set_attr("use_mkldnn", True)
+        team.place = paddle.CPUPlace()
+        team.executor, scope = paddle.static.Executor(team.place), paddle.static.Scope()
         paddle.seed(3)
         team.executor.run(startup, scope=scope)
-        chance = np.random.default_rng(1)
-        x, y = chance.normal(size=(8, 3, 8, 8)).astype("float32"), chance.integers(0, 4, (8, 1))
-        feed = {"x": x, "y": y}
+        rng = np.random.default_rng(1)
+        feed = {"x": rng.normal(size=(8, 3, 8, 8)).astype("float32"), "y": rng.integers(0, 4, (8, 1))}
         return [team.executor.run(main, feed=feed, fetch_list=metrics + fetched, scope=scope) for _ in range(3)]
 
-    team = workers.Workers(0, 2, here=2)
+    team = workers.Workers(OF_TWO)
     team.block = Listener()
     with ThreadPoolExecutor(1) as pool:  # a thread of its own: Paddle keeps oneDNN's order for each
-        alone = pool.submit(train, workers.Workers(), names).result()
+        alone = pool.submit(train, workers.Workers({}), names).result()
         listened = pool.submit(train, team, []).result()
     for step, (cost, _, *gradients) in enumerate(alone):
         assert listened[step][0].item() == pytest.approx(cost.item(), rel=1e-6)
@@ -194,9 +201,8 @@ def convolution(paddle, team):
         maps = paddle.static.nn.conv2d(paddle.static.nn.conv2d(x, 16, 3), 16, 3)
         probabilities = paddle.static.nn.fc(paddle.mean(maps, [2, 3]), 4, activation="softmax")
         costs = paddle.nn.functional.cross_entropy(probabilities, y, reduction="none", use_softmax=False)
-        accuracy = paddle.static.accuracy(probabilities, y)
-        optimizer, loss = paddle.optimizer.Adam(0.01), paddle.mean(costs)
-        gradients, metrics = team.sum(optimizer.backward(loss), [loss, accuracy])
+        optimizer, cost = paddle.optimizer.Adam(0.01), paddle.mean(costs)
+        gradients, metrics = team.sum(optimizer.backward(cost), [cost, paddle.static.accuracy(probabilities, y)])
         optimizer.apply_gradients(gradients)
     return main, startup, metrics
 
@@ -213,6 +219,8 @@ def test_paddles_launcher_starts_them_too(tmp_path):
     for name in statistics:
         mean = (rank_0[f"before {name}"] + rank_1[f"before {name}"]) / 2
         np.testing.assert_allclose(rank_0[f"after {name}"], mean, rtol=1e-6)
+        for worker in (rank_0, rank_1):  # each got its own back
+            np.testing.assert_array_equal(worker[f"restored {name}"], worker[f"before {name}"])
 
 
 BARE = """
@@ -261,8 +269,9 @@ def test_workers_have_one_copy_of_the_images(small_archive, tmp_path):
     assert len(pages) == 2 and len(set(pages)) == 1 and pages[0][0] == "r--s"
 
 
-def test_ctrl_c_stops_all_after_the_same_step(tmp_path):
-    process = begin(tmp_path, "workers=2", "slow=0.2", "count=20000")
+@pytest.mark.parametrize("without", ["", "without=memfd"])
+def test_ctrl_c_stops_all_after_the_same_step(tmp_path, without):
+    process = begin(tmp_path, "workers=2", "slow=0.2", "count=20000", *filter(None, [without]))
     for line in process.stdout:
         if line.startswith("worker 0 step 1"):
             break
@@ -318,7 +327,7 @@ def test_a_machine_without_loopback_says_so_at_once(two_machines, tmp_path):
 
 
 def test_waiting_for_the_others_is_said_and_ends(monkeypatch, capsys):
-    alone = workers.Workers(0, 2, ("127.0.0.1", launch.free_port()))
+    alone = workers.Workers({**OF_TWO, "PADDLE_MASTER": f"127.0.0.1:{launch.free_port()}"})
     monkeypatch.setattr(workers, "SILENCE", 0.1)
     monkeypatch.setattr(workers, "LOCAL_PATIENCE", 0.5)
     with pytest.raises(UserError, match="worker 0 of 2 waited 0.5 s for the others"):
@@ -376,16 +385,17 @@ def test_rank_0_may_be_busy_alone_for_longer_than_gloo_waits(tmp_path):
     assert (tmp_path / "1.npz").exists()
 
 
-def share_of(batch, rank, world):
-    """What a worker trains on, and how much that counts."""
-    team = workers.Workers(rank, world)
-    return team.share_of(batch), team.weight
+def shares_of(batch, world):
+    """Each worker's share of a batch, and what it weighs."""
+    team = [workers.Workers({**OF_TWO, "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(world)})
+            for rank in range(world)]
+    return [(worker.share_of(batch), worker.weight) for worker in team]
 
 
 @pytest.mark.parametrize("count, world", [(128, 1), (128, 2), (80, 3), (5, 8), (1, 2), (128, 7)])
 def test_shares_are_the_batch(count, world):
     batch = np.random.default_rng(count).permutation(1000)[:count]
-    shares = [share_of(batch, rank, world) for rank in range(world)]
+    shares = shares_of(batch, world)
     assert sorted(index for part, weight in shares for index in part if weight) == sorted(batch)
     assert sum(weight for _, weight in shares) == pytest.approx(1)
     sizes = [len(part) for part, weight in shares if weight]
@@ -394,18 +404,20 @@ def test_shares_are_the_batch(count, world):
 
 def test_weighted_means_of_shares_are_the_mean():
     values = np.random.default_rng(3).normal(size=80)
-    shares = [share_of(np.arange(80), rank, 3) for rank in range(3)]
+    shares = shares_of(np.arange(80), 3)
     assert sum(values[part].mean() * weight for part, weight in shares) == pytest.approx(values.mean())
 
 
 def test_alone_without_a_launcher():
-    assert workers.from_environment({}) == (0, 1, None, 1)
-    with workers.Workers() as team:
-        team.connect(None)
-        team.barrier()
-        assert (team.rank, team.world) == (0, 1)
-        assert team.broadcast(5) == 5 and list(team.all_reduce([1, 2])) == [1, 2]
-        assert team.sum("gradients", "metrics") == ("gradients", "metrics") and team.share_of([4, 5]) == [4, 5]
+    with workers.Workers({}) as alone:
+        alone.connect(None)
+        alone.barrier()
+        assert (alone.rank, alone.world) == (0, 1)
+        assert alone.broadcast(5) == 5 and list(alone.all_reduce([1, 2])) == [1, 2]
+        assert alone.share_of([3, 4]) == [3, 4] and list(alone.part_of(3)) == [0, 1, 2]
+        assert alone.agreement() == (None, False)
+        alone.wants_to_save, alone.interrupts.signal = lambda: True, signal.SIGTERM
+        assert alone.agreement() == (signal.SIGTERM, True)
 
 
 @pytest.mark.parametrize("address", [
@@ -413,10 +425,10 @@ def test_alone_without_a_launcher():
     {"PADDLE_TRAINER_ENDPOINTS": "10.0.0.1:6170,10.0.0.2:7001"},
 ])
 def test_environment_of_paddles_launcher(address):
-    environment = {"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2", **address}
-    assert workers.from_environment(environment) == (1, 2, ("10.0.0.1", 6170), 1)
+    team = workers.Workers({"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2", **address})
+    assert (team.rank, team.world, team.meeting_point, team.here) == (1, 2, ("10.0.0.1", 6170), 1)
 
 
 def test_half_an_environment_is_refused():
     with pytest.raises(UserError, match="PADDLE_MASTER"):
-        workers.from_environment({"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2"})
+        workers.Workers({"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2"})

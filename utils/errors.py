@@ -26,12 +26,12 @@ class Stopped(Exception):
 
 
 class OutputLost(Exception):
-    """What the script prints cannot be written: the pipe or the terminal is closed, or the disk is full."""
+    """What the script prints cannot be written: the disk is full, or the pipe or the terminal is closed (no text)."""
 
     def __init__(self, error):
-        super().__init__(f"cannot write the output: {error.strerror or error}")
-        self.is_closed = error.errno in (errno.EPIPE, errno.EIO)
-        self.status = 128 + getattr(signal, "SIGPIPE", 13) if self.is_closed else UserError.status
+        is_closed = error.errno in (errno.EPIPE, errno.EIO)
+        super().__init__("" if is_closed else f"cannot write the output: {error.strerror or error}")
+        self.status = 128 + getattr(signal, "SIGPIPE", 13) if is_closed else UserError.status
 
 
 def shown(text):
@@ -58,23 +58,16 @@ def report(program, error, out_of_memory):
 
     out_of_memory: what the user can do when memory runs out.
     """
-    if isinstance(error, Stopped):
-        if str(error):
-            _print_error(error)
-        return error.status
-    if isinstance(error, OutputLost):
-        if not error.is_closed:
-            complain(program, error)
-        return error.status
     if isinstance(error, KeyboardInterrupt):
-        return 128 + signal.SIGINT
-    if isinstance(error, MemoryError):
+        error = Stopped(signal.SIGINT)
+    elif isinstance(error, MemoryError):
         error = UserError(f"not enough memory: {out_of_memory}")
     elif isinstance(error, (RuntimeError, SystemError)) and any(words in str(error) for words in NO_MEMORY):
         error = UserError(f"not enough memory on the device: {out_of_memory}")
-    if not isinstance(error, UserError):
+    if not isinstance(error, (Stopped, OutputLost, UserError)):
         raise error
-    complain(program, error)
+    if str(error):
+        _print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
     return error.status
 
 

@@ -1,11 +1,10 @@
 """Where the program runs: a CUDA device on which this Paddle works, or the CPU."""
 import os
+import sys
 
 from utils.errors import UserError, restore_signals
-from utils.gpu import trial
+from utils.gpu import libraries
 
-# The paddlepaddle-gpu 2.6.2 wheels have machine code for these, and no PTX from which more could be compiled.
-CAPABILITIES_2_6 = ((6, 1), (7, 0), (7, 5), (8, 0), (8, 6))
 CUDA_FAILURE = "IMAGE_CLASSIFICATION_CUDA_FAILURE"  # environment variable, empty where CUDA works; workers inherit it
 
 
@@ -31,46 +30,16 @@ def choose_place(device="auto"):
 def cuda_failure():
     """Why CUDA cannot be used here, or None where it can; found out once for this process and those that it starts."""
     if CUDA_FAILURE not in os.environ:
-        import paddle
+        paddle = sys.modules.get("paddle")  # the watching process has not imported it
+        if paddle and not paddle.is_compiled_with_cuda():
+            os.environ[CUDA_FAILURE] = libraries.CPU_ONLY
+        elif not libraries.has_driver():
+            os.environ[CUDA_FAILURE] = libraries.NO_DEVICE
+        else:
+            from utils.gpu import trial  # seldom needed
 
-        os.environ[CUDA_FAILURE] = diagnose_cuda(paddle) or ""
+            os.environ[CUDA_FAILURE] = trial.failure(current_device()) or ""
     return os.environ[CUDA_FAILURE] or None
-
-
-def diagnose_cuda(paddle):
-    """Find out why CUDA cannot be used here: first what costs no time, then a training step, which takes seconds.
-
-    paddle: the module, or what a test has in its place.
-    """
-    if not paddle.is_compiled_with_cuda():
-        return "this Paddle is a CPU-only build"
-    cuda, version, index = paddle.device.cuda, paddle.__version__, current_device()
-    try:
-        if cuda.device_count() < 1:
-            return "no CUDA device or no driver found"
-        capability = tuple(cuda.get_device_capability(index))
-    except (RuntimeError, OSError, ValueError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        return f"CUDA device {index} does not answer: {first_line or type(error).__name__}"
-    cudnn = paddle.device.get_cudnn_version()
-    return unsupported(capability, cudnn, version) or trial.failed_step(version, index)
-
-
-def unsupported(capability, cudnn, version):
-    """Say what this Paddle version lacks on a device, code for it or a cuDNN that fits; None where it lacks nothing.
-
-    capability: (major, minor). Code for x.y also runs on x.z with z >= y: that for 8.6 on 8.9, none of 2.6 on 9.0.
-    cudnn: as Paddle reports it, 8600 for 8.6 and 91400 for 9.14; None or -1 where it finds none.
-    """
-    is_2, (major, minor) = version.startswith("2."), capability
-    if is_2 and not any(major == built and minor >= least for built, least in CAPABILITIES_2_6):
-        return (f"Paddle {version} has no code for compute capability {major}.{minor}: install a 3.x GPU build of "
-                "Paddle from paddlepaddle.org.cn")
-    if cudnn is None or cudnn < 0:
-        return trial.missing("cudnn64_8.dll" if os.name == "nt" else "libcudnn.so", version)
-    if is_2 and cudnn // 1000 != 8:
-        return trial.missing(f"cuDNN 8, but another ({cudnn})", version)
-    return None
 
 
 def current_device():

@@ -2,8 +2,6 @@
 
 So the process that starts and watches the workers never imports Paddle, and stays small.
 """
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -15,7 +13,6 @@ from utils.parallel import launch
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes, with few images
 OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
-ASK_PADDLE = "import sys; sys.path.insert(0, sys.argv[1]); from utils import start; start.print_cuda_failure()"
 
 
 def one_process_per_core(name):
@@ -63,28 +60,5 @@ def memory_of_worker(settings):
 
 
 def is_for_gpu(settings):
-    """Whether the run takes a GPU."""
-    return settings.device == "gpu" or settings.device == "auto" and cuda_works()
-
-
-def cuda_works():
-    """Whether `--device auto` takes a GPU; where this process has not imported Paddle, another one asks it.
-
-    The answer is kept in the environment, so that no worker has to find it out again.
-    """
-    if not libraries.has_driver():
-        return False
-    if place.CUDA_FAILURE not in os.environ and "paddle" not in sys.modules:
-        child = subprocess.run([sys.executable, "-c", ASK_PADDLE, str(TRAIN.parent)], stdin=subprocess.DEVNULL,
-                               stdout=subprocess.PIPE, encoding="utf-8", errors="replace")
-        crash = f"Paddle, asked about it, ended with status {child.returncode}"
-        os.environ[place.CUDA_FAILURE] = crash if child.returncode else child.stdout.splitlines()[-1]
-    return place.cuda_failure() is None
-
-
-def print_cuda_failure():
-    """In a process that has no more to do: print why CUDA cannot be used here, or nothing, as the last line."""
-    errors.end_at_once_on_signals()
-    sys.stdout.reconfigure(encoding="utf-8", errors="replace")
-    flags.set_flags()
-    print(f"\n{place.cuda_failure() or ''}", flush=True)
+    """Whether the run takes a GPU. What `auto` finds out here the workers inherit."""
+    return settings.device == "gpu" or settings.device == "auto" and libraries.has_driver() and not place.cuda_failure()

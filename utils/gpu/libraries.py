@@ -14,6 +14,7 @@ from pathlib import Path
 NAMES = {"libcudnn.so": "libcudnn.so.8", "libcublas.so": "libcublas.so.11", "libcublasLt.so": "libcublasLt.so.11",
          "libnccl.so": "libnccl.so.2"}
 RESTARTED = "IMAGE_CLASSIFICATION_RESTARTED"  # in the environment of a script that was started again
+CPU_ONLY, NO_DEVICE = "this Paddle is a CPU-only build", "no CUDA device or no driver found"
 
 
 def has_driver():
@@ -44,10 +45,10 @@ def environment_with_libraries():
     if sys.platform != "linux" or RESTARTED in os.environ:
         return None
     installed = installed_by_pip()
-    if not installed or not has_driver() or not is_paddle_2():
+    if not installed or not has_driver() or not paddle_version().startswith("2."):
         return None
     libraries = {name: path for name, path in installed.items() if not is_found(name)}
-    links = libraries and links_to(libraries)
+    links = links_to(libraries) if libraries else None
     if not links:
         return None
     folders = [links, *sorted({path.parent for path in libraries.values()}), os.environ.get("LD_LIBRARY_PATH")]
@@ -60,11 +61,11 @@ def installed_by_pip():
             for path in Path(folder).glob(f"nvidia/*/lib/{file}")}  # "" is the current folder, where pip puts nothing
 
 
-def is_paddle_2():
-    """Whether the Paddle that is installed is a GPU build of version 2; it is not imported."""
+def paddle_version():
+    """The version of Paddle's GPU build that is installed, which is not imported; "" where none is."""
     import importlib.metadata  # slow, and seldom needed
 
-    return any(each.version.startswith("2.") for each in importlib.metadata.distributions(name="paddlepaddle-gpu"))
+    return next((each.version for each in importlib.metadata.distributions(name="paddlepaddle-gpu")), "")
 
 
 def links_to(libraries):

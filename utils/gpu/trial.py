@@ -12,12 +12,15 @@ import sys
 from pathlib import Path
 
 from utils import flags
+from utils.gpu import libraries
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 TRIAL = "import sys; sys.path.insert(0, sys.argv[1]); from utils.gpu import trial; trial.main(int(sys.argv[2]))"
 LIMIT = 120  # seconds: enough to read Paddle and cuDNN from a slow disk
 TOLERANCE = 0.05  # of the largest number: tensor cores round to 3 digits, a device without code gives zeros
-SAME, DIFFERENT = "the same numbers as on the CPU", "other numbers than on the CPU"  # what the child process prints
+# The paddlepaddle-gpu 2.6.2 wheels have machine code for these, and no PTX from which more could be compiled.
+CAPABILITIES_2_6 = ((6, 1), (7, 0), (7, 5), (8, 0), (8, 6))
+SAME, DIFFERENT, REASON = "the same numbers as on the CPU", "other numbers than on the CPU", "Reason: "  # it prints one
 NO_CODE = (DIFFERENT, "no kernel image", "invalid device function", "ARCH_MISMATCH")
 NO_MEMORY = ("ResourceExhausted", "out of memory", "ALLOC_FAILED", "cudaErrorMemoryAllocation")
 MISSING = re.compile(r"cannot open shared object|third-party dynamic library|Could not (?:load library|locate)")
@@ -26,14 +29,16 @@ PIP_LIBRARIES = "nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6"  # 
 PAGE = "see 'Which Paddle for which machine' in book/running.md"
 
 
-def failed_step(version, index):
+def failure(index):
     """Why Paddle cannot train on a CUDA device, in one line with what to do next; None where it can."""
-    return explain(*run([sys.executable, "-c", TRIAL, str(ROOT), str(index)]), version, index)
+    ending = run([sys.executable, "-c", TRIAL, str(ROOT), str(index)])
+    return explain(*ending, libraries.paddle_version(), index)
 
 
 def run(command, limit=LIMIT):
     """Run a command for at most `limit` seconds -> (exit status, None where it did not end; the lines it printed)."""
-    environment = {**os.environ, "GLOG_minloglevel": "1"}  # a warning of Paddle's names a missing library
+    environment = {**os.environ, "GLOG_minloglevel": "1",  # a warning of Paddle's names a missing library
+                   "PYTHONIOENCODING": "utf-8:replace"}
     child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
     try:
@@ -49,8 +54,9 @@ def run(command, limit=LIMIT):
 def explain(status, lines, version, index):
     """Why a trial ended so, in one line with what to do next; None where the device gave the CPU's numbers."""
     device, output = f"CUDA device {index}", "\n".join(lines)
-    if status == 0 and SAME in lines:
-        return None
+    reasons = [line[len(REASON):] for line in lines if line.startswith(REASON)]
+    if status == 0 and (SAME in lines or reasons):
+        return reasons[0] if reasons else None
     if any(words in output for words in NO_CODE):
         build = "a 3.x GPU build" if version.startswith("2.") else "another GPU build"
         return (f"Paddle {version} seems to have no code for {device} (a training step there fails or gives wrong "
@@ -58,9 +64,9 @@ def explain(status, lines, version, index):
     if any(words in output for words in NO_MEMORY):
         return (f"{device} has no memory left: end programs that nvidia-smi shows on it, or choose another device with "
                 "CUDA_VISIBLE_DEVICES")
-    libraries = [name for line in lines if MISSING.search(line) for name in LIBRARY.findall(line)]
-    if libraries:
-        return missing(libraries[-1], version)
+    missing_libraries = [name for line in lines if MISSING.search(line) for name in LIBRARY.findall(line)]
+    if missing_libraries:
+        return missing(missing_libraries[-1], version)
     errors = [line for line in lines if "Error" in line] or lines or [f"exit status {status}"]
     how = f"did not end in {LIMIT} seconds" if status is None else f"failed ({errors[-1][:200]})"
     if status is not None and status < 0:
@@ -77,16 +83,47 @@ def missing(library, version):
     return f"Paddle {version} does not find {library}: {how}"
 
 
+# -- The child process
+
 def main(index):
-    """The child process: take a step on the CPU and on CUDA device `index`, and print whether the numbers agree."""
+    """Print what this Paddle lacks; else take a step on the CPU and on CUDA device `index`, and compare the numbers."""
     flags.set_flags()
     import paddle
 
+    reason = unsupported(paddle, index)
+    if reason:
+        print(REASON + reason, flush=True)
+        return
     paddle.enable_static()
     if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:
         paddle.base.core.nccl_version()  # fails where NCCL is missing, which sums over GPUs need
     pairs = zip(step(paddle.CPUPlace()), step(paddle.CUDAPlace(index)))
     print(SAME if all(agree(*pair) for pair in pairs) else DIFFERENT, flush=True)
+
+
+def unsupported(paddle, index):
+    """What this Paddle lacks for a CUDA device, which is known without a step; None where it lacks nothing.
+
+    Code for compute capability x.y also runs on x.z with z >= y: that for 8.6 on 8.9, none of 2.6 on 9.0. cuDNN is 8600
+    for 8.6 and 91400 for 9.14; None or -1 where Paddle finds none.
+    """
+    if not paddle.is_compiled_with_cuda():
+        return libraries.CPU_ONLY
+    version, cudnn = paddle.__version__, paddle.device.get_cudnn_version()
+    try:
+        if paddle.device.cuda.device_count() < 1:
+            return libraries.NO_DEVICE
+        major, minor = paddle.device.cuda.get_device_capability(index)
+    except (RuntimeError, OSError, ValueError) as error:
+        first_line = str(error).strip().split("\n")[0]
+        return f"CUDA device {index} does not answer: {first_line or type(error).__name__}"
+    is_2 = version.startswith("2.")
+    if is_2 and not any(major == built and minor >= least for built, least in CAPABILITIES_2_6):
+        return (f"Paddle {version} has no code for compute capability {major}.{minor}: install a 3.x GPU build of "
+                "Paddle from paddlepaddle.org.cn")
+    if cudnn is None or cudnn < 0:
+        return missing("cudnn64_8.dll" if os.name == "nt" else "libcudnn.so", version)
+    return missing(f"cuDNN 8, but another ({cudnn})", version) if is_2 and cudnn // 1000 != 8 else None
 
 
 def agree(expected, array):

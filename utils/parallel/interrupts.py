@@ -1,4 +1,5 @@
-"""Ctrl-C, SIGTERM and a closed terminal: how a run hears them, before and while it trains."""
+"""Ctrl-C, SIGTERM and a closed terminal: how a run and the process that watches it hear them."""
+import contextlib
 import os
 import signal
 import threading
@@ -9,28 +10,32 @@ from utils.errors import STOP_SIGNALS, Stopped
 TWICE = 1.0  # seconds in which a second signal is the same one: launchers pass on what the terminal sends to all
 
 
+@contextlib.contextmanager
+def signals_to(handle):
+    """In the block, `handle(number, frame)` gets the signals that ask a process to stop.
+
+    Outside of the main thread, where Python hears no signals, nothing happens.
+    """
+    before = {}
+    for number in STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ():
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:  # nohup stays nohup
+            before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 class Interrupts:
-    """`with Interrupts() as interrupts:` a first signal raises Stopped; after `hold()` it only sets `signal`.
+    """`with signals_to(interrupts.hear):` a first signal raises Stopped; while `holds` is True it only sets `signal`.
 
     A second signal, a second or more after the first, ends the process at once: files are whole at any moment (see
-    storage/files.py). Outside of the main thread, where Python hears no signals, nothing happens.
+    storage/files.py).
     """
 
     def __init__(self):
-        self.signal, self.since = None, 0.0
-        self.holds = False
-        self.before = {}
-
-    def __enter__(self):
-        if threading.current_thread() is threading.main_thread():
-            for number in STOP_SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:  # nohup stays nohup
-                    self.before[number] = signal.signal(number, self.hear)
-        return self
-
-    def __exit__(self, *_):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
+        self.signal, self.since, self.holds = None, 0.0, False
 
     def hold(self):
         """From now on the loop looks at `signal` after each batch."""

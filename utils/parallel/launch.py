@@ -13,12 +13,12 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
 from utils import errors
 from utils.errors import STOP_SIGNALS, UserError
+from utils.parallel.interrupts import signals_to
 
 SMALLEST_SHARE = 8  # images per worker, below which starting another gains nothing
 MOST_PER_CORE = 8  # workers
@@ -80,21 +80,20 @@ def pin_to_cores():
         os.sched_setaffinity(0, cores[first:max(end, first + 1)])
 
 
-def start_workers(command, count, without=()):
-    """Run a command as `count` workers; returns the run's exit status.
+def start_workers(command, count):
+    """Run a command, a program and its arguments, as `count` workers; returns the run's exit status.
 
-    command: a program and its arguments; without: environment variables that the workers do not get. Rank 0 has the
-    terminal; what another worker prints goes to a file, and is shown if that worker is the first to fail.
+    Rank 0 has the terminal. What another worker prints goes to a file, and is shown if it is the first to fail.
     """
-    address, workers = f"127.0.0.1:{free_port()}", []
+    address, workers, signals = f"127.0.0.1:{free_port()}", [], []
     with contextlib.ExitStack() as stack:
         outputs = [None] + [stack.enter_context(temporary_file()) for _ in range(count - 1)]
-        signals = collect_signals(stack)
+        stack.enter_context(signals_to(lambda number, _frame: signals.append(number)))
         stack.callback(lambda: [worker.kill() for worker in workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, output in enumerate(outputs):
             workers.append(subprocess.Popen(
-                command, env=worker_environment(rank, count, address, without), preexec_fn=before_exec,
+                command, env=worker_environment(rank, count, address), preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
         program = next(os.path.basename(word) for word in command[1:] if not word.startswith("-"))
         return _watch(workers, outputs, signals, program)
@@ -109,25 +108,14 @@ def temporary_file():
                         "be written, or use --workers 1") from error
 
 
-def collect_signals(stack):
-    """Until the stack is left, signals that ask a run to stop are only added to a list, which is returned."""
-    signals = []
-    for number in STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ():  # Python's rule
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            before = signal.signal(number, lambda number, _frame: signals.append(number))
-            stack.callback(signal.signal, number, before)
-    return signals
-
-
-def worker_environment(rank, count, address, without=()):
+def worker_environment(rank, count, address):
     """The variables that `paddle.distributed.launch` sets, and one thread for ops.
 
     A second thread costs more than it brings: RESULTS.md, "Several workers".
     """
     ours = {"PADDLE_MASTER": address, "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
             "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}
-    others = {name: value for name, value in os.environ.items() if name not in without}
-    return {"OMP_NUM_THREADS": "1", **others, **ours}
+    return {"OMP_NUM_THREADS": "1", **os.environ, **ours}
 
 
 def _watch(workers, outputs, signals, program):
@@ -137,13 +125,14 @@ def _watch(workers, outputs, signals, program):
     statuses = _statuses(workers)
     cause = min(range(len(workers)), key=lambda rank: (
         not statuses[rank], statuses[rank] == LOST, statuses[rank] in STOPPED))  # False comes first
-    if statuses[cause] and statuses[cause] not in STOPPED:
-        _report(program, cause, workers[cause].returncode, outputs[cause])
+    status = statuses[cause]
+    if status and status not in STOPPED:
+        _report(program, cause, status, outputs[cause])
     for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
         _wait(workers, signals, GRACE)
         for worker in workers:
             end(worker)
-    return statuses[cause]
+    return status
 
 
 def _wait(workers, signals, seconds, is_over=lambda: False):
@@ -165,13 +154,12 @@ def _statuses(workers):
 
 def _report(program, rank, status, output):
     """Say on the terminal which worker failed and how."""
-    names = {-number: f"ended by signal {number:d}, {number.name}" for number in signal.Signals}
+    killed = {128 + number: f"ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
     if output:
         output.seek(0)
         sys.stderr.write("\n".join(output.read().decode(errors="replace").splitlines()[-20:]) + "\n")
-    if rank or status < 0:  # rank 0 has said itself what went wrong, unless it was killed
-        errors.complain(program, f"worker {rank} failed ({names.get(status, f'exit status {status}')}), "
-                                 "so the run ends")
+    if rank or killed:  # rank 0 has said itself what went wrong, unless it was killed
+        errors.complain(program, f"worker {rank} failed ({killed or f'exit status {status}'}), so the run ends")
 
 
 def _begin_worker(parent):

@@ -2,8 +2,8 @@
 
 Paddle does most of the work: its store brings the processes together, its operator `all_reduce` sums inside the
 static program, over gloo between CPUs of several machines and NCCL between GPUs. On one machine CPUs sum through
-shared memory instead (shared_memory.py). `python -m paddle.distributed.launch` starts the processes, on one machine
-or several; launch.py does on one.
+shared memory instead (shared_memory.py). launch.py starts the processes on one machine, and
+`python -m paddle.distributed.launch` on one or several.
 """
 import contextlib
 import ctypes
@@ -21,14 +21,14 @@ from paddle.base import core
 from utils import progress
 from utils.errors import STOP_SIGNALS, OutputLost, UserError
 from utils.parallel import launch
-from utils.parallel.interrupts import Interrupts
+from utils.parallel.interrupts import Interrupts, signals_to
 from utils.parallel.shared_memory import LostWorkers, SharedBlock, is_possible
 from utils.storage import program_state
 
 PATIENCE = 3600  # seconds to wait for workers on other machines, and for those that read, fetch or save
 LOCAL_PATIENCE = 60  # seconds until all workers on one machine have met
-SILENCE = 5  # seconds of waiting for the others until that is said
-SIGNALS = (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13))  # any one worker that has had one stops all
+SILENCE = 5  # seconds of waiting for the others until rank 0 says so
+SIGNALS = (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13))  # one worker that has had one stops all
 SIGNS_OF_LOSS = ("std::exception", "TCP", "NCCL", "gloo")  # in Paddle's errors, when another worker has gone
 
 
@@ -36,38 +36,57 @@ class Workers:
     """This process among the `world` processes of a run: `with Workers() as workers:`; rank 0 speaks and saves for all.
 
     Each trains on its share of every batch, and all end each step with the same weights. Alone, no method changes
-    anything. Ctrl-C and the like are heard meanwhile: see Interrupts.
+    anything. Meanwhile Ctrl-C and the like only set a mark (see Interrupts).
     Errors: UserError where the meeting point's port is taken or workers stay away; LostWorkers, in one line, where
     another worker has gone.
     """
 
-    def __init__(self, rank=None, world=1, meeting_point=None, here=1):
-        """Without arguments, what the launcher's environment variables say.
+    def __init__(self, environment=os.environ):
+        """What the launcher's variables say of this process; without any it is alone.
 
         meeting_point: (host, port) of rank 0; here: how many of the workers are on this machine.
+        Source: `paddle.distributed.launch` of 2.6 and 3.3; where 2.6 sets no PADDLE_MASTER, rank 0's endpoint is the
+        first. Errors: UserError where a launcher's variables are incomplete.
         """
-        rank, world, meeting_point, here = from_environment() if rank is None else (rank, world, meeting_point, here)
-        self.rank, self.world, self.meeting_point, self.here = rank, world, meeting_point, here
-        self.is_first_here = int(os.environ.get("PADDLE_LOCAL_RANK", 0)) == 0
+        self.rank, self.world = (int(environment.get(f"PADDLE_TRAINER{name}", default))
+                                 for name, default in (("_ID", 0), ("S_NUM", 1)))
+        self.here = int(environment.get("PADDLE_LOCAL_SIZE", 1))
+        self.is_first_here = int(environment.get("PADDLE_LOCAL_RANK", 0)) == 0
+        if self.world > 1:
+            first_endpoint = environment.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
+            host, _, port = (environment.get("PADDLE_MASTER") or first_endpoint).rpartition(":")
+            if not host or not port.isdigit():
+                raise UserError("PADDLE_TRAINERS_NUM is set, but neither PADDLE_MASTER nor PADDLE_TRAINER_ENDPOINTS "
+                                "says where rank 0 is: unset it, or start with python -m paddle.distributed.launch")
+            self.meeting_point = host, int(port)
         self.interrupts = Interrupts()
         self.place = self.executor = self.store = self.total = self.block = None
-        self.meetings = self.broadcasts = 0
-        self.weight = 1.0  # of this worker's share in the step's sums
+        self.meetings, self.weight = 0, 1.0  # weight: of this worker's share in the step's sums
         self.wants_to_save = lambda: False  # asked in each step
         self.requests = np.zeros(len(SIGNALS) + 1, np.float32)  # of all workers, as the last step summed them
 
     def __enter__(self):
         launch.pin_to_cores()
         with contextlib.ExitStack() as stack:
-            stack.enter_context(self.interrupts)
+            stack.enter_context(signals_to(self.interrupts.hear))
+            stack.enter_context(self.losses_in_one_line())
             self.meet()
             self.stack = stack.pop_all()
         return self
 
-    def __exit__(self, kind, error, _traceback):
-        with self.stack:
-            if error is not None and self.is_loss(error):
-                raise self.loss() from error
+    def __exit__(self, *error):
+        return self.stack.__exit__(*error)
+
+    @contextlib.contextmanager
+    def losses_in_one_line(self):
+        """In the block an error of Paddle's which means that another worker has gone becomes LostWorkers."""
+        try:
+            yield
+        except (RuntimeError, ValueError, OSError) as error:  # it may only say "std::exception"
+            if self.world == 1 or not any(sign in str(error) for sign in SIGNS_OF_LOSS):
+                raise
+            raise LostWorkers(f"worker {self.rank} of {self.world} lost the others: one has ended (its own message "
+                              "says why), or did not answer for 30 s") from error
 
     # -- Meeting
 
@@ -75,16 +94,14 @@ class Workers:
         """Wait for all workers; from then on they can broadcast and wait for each other."""
         if self.world == 1:
             return
-        host, port = self.meeting_point
-        patience = LOCAL_PATIENCE if is_loopback(host) else PATIENCE
+        patience = LOCAL_PATIENCE if self.here == self.world else PATIENCE
         if self.rank == 0:
-            check_free(port)
+            check_free(self.meeting_point[1])
         else:
-            wait_for_listener(host, port, patience)
-        with self.undisturbed():  # the threads that are made here never hear signals
-            self.store = core.TCPStore(host, port, self.rank == 0, 1, 60)
-        self.count("arrived", 1)
-        self.wait_until("arrived", self.world, patience)
+            wait_for_listener(*self.meeting_point, patience)
+        with undisturbed():  # the threads that are made here never hear signals
+            self.store = core.TCPStore(*self.meeting_point, self.rank == 0, 1, 60)
+        self.barrier(patience)
 
     def connect(self, place):
         """Make sums possible for programs on this place: through shared memory, gloo or NCCL."""
@@ -98,12 +115,11 @@ class Workers:
 
     def share_memory(self):
         """The memory that all workers share, who are on this machine; None where it is unavailable to one of them."""
-        block = path = None
+        block = None
         with contextlib.suppress(OSError):
             if self.rank == 0 and is_possible():
                 block = SharedBlock(0, self.world)
-                path = block.path
-        path = self.broadcast(path)
+        path = self.broadcast(block and block.path)
         with contextlib.suppress(OSError):
             if self.rank > 0 and path:
                 block = SharedBlock(self.rank, self.world, path)
@@ -114,14 +130,14 @@ class Workers:
     def join_paddle(self, place):
         """Connect the workers for Paddle's operator all_reduce: over NCCL between GPUs, else over gloo."""
         host, port = self.meeting_point
-        with self.undisturbed():
+        with undisturbed():
+            arguments = self.store, "0", self.rank, self.world
             if isinstance(place, paddle.CUDAPlace):
                 core.CommContextManager.set_device_id(place.get_device_id())
-                join, key = core.CommContextManager.create_nccl_comm_context, [f"{host}:{port}"]
+                core.CommContextManager.create_nccl_comm_context(*arguments, f"{host}:{port}")
             else:
                 os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
-                join, key = core.CommContextManager.create_gloo_comm_context, []
-            join(self.store, "0", self.rank, self.world, *key)
+                core.CommContextManager.create_gloo_comm_context(*arguments)
         program = paddle.static.Program()
         with paddle.static.program_guard(program, paddle.static.Program()):
             self.total = program, all_reduce_op(paddle.static.data("numbers", [None], "float64"))
@@ -168,10 +184,12 @@ class Workers:
         if self.block:  # one operator; joining, cutting and shaping for all_reduce takes two hundred
             paddle.static.py_func(lambda *tensors: self.sum_tensors(tensors, sizes), parts, parts)
             return gradients, metrics
-        weight, requests = self.numbers_of_step(parts[0].block)
+        own = parts[0].block.create_var(shape=[1 + len(self.requests)], dtype="float32", stop_gradient=True)
+        paddle.static.py_func(lambda: np.float32([self.weight, *self.own_requests()]), [], own)
+        weight, requests = paddle.split(own, [1, len(self.requests)])
         joined = paddle.concat([paddle.reshape(part, [-1]) for part in parts]) * weight  # [sum of sizes]
-        *pieces, requests = paddle.split(all_reduce_op(paddle.concat([joined, requests])), [*sizes, len(SIGNALS) + 1])
-        paddle.static.py_func(lambda requests: self.note_requests(requests), requests, None)
+        *pieces, requests = paddle.split(all_reduce_op(paddle.concat([joined, requests])), [*sizes, len(self.requests)])
+        paddle.static.py_func(lambda x: np.copyto(self.requests, x), requests, None)  # for a method Paddle counts self
         sums = [paddle.reshape(piece, part.shape) for piece, part in zip(pieces, parts)]
         return [(parameter, total) for (parameter, _), total in zip(gradients, sums)], sums[len(gradients):]
 
@@ -192,21 +210,11 @@ class Workers:
         tensor.set(array, self.place)
         return tensor
 
-    def numbers_of_step(self, block):
-        """Variables that get this worker's weight, [1], and its requests, [n], anew in each step."""
-        both = block.create_var(shape=[1 + len(SIGNALS) + 1], dtype="float32", stop_gradient=True)
-        paddle.static.py_func(lambda: np.float32([self.weight, *self.own_requests()]), [], both)
-        return paddle.split(both, [1, len(SIGNALS) + 1])
-
     # -- Requests of any worker, which travel with the step's sum
 
     def own_requests(self):
         """What this worker asks all to do after the step, 1 for yes: stop for each signal, and save; float32 [n]."""
         return np.float32([self.interrupts.signal == number for number in SIGNALS] + [self.wants_to_save()])
-
-    def note_requests(self, requests):
-        """Keep the requests that a step has summed."""
-        self.requests = np.array(requests)
 
     def agreement(self):
         """What all workers do after this step: (the signal to stop for or None, whether to save)."""
@@ -219,7 +227,7 @@ class Workers:
     def all_reduce(self, numbers):
         """Sum numbers over all workers: float64 [...] -> float64 [...]."""
         numbers = np.asarray(numbers, np.float64)
-        if self.world == 1:
+        if self.world == 1 or not numbers.size:
             return numbers
         flat = numbers.reshape(-1).copy()
         if self.block:
@@ -232,12 +240,10 @@ class Workers:
     def average_statistics(self, program):
         """Average batch normalization's running means and variances over the workers, before a test.
 
-        Within a step each worker normalizes with its own share's statistics, as is usual, so the running ones
-        differ between workers, and nothing else does.
+        In a step each worker normalizes with its own share's statistics, as is usual, so these alone differ.
         """
-        own = program_state.running_statistics(program)
-        if self.world > 1 and own.size:
-            mean = self.all_reduce(own) / self.world
+        if self.world > 1:
+            mean = self.all_reduce(program_state.running_statistics(program)) / self.world
             program_state.put_running_statistics(program, self.place, mean)
 
     def gather_statistics(self, program):
@@ -245,7 +251,7 @@ class Workers:
         own = program_state.running_statistics(program)
         rows = np.zeros((self.world, own.size))
         rows[self.rank] = own
-        return self.all_reduce(rows) if own.size else rows
+        return self.all_reduce(rows)
 
     def put_statistics(self, program, rows):
         """Give each worker its own of what `gather_statistics` returned; `rows` is read on rank 0, the others' is None.
@@ -267,77 +273,56 @@ class Workers:
             program_state.tensor(name).set(total.astype(array.dtype), self.place)
 
     def broadcast(self, value=None):
-        """Give every worker rank 0's value: anything that JSON can hold. The others' value does not matter."""
+        """Give every worker rank 0's value, which JSON can hold; all wait for each other."""
         if self.world == 1:
             return value
-        self.broadcasts += 1
-        name = f"broadcast {self.broadcasts}"
+        name = f"value {self.meetings}"
         if self.rank == 0:
-            with self.undisturbed():
+            with undisturbed():
                 self.store.set(name, json.dumps(value))
-            self.count("broadcasts", 1)
-            return json.loads(json.dumps(value))  # as the others get it
-        self.wait_until("broadcasts", self.broadcasts)
-        with self.undisturbed():
+        self.barrier()
+        with undisturbed():
             return json.loads(self.store.get(name))
 
-    def barrier(self):
+    def barrier(self, patience=PATIENCE):
         """Hold each worker here until all have come, however long one was busy alone (reading, saving, drawing).
 
-        A step's sum waits 30 s at most.
+        A step's sum waits 30 s at most. Signals are heard meanwhile. Errors: UserError after `patience` seconds.
         """
+        if self.world == 1:
+            return
         self.meetings += 1
-        if self.world > 1:
-            name = f"barrier {self.meetings}"
-            self.count(name, 1)
-            self.wait_until(name, self.world)
-
-    def count(self, name, more):
-        """Add to a number in the store; returns it."""
-        with self.undisturbed():
-            return self.store.add(name, more)
-
-    def wait_until(self, name, count, patience=PATIENCE):
-        """Wait until a number in the store has grown to `count`; Ctrl-C and signals are heard meanwhile."""
-        begin, is_said = time.monotonic(), name != "arrived" or self.rank > 0
-        while self.count(name, 0) < count:
+        name, begin, is_said = f"barrier {self.meetings}", time.monotonic(), self.rank > 0
+        here = self.count(name, 1)
+        while here < self.world:
             waited = time.monotonic() - begin
             if waited > patience:
                 raise UserError(f"worker {self.rank} of {self.world} waited {patience} s for the others: ending")
             if waited > SILENCE and not is_said:
                 is_said = True
-                progress.write(f"Waiting for the other workers: {self.count(name, 0)} of {count} are here")
+                self.log(f"Waiting for the other workers: {here} of {self.world} are here")
             time.sleep(min(0.02, 0.002 + waited / 10))  # each question costs rank 0 some of its core
+            here = self.count(name, 0)
 
-    # -- When another worker has gone
+    def count(self, name, more):
+        """Add to a number in the store; returns it."""
+        with undisturbed():
+            return self.store.add(name, more)
 
-    @contextlib.contextmanager
-    def undisturbed(self):
-        """Keep signals away from this thread meanwhile: Paddle's store takes an interrupted call for a lost worker.
 
-        They are heard right after; another thread of this process may take them and pass them to Python.
-        """
-        can_block = hasattr(signal, "pthread_sigmask")
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS) if can_block else None
-        try:
-            yield
-        except (RuntimeError, ValueError, OSError) as error:
-            if not self.is_loss(error):
-                raise
-            raise self.loss() from error
-        finally:
-            if can_block:
-                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+@contextlib.contextmanager
+def undisturbed():
+    """Keep signals away from this thread in the block: Paddle's store takes an interrupted call for a lost worker.
 
-    def is_loss(self, error):
-        """Whether an error of Paddle's means that another worker has gone; it may only say "std::exception"."""
-        return (self.world > 1 and isinstance(error, (RuntimeError, ValueError, OSError))
-                and any(sign in str(error) for sign in SIGNS_OF_LOSS))
-
-    def loss(self):
-        """The error that says so in one line."""
-        return LostWorkers(f"worker {self.rank} of {self.world} lost the others: one has ended (its own message says "
-                           "why), or did not answer for 30 s")
+    Python hears them right after; another thread of this process may take them and pass them to it.
+    """
+    can_block = hasattr(signal, "pthread_sigmask")
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS) if can_block else None
+    try:
+        yield
+    finally:
+        if can_block:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def all_reduce_op(x):
@@ -360,38 +345,19 @@ def program_of_nothing(dimensions):
         return program, paddle.static.data("x", [None] * dimensions, "float32")
 
 
-def from_environment(environment=os.environ):
-    """What the launcher's variables say of this process: (rank, world, meeting point, here), as Workers takes them.
-
-    A world of 1 where there are none.
-    Source: `paddle.distributed.launch` of 2.6 and 3.3 (PADDLE_TRAINER_ID, PADDLE_TRAINERS_NUM, PADDLE_MASTER;
-    where 2.6 gives no PADDLE_MASTER, the first of PADDLE_TRAINER_ENDPOINTS, which is rank 0's).
-    """
-    world = int(environment.get("PADDLE_TRAINERS_NUM", 1))
-    if world == 1:
-        return 0, 1, None, 1
-    endpoints = environment.get("PADDLE_TRAINER_ENDPOINTS", "")
-    host, _, port = (environment.get("PADDLE_MASTER") or endpoints.split(",")[0]).rpartition(":")
-    if not host or not port.isdigit():
-        raise UserError("PADDLE_TRAINERS_NUM is set, but neither PADDLE_MASTER nor PADDLE_TRAINER_ENDPOINTS "
-                        "says where rank 0 is: unset it, or start with python -m paddle.distributed.launch")
-    return (int(environment["PADDLE_TRAINER_ID"]), world, (host, int(port)),
-            int(environment.get("PADDLE_LOCAL_SIZE", 1)))
-
-
 def check_free(port):
-    """UserError where another program listens on this port of ours."""
+    """UserError where another program listens on this port."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("", port))
         except OSError as error:
-            raise UserError(f"port {port}, where the workers were to meet, is not free ({error.strerror}): "
-                            "start again, or end the program that uses it") from error
+            raise UserError(f"port {port}, where the workers meet, is not free ({error.strerror}): start again, or end "
+                            "the program that uses it") from error
 
 
 def wait_for_listener(host, port, patience):
-    """Wait until rank 0 listens; UserError when it does not in `patience` seconds."""
+    """Wait until rank 0 listens; UserError where it does not in `patience` seconds."""
     end = time.monotonic() + patience
     while True:
         try:
@@ -416,8 +382,3 @@ def interface_towards(host, port):
         address = probe.getsockname()[0]
     return next((name for name, entries in psutil.net_if_addrs().items()
                  if any(entry.address == address for entry in entries)), "")
-
-
-def is_loopback(host):
-    """Whether a host is this machine itself, by an address of its loopback interface."""
-    return host == "localhost" or host.startswith("127.")
