@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 from paddle.base import core
 
-from utils.speed import backward, channels_last, dropout, fold_batch_norm
+from utils.speed import backward, channels_last, fold_batch_norm
 from utils.storage import program_state
 
 # Op kinds that are both faster on oneDNN and right there: 60 -> 122 pictures a second with the convolutions, 148 with
@@ -92,7 +92,10 @@ def accelerate(program):
     if turned and paddle.__version__.startswith("2."):
         kinds += PADDLE_2_OPS
     count = put_on_onednn(program, kinds)
-    dropout.draw_quickly(program)
+    if any(op.type == "dropout" for op in program.global_block().ops):
+        from utils.speed import dropout
+
+        dropout.draw_quickly(program)
     backward.join_adams(program.global_block())
     return [f"oneDNN for {count} ops{', channels last' if turned else ''}"] if count else []
 
