@@ -52,7 +52,6 @@ sys.path.insert(0, str(project))
 __name__, __file__ = "chapter", str(project / "chapter.ipynb")
 
 from utils import flags
-from utils.speed import cpu
 
 flags.set_flags()  # Paddle reads them while it is imported
 import paddle
@@ -144,11 +143,16 @@ def not_shown(path, shown):
     return "\n".join(imports)
 
 
+def is_a_program_of_its_own(block):
+    """Whether a block repeats what others define, so that it would replace them in a notebook: it stays text."""
+    return block.kind == "code" and chapter.quote_of(block).path == "book/minimal.py"
+
+
 def build(text, quick, hosted=False):
     """The notebook of the page."""
     cells, lines, at = Cells(text, quick, hosted), text.splitlines(keepends=True), 0
     for block in chapter.blocks_of(text):
-        if block.kind not in ("code", "run"):
+        if block.kind not in ("code", "run") or is_a_program_of_its_own(block):
             continue
         first, last = block.lines
         cells.prose("".join(lines[at:first - 1]))

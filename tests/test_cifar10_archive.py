@@ -122,6 +122,7 @@ def test_archive_that_a_browser_unzipped(right_tar):
     assert read(right_tar).train_labels.shape == (100,)
 
 
+@pytest.mark.slow
 def test_real_archive_against_plain_pickle(cifar10_archive):
     pictures = read(cifar10_archive)
     with tarfile.open(cifar10_archive) as archive:

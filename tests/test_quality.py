@@ -77,6 +77,7 @@ def test_shipped_model_names_the_drawn_pictures():
     assert sum(a == b for a, b in zip(named, CLASSES)) >= 8, named
 
 
+@pytest.mark.slow
 def test_shipped_model_on_1000_real_pictures(cifar10_archive):
     from utils.data import dataset
 

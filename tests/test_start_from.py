@@ -101,6 +101,7 @@ def test_a_run_may_take_the_place_of_the_model_it_starts_from(base, pets, begin,
     assert state(tmp_path / "model").settings["start_from"] == str(tmp_path / "model")
 
 
+@pytest.mark.slow
 def test_two_workers_start_from_the_same(base, pets, tmp_path):
     done = subprocess.run(command(*FEW[:-1], "2", "--learning-rate", "1e-12", "--data-dir", pets,
                                   "--start-from", base, "--model-dir", tmp_path), capture_output=True, text=True)

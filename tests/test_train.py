@@ -66,7 +66,8 @@ def test_a_seed_fixes_the_numbers(run, quick_run, tmp_path):
     assert first.progress["history"] != state(tmp_path / "other").progress["history"]
 
 
-@pytest.mark.parametrize("model", ["resnet", pytest.param("vgg", marks=pytest.mark.slow), "airbench"])
+@pytest.mark.parametrize("model", [
+    "resnet", *(pytest.param(name, marks=pytest.mark.slow) for name in ("vgg", "airbench"))])
 def test_a_run_that_was_cut_goes_on_to_the_same_end(run, tiny_archive, tmp_path, monkeypatch, model):
     """SIGINT after some batches, --resume, twice; dropout's masks (VGG) and means of weights (Airbench) included."""
     extra = ["--model", model, "--recipe", "strong", "--epochs", "1" if model == "vgg" else "2", "--batch-size", "8",
