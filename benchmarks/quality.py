@@ -1,8 +1,8 @@
 """What a saved model's card says about it: `python -m benchmarks.quality --data-file ARCHIVE`.
 
 What evaluate.py measures on CIFAR-10's 10,000 test images, and the accuracy when they are disturbed in the chapter's
-four ways. Prints it as tables in Markdown; `--json` also writes it to a file, such as measured.json beside the model
-that comes with the program, for book/figures/draw.py.
+four ways. Prints it as tables in Markdown; `--json` also writes it to a file, such as measured.json beside the
+supplied model, for book/figures/draw.py.
 """
 import argparse
 import json
@@ -27,7 +27,7 @@ from utils.storage.files import whole_file
 def measure(model, images, labels, classes):
     """All that a card says, ready for JSON."""
     def accuracy(kind, strength):
-        """Share of the disturbed images that are named rightly."""
+        """Share of the disturbed images that are classified correctly."""
         disturbed = ask(model, images, lambda pixels: disturb.disturb(pixels, kind, strength))
         return float((disturbed.argmax(1) == labels).mean())
 
@@ -54,7 +54,7 @@ def main(arguments=None):
     """Measure as the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model-dir", type=Path, default=infer.SHIPPED,
-                        help="a folder that train.py wrote (default: the model that comes with the program)")
+                        help="a folder that train.py wrote (default: the supplied model)")
     parser.add_argument("--data-file", help="a CIFAR-10 archive; without one it is downloaded")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there too")
     given = parser.parse_args(arguments)

@@ -22,7 +22,7 @@ MARK = re.compile(r"<!-- (code|run|help|output): ?(.*?) ?-->")
 PAGES = ("README.md", "book/running.md")
 CHINESE = "README.cn.md"  # the chapter once more; tests/test_chinese.py holds it to README.md
 # Where the project is published: OWNER is a placeholder for the account. Whoever publishes it writes its name here,
-# then the badges into README.md and the hosted notebook anew: `python book/notebook.py --hosted`.
+# then the badges into README.md and the hosted notebook again: `python book/notebook.py --hosted`.
 REPOSITORY, BRANCH = "https://github.com/OWNER/image-classification", "main"
 HOSTED = "book/chapter.ipynb"  # the notebook that services open
 CUT = "..."  # a line of sample output that stands for lines left out

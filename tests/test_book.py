@@ -262,7 +262,7 @@ def test_the_badges_lead_to_the_notebook_where_the_project_is_published():
 
 def test_the_hosted_notebook_is_the_page_of_today():
     made = nbformat.reads((ROOT / chapter.HOSTED).read_text(encoding="utf-8"), as_version=4)
-    assert made == notebook.build(TEXT, quick=False, hosted=True), "python book/notebook.py --hosted writes it anew"
+    assert made == notebook.build(TEXT, quick=False, hosted=True), "python book/notebook.py --hosted writes it again"
     prose = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
     figures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", prose)
     assert len(figures) == len(re.findall("<img ", TEXT))

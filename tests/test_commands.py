@@ -42,7 +42,7 @@ CHANGES = (  # the first that fits
     Change(r"--resume\b", None, "it needs a run that was stopped; tests/test_resume.py stops some"),
     Change(r"^python train\.py$", PHOTOGRAPHS, "the archive cannot be fetched everywhere"),
     Change(r"^python evaluate\.py$", f"--model-dir models/{infer.SHIPPED.name} {PHOTOGRAPHS.replace(SHORT, '')}",
-           "the page shows what it says of the model that comes with the program"),
+           "the page shows what it says of the supplied model"),
     Change(r"^python train\.py --data-dir build/flowers ", "", "two minutes, so in full"),
     Change(r"^python train\.py .*--dataset sketches .*--max-batches", "", "it is short"),
     Change(r"\btrain\.py\b", f"--dataset sketches {SHORT}", "it trains for minutes or hours"),

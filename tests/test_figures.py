@@ -42,9 +42,9 @@ def difference(one, other):
 @pages
 @pytest.mark.parametrize("name", NAMES)
 def test_the_committed_figure_is_what_the_program_draws(name):
-    anew = io.BytesIO()
-    parts.save(drawn(name), anew)
-    with Image.open(FOLDER / f"{name}.png") as committed, Image.open(anew) as picture:
+    again = io.BytesIO()
+    parts.save(drawn(name), again)
+    with Image.open(FOLDER / f"{name}.png") as committed, Image.open(again) as picture:
         assert committed.size == picture.size
         assert committed.width == 2 * parts.WIDTH
         assert difference(committed, picture) < GRAY_LEVELS
@@ -196,7 +196,7 @@ def test_numbers_in_captions_are_those_that_were_measured():
     assert 0.18 < (counts[cat, dog] + counts[dog, cat]) / wrong < 0.22  # one in five
     said = {text.get_text() for axes in drawn("curves").axes for text in axes.texts}
     assert {"4.9", "11.9", "0.15", "0.37"} <= said
-    assert "4.9% of the training pictures are named wrongly, but 11.9% of the test pictures" in page
+    assert "4.9% of the training pictures are classified wrongly, but 11.9% of the test pictures" in page
 
 
 def test_labels_at_the_ends_of_lines_keep_their_distance_and_order():

@@ -46,7 +46,7 @@ def convert(folder, model_dir):
 
 @pytest.fixture(scope="module")
 def converted(tmp_path_factory):
-    """The model that comes with the program, converted."""
+    """The supplied model, converted."""
     return convert(tmp_path_factory.mktemp("onnx") / "shipped", infer.SHIPPED)
 
 

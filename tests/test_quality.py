@@ -1,4 +1,4 @@
-"""How good a model is: what is measured against counts made by hand, and the model that comes with the program.
+"""How good a model is: what is measured against counts made by hand, and the supplied model.
 
 What its card says holds on 1,000 real images, within what the choice of the 1,000 allows. And of every benchmark: help
 without data, and one line for an archive that does not exist.
@@ -63,7 +63,7 @@ def test_the_card_holds_the_measured_tables():
 
 
 def shipped_answers(pixels):
-    """Probabilities by the model that comes with the program: [N, 10]."""
+    """Probabilities by the supplied model: [N, 10]."""
     import paddle
 
     paddle.enable_static()

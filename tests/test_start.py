@@ -1,4 +1,4 @@
-"""How train.py starts: workers from a watching process without Paddle, the fast path or Paddle as it comes, signals."""
+"""How train.py starts: workers from a watching process without Paddle, the fast path or Paddle unmodified, signals."""
 import os
 import re
 import signal

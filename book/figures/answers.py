@@ -1,6 +1,6 @@
 """What models answer on the drawn pictures, for draw.py, which then needs no Paddle: `python -m book.figures.answers`.
 
-Writes what the model that comes with the program answers, in Figures 1 and 3, to answers.json beside that model. With
+Writes what the supplied model answers, in Figures 1 and 3, to answers.json beside that model. With
 `--flowers`, what a model trained on the pictures of `python -m book.flowers` answers in Figure 2, to flowers.json here.
 """
 import argparse
@@ -56,7 +56,7 @@ def flower_answers(model_dir, each=2):
 
 @exit_status("end other programs")
 def main(arguments=None):
-    """Write one of the files anew."""
+    """Write one of the files again."""
     parser = argparse.ArgumentParser(prog="python -m book.figures.answers",
                                      description="Write what a model answers on the drawn pictures.")
     parser.add_argument("--flowers", type=Path, metavar="MODEL_DIR",

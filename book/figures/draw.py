@@ -21,7 +21,7 @@ from utils.errors import UserError, exit_status
 from utils.storage.files import whole_file
 
 ROOT = Path(__file__).resolve().parents[2]
-MODEL = ROOT / "models" / "airbench_cifar10"  # the model that comes with the program, and what is known of it
+MODEL = ROOT / "models" / "airbench_cifar10"  # the supplied model, and what is known of it
 FLOWERS = Path(__file__).with_name("flowers.json")  # what a model that was trained on drawn flowers answers
 
 # ILSVRC's classification task: year, team, top-5 error in per cent, whether its features were learned.
@@ -41,7 +41,7 @@ FEW = 30  # answers, of which the share that is right says little
 
 
 def general():
-    """Figure 1: the ten drawn pictures with the answers of the model that comes with the program."""
+    """Figure 1: the ten drawn pictures with the answers of the supplied model."""
     figure, axes = card(410)
     said, size, gap = answers(), 140, 20.5
     for place, name in enumerate(CLASSES):
@@ -239,7 +239,7 @@ def confusion():
     counts, left, top, wide, high = np.array(measured["confusion"]), 128, 118, 61, 41
     shares = counts / counts.sum(axis=1, keepdims=True)
     wrong = counts.sum() - counts.trace()
-    write(axes, 24, 26, f"{wrong:,} of {counts.sum():,} test pictures are named wrongly", size=15, align="left",
+    write(axes, 24, 26, f"{wrong:,} of {counts.sum():,} test pictures are classified wrongly", size=15, align="left",
           bold=True)
     write(axes, left - 14, top - 42, "is", size=14, align="right", color=QUIET)
     write(axes, left + 5 * wide, 58, "named", size=14, color=QUIET)

@@ -1,4 +1,4 @@
-"""The figures of "Look Inside": what the model that comes with the program sees in a picture, layer by layer.
+"""The figures of "Look Inside": what the supplied model sees in a picture, layer by layer.
 
 Unlike the others they are drawn from the model itself, so that they need Paddle.
 """
@@ -24,7 +24,7 @@ MARKS = dict(zip(CLASSES, (("#4c78a8", "s"), ("#e45756", "s"), ("#f2a93b", "o"),
 
 @functools.lru_cache(maxsize=1)
 def shipped():
-    """The model that comes with the program, loaded once."""
+    """The supplied model, loaded once."""
     return load_model(SHIPPED, "cpu")[0]
 
 

@@ -91,7 +91,8 @@ class SharedBlock:
 
     def look_for_lost(self, waited):
         """Errors: LostWorkers where a process has ended without coming, or has not come for PATIENCE seconds."""
-        ended = [rank for rank, process in enumerate(self.processes.tolist()) if not psutil.pid_exists(process)]
+        ended = [rank for rank, process in enumerate(self.processes.tolist())
+                 if process and not psutil.pid_exists(process)]  # 0: it has not opened the block yet
         for rank in (self.turns < self.turn).nonzero()[0]:  # after `ended`: one may have come in its last moments
             if rank in ended or waited >= PATIENCE:
                 how = "has ended (its own message says why)" if rank in ended else f"did not answer for {PATIENCE:g} s"
