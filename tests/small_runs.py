@@ -121,7 +121,7 @@ def main(arguments):
     from utils import errors
     from utils.parallel import launch
 
-    count = int(arguments[arguments.index("--workers") + 1])
+    count = int(arguments[-1 - arguments[::-1].index("--workers") + 1])  # the last one counts
     if count > 1 and not launch.is_worker():
         return launch.start_workers(command(*arguments), count)
     errors.end_at_once_on_signals()

@@ -480,7 +480,7 @@ sys.path[:0] = [{root!r}, {tests!r}]
 from utils import flags
 flags.set_flags()
 import numpy as np, paddle
-from test_speed import Trained, trained
+from test_speed import Trained, engine, trained
 paddle.enable_static()
 rng = np.random.default_rng(0)
 pictures = rng.random((160, 3, 32, 32), np.float32), rng.integers(0, 10, (160, 1))
