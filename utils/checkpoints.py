@@ -74,7 +74,8 @@ class Checkpoints:
         """
         self.run = run
         workers, main = self.workers, run.programs.main
-        check_data(run.data, self.settings)
+        self.fingerprint = run.data.fingerprint  # of 150 MB: once, not at each save
+        self.check_data()
         saved = self.saved
         if workers.rank == 0:
             self.beginning = self.put_saved(saved) if saved else self.put_first(first)
@@ -87,6 +88,12 @@ class Checkpoints:
         self.progress["finished"] = False  # a finished run is resumed for more epochs
         workers.wants_to_save = self.save_is_due
         self.saved = None  # its arrays are not needed any more
+
+    def check_data(self):
+        """UserError where the images are not those that the run began with."""
+        if self.settings.data not in (None, self.fingerprint):
+            raise UserError(f"these images are not those that the run in {self.settings.folder} began with: resume it "
+                            "with their --dataset, --data-file or --data-dir, or start over in another --model-dir")
 
     def put_saved(self, saved):
         """Put the checkpoint's state into the scope -> a line about where the run goes on."""
@@ -177,7 +184,7 @@ class Checkpoints:
     def settings_to_save(self):
         """The settings, with what the machine and the data have decided."""
         data = self.run.data
-        settings = self.settings._replace(dataset=data.choice, data=data.fingerprint, workers=self.workers.world,
+        settings = self.settings._replace(dataset=data.choice, data=self.fingerprint, workers=self.workers.world,
                                           device=self.device)._asdict()
         del settings["resume"]
         return settings
@@ -197,10 +204,3 @@ class Checkpoints:
         if self.run:
             self.run.executor.close()
         self.run = None
-
-
-def check_data(data, settings):
-    """UserError where the images are not those that the run began with."""
-    if settings.data not in (None, data.fingerprint):
-        raise UserError(f"these images are not those that the run in {settings.folder} began with: resume it with "
-                        "their --dataset, --data-file or --data-dir, or start over in another --model-dir")

@@ -14,7 +14,6 @@ from utils.data import cifar10
 from utils.errors import UserError, shown
 from utils.storage.files import whole_file
 
-CHOICES = ("auto", "cifar10", "sketches")
 SKETCHES = {"train": (10_000, 1), "test": (2_000, 2)}  # how many, and their seed
 
 
@@ -28,7 +27,7 @@ class Dataset(NamedTuple):
     test_labels: np.ndarray
     note: str = ""
     classes: tuple[str, ...] = cifar10.CLASSES
-    choice: str = "auto"  # of CHOICES: what a resumed run has to take
+    choice: str = "auto"  # auto, cifar10 or sketches: what a resumed run has to take
 
     @property
     def fingerprint(self):
@@ -64,7 +63,7 @@ def load(settings, workers):
 
 
 def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10.MD5):
-    """The data set of the user's choice, of CHOICES; say: takes each line meant for the user.
+    """The data set of the user's choice (auto, cifar10, sketches); say: takes each line meant for the user.
 
     Errors: UserError where "cifar10" is unavailable, and for a named file that is not CIFAR-10.
     """
@@ -72,6 +71,7 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
         if data_file is not None:
             raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
         return draw_sketches(say)
+
     def unpack():
         from utils.data import cifar10_archive  # what most starts can do without
 
