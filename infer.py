@@ -5,7 +5,7 @@ program with its weights, so models/ is not needed. Command line and output: uti
 """
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional, Union
 
 from utils.prepare import prepare
 
@@ -34,7 +34,7 @@ class Model(NamedTuple):
     description: dict  # description.json: classes and more
 
 
-def load_image(name):
+def load_image(name: Union[str, Path]) -> np.ndarray:
     """Read a picture -> [1, 3, 32, 32] in [0, 1]; a bare name not found here is one of image/."""
     picture = open_picture(find(name))  # upright, RGB, transparent parts white
     picture = picture.resize((32, 32), Image.LANCZOS)
@@ -42,7 +42,7 @@ def load_image(name):
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))[np.newaxis]  # [1, 3, 32, 32]
 
 
-def load_model(folder, device="auto"):
+def load_model(folder: Union[str, Path], device: str = "auto") -> tuple[Model, str]:
     """Load a saved model -> Model, and a line about where it runs.
 
     device: auto, cpu or gpu. Errors: UserError where the folder holds no model, or a damaged one.
@@ -60,7 +60,7 @@ def load_model(folder, device="auto"):
     return model, sentence
 
 
-def infer(model, pixels):
+def infer(model: Model, pixels: np.ndarray) -> np.ndarray:
     """Class probabilities, a batch at a time: float32 [N, 3, 32, 32] in [0, 1] -> [N, classes]."""
     batches = []
     for first in range(0, len(pixels), BATCH):
@@ -70,14 +70,14 @@ def infer(model, pixels):
     return np.concatenate(batches)
 
 
-def label(probabilities, classes, top_k):
+def label(probabilities: np.ndarray, classes: list[str], top_k: int) -> list[tuple[str, float]]:
     """The `top_k` most likely classes of one picture, best first: pairs (name, probability)."""
     best = np.argsort(-probabilities, kind="stable")[:top_k]
     return [(classes[i], float(probabilities[i])) for i in best]
 
 
 @exit_status(out_of_memory="name fewer pictures at a time, or try --device cpu")
-def main(arguments=None):
+def main(arguments: Optional[list[str]] = None) -> int:
     """Answer the command line -> exit status: 0, or 2 where a picture could not be read."""
     options = answers.parse(arguments)
     with answers.errors_as_json(options.json):

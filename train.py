@@ -7,7 +7,7 @@ Three layers change nothing in what is computed: workers (utils/parallel/), a fa
 Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this program differs.
 """
 import sys
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from utils import start
 
@@ -18,17 +18,18 @@ start.one_process_per_core(__name__)
 import numpy as np
 import paddle
 import paddle.nn.functional as F
+from paddle.static import Executor, Program, Variable
 
 import models
 from utils import log, strong
 from utils.checkpoints import Checkpoints
 from utils.data.batches import batches_of, order_of, random_of, to_float, training_feed
-from utils.data.dataset import load
+from utils.data.dataset import Dataset, load
 from utils.errors import exit_status
 from utils.parallel.workers import Workers
 from utils.place import choose_place
 from utils.progress import progress
-from utils.settings import parse
+from utils.settings import Settings, parse
 from utils.speed.executor import executor_on
 from utils.storage.saved_model import new_model
 
@@ -39,33 +40,33 @@ AUXILIARY_WEIGHT = 0.3  # of GoogLeNet's auxiliary losses: Szegedy et al. 2014, 
 
 class Programs(NamedTuple):
     """The programs of a run, and the variables in them that the loop feeds and fetches."""
-    main: Any
-    startup: Any
-    test: Any
-    image: Any
-    probabilities: Any
-    metrics: list  # what a step fetches: loss and accuracy
-    schedule: Any
+    main: Program
+    startup: Program
+    test: Program
+    image: Variable
+    probabilities: Variable
+    metrics: list[Variable]  # what a step fetches: loss and accuracy
+    schedule: paddle.optimizer.lr.LRScheduler
     lookahead: Any = None  # the mean of weights, in the strong recipe of airbench
 
 
 class Run(NamedTuple):
     """What a training run works with."""
-    settings: Any  # model, epochs, batch_size, recipe, seed ...: utils/settings.py
-    data: Any  # train_images uint8 [N, 3, 32, 32], train_labels int64 [N]; test_..., classes
+    settings: Settings  # model, epochs, batch_size, recipe, seed ...
+    data: Dataset  # train_images uint8 [N, 3, 32, 32], train_labels int64 [N]; test_..., classes
     programs: Programs
-    executor: Any  # paddle.static.Executor, or utils/speed/executor.py's, which has the same `run`
-    workers: Any  # the processes that share each batch; alone, its methods change nothing
-    checkpoints: Any  # where the run stands, on the disk
+    executor: Executor  # Paddle's, or utils/speed/executor.py's, which has the same `run`
+    workers: Workers  # the processes that share each batch; alone, its methods change nothing
+    checkpoints: Checkpoints  # where the run stands, on the disk
 
 
-def inference_program(settings, classes):
+def inference_program(settings: Settings, classes: int) -> tuple:
     """The input, [N, 3, 32, 32] in [0, 1], and the network's outputs on it; see models.build."""
     image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
     return image, *models.build(settings.model, image, settings.depth, classes)
 
 
-def cross_entropy(probabilities, label, smoothing=0.0):
+def cross_entropy(probabilities: Variable, label: Variable, smoothing: float = 0.0) -> Variable:
     """Mean of -ln(probability of the right class) over the batch."""
     if smoothing:
         label = strong.smooth(label, probabilities.shape[1], smoothing)
@@ -73,21 +74,21 @@ def cross_entropy(probabilities, label, smoothing=0.0):
                                        soft_label=smoothing > 0))
 
 
-def train_program(probabilities, auxiliaries, recipe):
+def train_program(probabilities: Variable, auxiliaries: list, smoothing: float) -> tuple:
     """Loss and accuracy of the batch, against `label`, int64 [N, 1]."""
     label = paddle.static.data("label", [None, 1], "int64")
-    loss = cross_entropy(probabilities, label, recipe.label_smoothing)
+    loss = cross_entropy(probabilities, label, smoothing)
     for auxiliary in auxiliaries:
-        loss += AUXILIARY_WEIGHT * cross_entropy(auxiliary, label, recipe.label_smoothing)
+        loss += AUXILIARY_WEIGHT * cross_entropy(auxiliary, label, smoothing)
     return loss, paddle.static.accuracy(probabilities, label)
 
 
-def one_cycle(step, steps):
+def one_cycle(step: int, steps: int) -> float:
     """The learning rate as a share of its peak: up for 4 tenths of all steps, then down to 0."""
     return min((step + 1) / (0.4 * steps), (steps - step) / (0.6 * steps), 1)
 
 
-def optimizer_program(settings, steps, parameters):
+def optimizer_program(settings: Settings, steps: int, parameters: list) -> tuple:
     """The optimizer and its learning rate; quick: Adam on one cycle (Smith and Topin 2017)."""
     if settings.recipe == "strong":
         return strong.optimizer_program(settings, steps, parameters)
@@ -96,23 +97,23 @@ def optimizer_program(settings, steps, parameters):
     return paddle.optimizer.Adam(schedule), schedule
 
 
-def build_programs(settings, classes, steps, workers):
+def build_programs(settings: Settings, classes: int, steps: int, workers: Workers) -> Programs:
     """Build the training program, its initialization, and the test program."""
-    main, startup = paddle.static.Program(), paddle.static.Program()
+    main, startup, recipe = Program(), Program(), settings.hyperparameters
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
         image, probabilities, auxiliaries = inference_program(settings, classes)
         test = main.clone(for_test=True)  # the network alone: testing must not train
-        loss, accuracy = train_program(probabilities, auxiliaries, settings.hyperparameters)
+        loss, accuracy = train_program(probabilities, auxiliaries, recipe.label_smoothing)
         optimizer, schedule = optimizer_program(settings, steps, main.all_parameters())
         gradients = optimizer.backward(loss)
         gradients, metrics = workers.sum(gradients, [loss, accuracy])  # alone: as they are
         optimizer.apply_gradients(gradients)
     programs = Programs(main, startup, test, image, probabilities, metrics, schedule)
-    return strong.complete(programs, settings.hyperparameters, lambda image: models.build(
+    return strong.complete(programs, recipe, lambda image: models.build(
         settings.model, image, settings.depth, classes)[0])
 
 
-def train_epoch(run, epoch):
+def train_epoch(run: Run, epoch: int) -> None:
     """Train on every image once, in an order of this epoch's own."""
     settings, data, programs, workers = run.settings, run.data, run.programs, run.workers
     batches = batches_of(order_of(data.train_labels, settings, epoch), settings.batch_size)
@@ -132,7 +133,7 @@ def train_epoch(run, epoch):
         run.checkpoints.after_batch(epoch, batch, cost, accuracy)  # on Ctrl-C saves, and stops
 
 
-def test(run):
+def test(run: Run) -> np.ndarray:
     """Mean loss and accuracy over all test images, each with the same weight."""
     data, programs, executor, sums = run.data, run.programs, run.executor, np.zeros(2)
     run.workers.average_statistics(programs.main)  # of batch normalization; alone: as they are
@@ -145,7 +146,7 @@ def test(run):
     return run.workers.all_reduce(sums) / len(data.test_labels)
 
 
-def export(run, epoch, loss, accuracy):
+def export(run: Run, epoch: int, loss: float, accuracy: float) -> None:
     """Save the network from `pixel` to the probabilities, with what its reader has to know."""
     programs = run.programs
     description = {**run.settings.description(), **run.data.description(), "epochs": epoch + 1,
@@ -155,7 +156,7 @@ def export(run, epoch, loss, accuracy):
                                            run.executor, program=programs.test.clone())
 
 
-def train(run):
+def train(run: Run) -> None:
     """For each epoch train, test, and save the model."""
     for epoch in range(run.checkpoints.next_epoch, run.settings.epochs):
         train_epoch(run, epoch)
@@ -168,7 +169,7 @@ def train(run):
     run.workers.log(log.closing(run))
 
 
-def set_up(settings, workers, checkpoints):
+def set_up(settings: Settings, workers: Workers, checkpoints: Checkpoints) -> Run:
     """Choose the place, load the data, build the programs, and initialize them."""
     place, sentence = choose_place(settings.device)
     workers.connect(place)
@@ -179,15 +180,14 @@ def set_up(settings, workers, checkpoints):
     paddle.seed(settings.seed)
     executor.run(programs.startup)
     run = Run(settings, data, programs, executor, workers, checkpoints)
-    first = models.first_values(settings.model, programs.main, data.train_images)
-    checkpoints.restore(run, first)  # in a new run: rank 0's first weights, for all workers
+    checkpoints.restore(run, models.first_values(settings.model, programs.main, data.train_images))
     workers.log(log.opening(run, sentence))
     workers.interrupts.hold()  # from here on Ctrl-C waits for the end of the batch
     return run
 
 
 @exit_status(start.OUT_OF_MEMORY)
-def main(arguments=None):
+def main(arguments: Optional[list[str]] = None) -> int:
     """Train as the command line asks; returns the exit status."""
     settings = parse(arguments, models.check)
     paddle.enable_static()

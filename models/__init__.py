@@ -1,4 +1,9 @@
 """The chapter's networks by name: each builder makes class probabilities of the image variable."""
+from typing import Optional
+
+import numpy as np
+from paddle.static import Program, Variable
+
 from models.airbench import airbench, whitening
 from models.googlenet import googlenet
 from models.resnet import blocks_per_stage, resnet_cifar10
@@ -7,7 +12,7 @@ from models.vgg import vgg_bn_drop
 MODELS = {"resnet": resnet_cifar10, "vgg": vgg_bn_drop, "googlenet": googlenet, "airbench": airbench}
 
 
-def check(name, depth=None):
+def check(name: str, depth: Optional[int] = None) -> None:
     """ValueError for a network that does not exist, or that does not come in this depth."""
     if name not in MODELS:
         raise ValueError(f"no model is called {name}: choose one of {', '.join(MODELS)}")
@@ -17,7 +22,8 @@ def check(name, depth=None):
         blocks_per_stage(depth)
 
 
-def build(name, image, depth=None, classes=10):
+def build(name: str, image: Variable, depth: Optional[int] = None,
+          classes: int = 10) -> tuple[Variable, list[Variable]]:
     """Build the network `name` on the image variable.
 
     image: [N, 3, 32, 32] in [0, 1] -> probabilities [N, classes] and the list of the auxiliary
@@ -30,7 +36,7 @@ def build(name, image, depth=None, classes=10):
     return outputs if isinstance(outputs, tuple) else (outputs, [])
 
 
-def first_values(name, program, images):
+def first_values(name: str, program: Program, images: np.ndarray) -> dict[str, np.ndarray]:
     """What a network's parameters begin with, where that is not random: {parameter's name: array}.
 
     program: it has been built in; images: uint8 [M, 3, 32, 32], of which airbench makes its first

@@ -3,18 +3,20 @@
 The network of airbench94: a fixed layer that whitens 2x2 patches, then three groups of two
 convolutions. Its input's normalization is part of the first layer's numbers.
 """
+from typing import Any
+
 import numpy as np
 import paddle
 import paddle.nn.functional as F
 from paddle import ParamAttr
 from paddle.nn.initializer import Assign, Constant, Initializer, Uniform
-from paddle.static import nn
+from paddle.static import Variable, nn
 
 WHITENED = 1000  # images, at most, whose 2x2 patches are looked at
 SCALE = 1 / 9  # of the scores, so that the first probabilities are nearly equal
 
 
-def whitening(images):
+def whitening(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Filters that turn the 12 numbers of a 2x2 patch into 12 uncorrelated ones of equal spread.
 
     images: uint8 [N, 3, H, W] -> filters [24, 3, 2, 2] and biases [24], for pixels in [0, 1].
@@ -38,7 +40,7 @@ class IdentityFirst(Initializer):
     Source: Jordan 2024, section 3.3, after Zagoruyko and Komodakis 2017.
     """
 
-    def forward(self, weights, block=None):
+    def forward(self, weights: Variable, block: Any = None) -> None:
         """Write the first values of the weights, [ch_out, ch_in, 3, 3], in the startup program."""
         ch_out, ch_in = weights.shape[:2]
         identity = np.zeros([ch_in, ch_in, 3, 3], "float32")
@@ -55,13 +57,13 @@ class IdentityFirst(Initializer):
                         attrs={"axis": 0})
 
 
-def conv(x, ch_out):
+def conv(x: Variable, ch_out: int) -> Variable:
     """A 3x3 convolution without bias: [N, C, H, W] -> [N, ch_out, H, W]."""
     return nn.conv2d(x, ch_out, filter_size=3, stride=1, padding=1, bias_attr=False,
                      param_attr=ParamAttr(initializer=IdentityFirst()))
 
 
-def gelu(x):
+def gelu(x: Variable) -> Variable:
     """The activation x * (the share of a normal distribution below x) (Hendrycks and Gimpel 2016).
 
     The operator is appended by hand: Paddle 3 has no other way to it in a program like this.
@@ -71,7 +73,7 @@ def gelu(x):
     return y
 
 
-def norm_gelu(x):
+def norm_gelu(x: Variable) -> Variable:
     """Batch normalization that learns shifts alone (its scales stay 1), then the activation.
 
     x: [N, C, H, W] -> the same
@@ -80,13 +82,13 @@ def norm_gelu(x):
     return gelu(x)
 
 
-def group(x, ch_out):
+def group(x: Variable, ch_out: int) -> Variable:
     """Two convolutions with a pooling: [N, C, H, W] -> [N, ch_out, H // 2, W // 2]."""
     x = norm_gelu(F.max_pool2d(conv(x, ch_out), kernel_size=2, stride=2))
     return norm_gelu(conv(x, ch_out))
 
 
-def airbench(image, classes=10):
+def airbench(image: Variable, classes: int = 10) -> Variable:
     """Class probabilities of a network of seven convolutions and a fully connected layer.
 
     image: [N, 3, 32, 32] in [0, 1] -> [N, classes]

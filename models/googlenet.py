@@ -7,12 +7,13 @@ there is no dropout and no local response normalization.
 """
 import paddle
 import paddle.nn.functional as F
-from paddle.static import nn
+from paddle.static import Variable, nn
 
 from models.resnet import conv_bn_layer
 
 
-def inception(x, ch_1x1, ch_3x3, ch_5x5, ch_pool):
+def inception(x: Variable, ch_1x1: int, ch_3x3: tuple[int, int], ch_5x5: tuple[int, int],
+              ch_pool: int) -> Variable:
     """1x1, 3x3 and 5x5 convolutions and a pooling side by side, joined along the channels.
 
     x: [N, C, H, W] -> [N, ch_1x1 + ch_3x3[1] + ch_5x5[1] + ch_pool, H, W]
@@ -28,7 +29,7 @@ def inception(x, ch_1x1, ch_3x3, ch_5x5, ch_pool):
     return paddle.concat([path_1x1, path_3x3, path_5x5, path_pool], axis=1)
 
 
-def auxiliary_classifier(x, classes):
+def auxiliary_classifier(x: Variable, classes: int) -> Variable:
     """Class probabilities from the middle of the network, for training alone.
 
     x: [N, C, 8, 8] -> [N, classes]
@@ -39,12 +40,12 @@ def auxiliary_classifier(x, classes):
     return nn.fc(x, size=classes, activation="softmax")         # [N, classes]
 
 
-def halve(x):
+def halve(x: Variable) -> Variable:
     """Maximum over 3x3 at every second place: [N, C, H, W] -> [N, C, H/2, W/2]."""
     return F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
 
 
-def googlenet(image, classes=10):
+def googlenet(image: Variable, classes: int = 10) -> tuple[Variable, list[Variable]]:
     """Class probabilities of the network, and those of its two auxiliary classifiers for training.
 
     image: [N, 3, 32, 32] in [0, 1] -> [N, classes] and a list of two such

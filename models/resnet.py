@@ -1,10 +1,13 @@
 """ResNet for CIFAR-10: stacked residual blocks, 6n+2 layers deep (He et al. 2015, section 4.2)."""
+from typing import Callable, Optional
+
 import paddle
 import paddle.nn.functional as F
-from paddle.static import nn
+from paddle.static import Variable, nn
 
 
-def conv_bn_layer(x, ch_out, filter_size, stride, padding, act="relu", bias_attr=False):
+def conv_bn_layer(x: Variable, ch_out: int, filter_size: int, stride: int, padding: int,
+                  act: Optional[str] = "relu", bias_attr: bool = False) -> Variable:
     """A convolution, then batch normalization, then the activation.
 
     x: [N, C, H, W] -> [N, ch_out, H', W'] with H' = (H + 2 * padding - filter_size) // stride + 1
@@ -15,7 +18,7 @@ def conv_bn_layer(x, ch_out, filter_size, stride, padding, act="relu", bias_attr
     return nn.batch_norm(x, act=act, momentum=0.9, epsilon=1e-5)
 
 
-def shortcut(x, ch_in, ch_out, stride):
+def shortcut(x: Variable, ch_in: int, ch_out: int, stride: int) -> Variable:
     """The path round a block: nothing at all, or a 1x1 convolution where the shape changes.
 
     x: [N, ch_in, H, W] -> [N, ch_out, H/stride, W/stride]
@@ -25,7 +28,7 @@ def shortcut(x, ch_in, ch_out, stride):
     return conv_bn_layer(x, ch_out, filter_size=1, stride=stride, padding=0, act=None)
 
 
-def basicblock(x, ch_in, ch_out, stride):
+def basicblock(x: Variable, ch_in: int, ch_out: int, stride: int) -> Variable:
     """Two 3x3 convolutions, plus the shortcut (left half of Figure 9).
 
     x: [N, ch_in, H, W] -> [N, ch_out, H/stride, W/stride]
@@ -38,7 +41,8 @@ def basicblock(x, ch_in, ch_out, stride):
     return F.relu(paddle.add(y, shortcut(x, ch_in, ch_out, stride)))
 
 
-def layer_warp(block_func, x, ch_in, ch_out, count, stride):
+def layer_warp(block_func: Callable, x: Variable, ch_in: int, ch_out: int, count: int,
+               stride: int) -> Variable:
     """One stage: `count` blocks in a row, of which the first changes channels and size.
 
     x: [N, ch_in, H, W] -> [N, ch_out, H/stride, W/stride]
@@ -49,7 +53,7 @@ def layer_warp(block_func, x, ch_in, ch_out, count, stride):
     return x
 
 
-def blocks_per_stage(depth):
+def blocks_per_stage(depth: int) -> int:
     """The n of depth = 6n + 2: three stages of n two-layer blocks, the first and the last layer.
 
     Raises ValueError for any other depth.
@@ -60,7 +64,7 @@ def blocks_per_stage(depth):
     return (depth - 2) // 6
 
 
-def resnet_cifar10(image, depth=32, classes=10):
+def resnet_cifar10(image: Variable, depth: int = 32, classes: int = 10) -> Variable:
     """Class probabilities of a residual network with `depth` layers.
 
     image: [N, 3, 32, 32] in [0, 1] -> [N, classes]

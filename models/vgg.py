@@ -1,9 +1,9 @@
 """VGG with batch normalization and dropout for CIFAR-10 (after Simonyan and Zisserman 2014)."""
 import paddle.nn.functional as F
-from paddle.static import nn
+from paddle.static import Variable, nn
 
 
-def dropout(x, probability):
+def dropout(x: Variable, probability: float) -> Variable:
     """Zero elements at random while training; at inference scale all by 1 - probability.
 
     Scaling at inference is the book's way; most do it while training, which comes to the same.
@@ -11,7 +11,7 @@ def dropout(x, probability):
     return F.dropout(x, p=probability, mode="downscale_in_infer")
 
 
-def conv_block(x, ch_out, dropouts):
+def conv_block(x: Variable, ch_out: int, dropouts: list[float]) -> Variable:
     """A 3x3 convolution for each entry of `dropouts`, then a pooling that halves height and width.
 
     x: [N, C, H, W] -> [N, ch_out, H/2, W/2]
@@ -25,7 +25,7 @@ def conv_block(x, ch_out, dropouts):
     return F.max_pool2d(x, kernel_size=2, stride=2)
 
 
-def vgg_bn_drop(image, classes=10):
+def vgg_bn_drop(image: Variable, classes: int = 10) -> Variable:
     """Class probabilities of a VGG of 13 convolutions and 3 fully connected layers.
 
     image: [N, 3, 32, 32] in [0, 1] -> [N, classes]

@@ -74,7 +74,7 @@ class Trained:
             image = paddle.static.data("pixel", [None, 3, 32, 32], "float32")
             probabilities, auxiliaries = models.build(model, image, depth)
             self.test = main.clone(for_test=True)
-            loss, _ = train_program(probabilities, auxiliaries, QUICK)
+            loss, _ = train_program(probabilities, auxiliaries, QUICK.label_smoothing)
             paddle.optimizer.SGD(rate).minimize(loss)
         for op in main.global_block().ops:
             if op.type == "dropout":
@@ -415,7 +415,7 @@ def calls_for_an_op(depth):
     main = paddle.static.Program()
     with paddle.static.program_guard(main, paddle.static.Program()), paddle.utils.unique_name.guard():
         probabilities, _ = models.build("resnet", paddle.static.data("pixel", [None, 3, 32, 32], "float32"), depth)
-        loss, _ = train_program(probabilities, (), QUICK)
+        loss, _ = train_program(probabilities, (), QUICK.label_smoothing)
         test = main.clone(for_test=True)
         paddle.optimizer.SGD(0.1).minimize(loss)
     ops = [len(program.global_block().ops) for program in (main, test)]
