@@ -1,4 +1,4 @@
-"""What tools and visitors read about this repository: versions, metadata, workflow, and type hints that ruff asks for."""
+"""What tools and visitors read about this repository: versions, metadata, workflow, and type hints."""
 import ast
 import json
 import re
