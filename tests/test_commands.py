@@ -175,10 +175,12 @@ def has_the_pages_archive():
 
 @pytest.mark.long
 def test_the_pages_commands_do_what_the_pages_say(tmp_path):
-    (tmp_path / "published").mkdir()
+    (tmp_path / "copy").mkdir()
     (tmp_path / "reader").mkdir()
-    redirected = published.copy_to(tmp_path / "published")
-    reader = Reader(tmp_path / "reader", {**environment_in(tmp_path), **redirected, "HOME": str(tmp_path)})
+    address = chapter.published()
+    redirected = published.copy_to(tmp_path / "copy", address or "nowhere")
+    reader = Reader(tmp_path / ("reader" if address else "copy"),
+                    {**environment_in(tmp_path), **redirected, "HOME": str(tmp_path)})
     for page in chapter.PAGES:
         for block in chapter.blocks_of(chapter.read(page)):
             reader.read(block)

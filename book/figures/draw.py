@@ -33,10 +33,6 @@ ILSVRC = (
     (2015, "ResNet", 3.57, True), (2016, "Trimps-\nSoushen", 2.99, True), (2017, "SENet", 2.25, True),
 )
 HUMAN = 5.1
-# Ten passes of each network's strong recipe: million multiply-adds a picture, error in per cent (mean of the seeds),
-# minutes on two cores. RESULTS.md, "All networks side by side", says how each was measured.
-TEN_PASSES = (("VGG", 313.7, 19.3, 84), ("ResNet-32", 69.1, 15.8, 24), ("GoogLeNet", 120.4, 13.2, 60),
-              ("Airbench", 118.1, 9.6, 25))
 FEW = 30  # answers, of which the share that is right says little
 
 
@@ -307,26 +303,8 @@ def spread(places, apart):
     return moved
 
 
-def compared():
-    """Figure 19: error of each network after ten passes, against its multiply-adds a picture."""
-    figure, axes = card(370)
-    write(axes, 24, 26, "Error after ten passes on CIFAR-10 (JPEG re-encoding), %", size=15, align="left", bold=True)
-    plot = chart(figure, 62, 56, 744, 246)
-    plot.set_xlim(0, 390)
-    plot.set_ylim(0, 23)
-    plot.set_yticks([0, 5, 10, 15, 20])
-    plot.set_xticks([0, 100, 200, 300])
-    write(axes, 434, 344, "million multiply-adds for each picture that is trained on", size=14, color=QUIET)
-    for name, work, error, minutes in TEN_PASSES:
-        fill, edge = KINDS["dense" if name == "Airbench" else "conv"]
-        plot.plot(work, error, marker="o", markersize=11, color=fill, markeredgecolor=edge, markeredgewidth=LINE)
-        write(plot, work + 9, error + 0.75, f"{name} {error}", size=15, align="left", bold=True, color=edge)
-        write(plot, work + 9, error - 0.95, f"{minutes} minutes", size=13.5, align="left", color=QUIET)
-    return figure
-
-
 FIGURES = (general, finegrained, disturbed, ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow,
-           curves, confusion, trust, maps, features, gradcam, compared, scaling)
+           curves, confusion, trust, maps, features, gradcam, scaling)
 
 
 def draw_cifar10(archive=None):
