@@ -267,7 +267,7 @@ def test_the_address_is_written_into_badges_and_clone():
         assert notebook.with_address(text, ADDRESS, chinese) == text, "written twice"
         other = ADDRESS.replace("somebody", "another")
         moved = notebook.with_address(text, other, chinese)
-        assert "somebody" not in moved and moved == notebook.with_address(before, other, chinese)
+        assert ADDRESS not in moved and moved == notebook.with_address(before, other, chinese)
 
 
 def test_the_hosted_notebook_is_there_once_the_project_is_published():

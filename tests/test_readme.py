@@ -404,36 +404,27 @@ def test_a_log_line_of_another_form_is_seen():
     assert rewritten("Pass 0, Cost 1.48") is None
 
 
-def tables_of(text):
-    """The tables of a page: lists of rows, each a list of cells, the line below the header left out."""
-    rows = []
-    for line in [*text.splitlines(), ""]:
-        if line.startswith("|"):
-            rows.append([cell.strip(" *") for cell in line.strip("|").split("|")])
-        elif rows:
-            yield rows[:1] + rows[2:]
-            rows = []
-
-
-def weights_of(network, table):
-    """Weights of each part of a network in a table with a column for each network, and the total in its last row."""
-    place = table[0].index(network)
-    *parts, total = [int(row[place].replace(",", "") or 0) for row in table[1:]]
-    return parts, total
+def column_of(title):
+    """What the table of weights says of a network: the numbers of its parts, and their total."""
+    lines = itertools.dropwhile(lambda line: not line.startswith("| part |"), TEXT.splitlines())
+    table = [[cell.strip(" *").replace(",", "") for cell in line.strip("|").split("|")]
+             for line in itertools.takewhile(lambda line: line.startswith("|"), lines)]
+    place = table[0].index(title)
+    *rows, total = [int(cells[place]) for cells in table[2:] if cells[place]]
+    return rows, total
 
 
 @pytest.mark.parametrize("name, title", [("resnet", "ResNet-32"), ("vgg", "VGG"), ("googlenet", "GoogLeNet")])
-def test_tables_of_weights_agree_with_the_programs_that_paddle_builds(name, title):
+def test_the_table_of_weights_agrees_with_the_programs_that_paddle_builds(name, title):
     import paddle
 
     import models
-    table, = [table for table in tables_of(TEXT) if title in table[0]]
-    parts, total = weights_of(title, table)
+    rows, total = column_of(title)
     paddle.enable_static()
     program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()), paddle.utils.unique_name.guard():
         models.build(name, paddle.static.data("pixel", [None, 3, 32, 32], "float32"))
-    assert count_parameters(program) == total == sum(parts)
+    assert count_parameters(program) == total == sum(rows)
 
 
 def test_the_table_of_costs_is_what_the_benchmark_prints(monkeypatch, capsys):
