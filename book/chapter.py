@@ -28,7 +28,7 @@ BRANCH = "main"  # of the published project
 CLONE = re.compile(r"^git clone (\S+)\ncd \S+\n", re.M)
 SWITCH = re.compile(r"^(?:English \| \[简体中文\]|\[English\]\(\S+\) \| 简体中文).*\n\n", re.M)  # to the other language
 TARGET = re.compile(r'^```.*?^```|`[^`]+`|(\]\(|\b(?:src|href)=")([^)"\s]+)', re.M | re.S)  # of a link, outside code
-CUT = "..."  # a line of sample output that stands for lines left out
+CUT = "..."  # a line of sample output in place of lines left out
 WHOLE = {"models/vgg.py": PAGES[0], "models/resnet.py": PAGES[0], "models/googlenet.py": PAGES[0], "train.py": PAGES[0],
          "infer.py": PAGES[0], "models/airbench.py": "book/better.md"}  # files that a page shows to the last line
 
@@ -179,7 +179,7 @@ def names_of(node):
 def statements_of(source):
     """The top-level statements of a file in order, its docstring aside, each with decorators and comments above it."""
     tree, lines, found = ast.parse(source), source.splitlines(), []
-    before = 0  # the last line of what stands before
+    before = 0  # the last line of what is before
     for node in tree.body:
         first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
         while first - 1 > before and lines[first - 2].startswith("#"):
@@ -205,7 +205,7 @@ def statements_from(source, first, last):
 
 
 def text_of(source, statements):
-    """A run of statements as it stands in its file, blank lines between them included."""
+    """A run of statements as it is written in its file, blank lines between them included."""
     return "".join(source.splitlines(keepends=True)[statements[0].first - 1:statements[-1].last])
 
 

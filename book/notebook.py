@@ -24,8 +24,9 @@ from book import chapter
 from book.chapter import ROOT
 from utils.errors import exit_status
 
-START = """# In the project's folder, or in one inside it, this notebook runs as it is. Elsewhere, as in Colab,
-# this cell first {how} and installs Paddle for the CPU, which takes a few minutes.
+START = """# In the project's folder, or in one inside it, this notebook runs right away. Elsewhere, as in Colab,
+# this cell first {how},
+# and installs Paddle for the CPU, which takes a few minutes.
 import os
 import shutil
 import sys

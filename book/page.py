@@ -159,7 +159,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     target = given.target or ROOT / "build" / LANGUAGES[given.language].target
     made = build(chapter.whole(given.language), given.language)
-    for other in LANGUAGES.values():  # the page in the other language, where it lies beside this one
+    for other in LANGUAGES.values():  # the page in the other language, if it is in the same folder
         if (target.parent / other.target).is_file():
             made = made.replace(f'href="../{other.chapter}"', f'href="{other.target}"')
     chapter.write(target, made)

@@ -173,7 +173,7 @@ def test_every_link_of_the_page_leads_somewhere(language):
 
 @pages
 def test_each_page_says_its_language_and_links_to_the_other(tmp_path, capsys):
-    """To its HTML page where that lies beside, otherwise to what it is made of."""
+    """To its HTML page if that is in the same folder, otherwise to its source."""
     target = tmp_path / "chapter.html"
     assert page.main([str(target)]) == 0 and page.main([str(tmp_path / "chapter.cn.html"), "--language", "cn"]) == 0
     english, chinese = (path.read_text(encoding="utf-8") for path in (target, tmp_path / "chapter.cn.html"))

@@ -30,7 +30,7 @@ FAULTS = {
     "a formula stays TeX where nothing separates it": rf"(?:{HAN}|{WIDE})\$[^$\s]",
     "no space between Chinese and Latin": rf"(?:{HAN}[A-Za-z0-9]|[A-Za-z0-9]{HAN})",
     "narrow punctuation": rf"(?:{HAN}[,;:?!.](?!\w)|[,;:?!]{HAN}|{HAN}\()",
-    "a space beside wide punctuation": rf"(?:[^\s.] {WIDE}|{WIDE} [^\s$])",
+    "a space next to wide punctuation": rf"(?:[^\s.] {WIDE}|{WIDE} [^\s$])",
 }
 
 
@@ -47,7 +47,7 @@ def kept(text, translated):
 
 
 def parts_of(text, translated):
-    """The page as triples: what stands there, its text, and what of that has to be kept. `translated`: new words."""
+    """The page as triples: what is there, its text, and what of that has to be kept. `translated`: new words."""
     for token in chapter.tokens_of(text):
         whole = token.type in ("fence", "code_block") or token.content.startswith("<!--")
         yield ((token.type, token.tag, token.info), token.content,

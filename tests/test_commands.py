@@ -1,6 +1,6 @@
 """The pages' commands, typed in their order in a fresh environment: all run, and print what the pages show.
 
-What is not typed as it stands is a row of CHANGES, with the reason. Numbers may differ as far as another processor or
+What is not typed unchanged is a row of CHANGES, with the reason. Numbers may differ as far as another processor or
 another seed makes them. `python -m pytest -n 0 -m long tests/test_commands.py -s` tells what was typed; it takes a
 quarter of an hour, and compares the figures of CIFAR-10 where CIFAR10_ARCHIVE names the pages' archive.
 """
@@ -27,7 +27,7 @@ LIMIT = 3600  # seconds for one block
 
 
 class Change(NamedTuple):
-    """A kind of command that is not typed as it stands."""
+    """A kind of command that is not typed unchanged."""
 
     pattern: str  # found in the command
     more: str  # typed after it; None: it is not typed

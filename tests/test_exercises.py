@@ -20,7 +20,7 @@ ANSWERS = dict(EXERCISES)
 
 
 def number(pattern, text):
-    """A whole number of the page, found by what stands beside it."""
+    """A whole number of the page, found by the words around it."""
     return int(re.search(pattern, " ".join(text.split())).group(1).replace(",", ""))
 
 

@@ -28,12 +28,12 @@ MEASURED = json.loads((infer.SHIPPED / "measured.json").read_text(encoding="utf-
 
 
 class Fact(NamedTuple):
-    """What is told, and where its number comes from."""
+    """A number of the pages, and where it comes from."""
 
     name: str
     pattern: str  # with a group for each number
     source: Union[tuple, list]  # words of a row of SOURCES, or the numbers themselves
-    places: int = 1  # where it is told, at least
+    places: int = 1  # that say it, at least
 
 
 def share(text):
@@ -44,7 +44,7 @@ def share(text):
 
 
 def agrees(told, known):
-    """Whether a number, as it is written, is another one rounded."""
+    """Whether a written number is another one, rounded."""
     value, unit = share(told)
     return any(abs(value - each) <= unit / 2 + 1e-9 for each in (known, known / 100 if told.endswith("%") else known))
 
@@ -152,7 +152,7 @@ NETWORKS = (  # what a number of parameters of each network looks like, wherever
 
 
 def told(fact, places=None):
-    """What the places say of a fact: triples (place, number as it is written, which of the fact's numbers)."""
+    """What the places say of a fact: triples (place, written number, which of the fact's numbers)."""
     for path, text in (places or PLACES).items():
         for found in re.finditer(fact.pattern, text):
             groups = [group for group in found.groups() if group is not None]
@@ -169,14 +169,14 @@ def differing(fact, places=None):
 
 
 @pytest.mark.parametrize("fact", FACTS, ids=lambda fact: fact.name)
-def test_a_number_is_the_same_wherever_it_is_told(fact):
+def test_a_number_is_the_same_in_all_places(fact):
     assert len({(path, number) for path, _, number in told(fact)}) >= 1, "no page says it: change the row of FACTS"
-    assert sum(number == 0 for _, _, number in told(fact)) >= fact.places, "it is told in fewer places than before"
+    assert sum(number == 0 for _, _, number in told(fact)) >= fact.places, "fewer places say it than before"
     assert differing(fact) == []
 
 
 @pytest.mark.parametrize("model, training, pattern", NETWORKS)
-def test_the_number_of_weights_is_the_same_wherever_it_is_told(model, training, pattern):
+def test_the_number_of_weights_is_the_same_in_all_places(model, training, pattern):
     found = [number for text in (*PLACES.values(), *map(chapter.read, SOURCES)) for number in re.findall(pattern, text)]
     assert len(found) >= 2 and set(found) == {f"{weights(model, training):,}"}
 

@@ -119,7 +119,7 @@ def test_there_are_blocks_and_they_stand_in_their_files_order(page):
 
 
 def places_of(text):
-    """Where the statements that a page shows stand in their files: {file: first lines, in the page's order}."""
+    """Where the statements that a page shows are in their files: {file: first lines, in the page's order}."""
     places = {}
     for block in chapter.blocks_of(text):
         if block.kind == "code":
@@ -138,7 +138,7 @@ def difference(text, path, source):
 def test_the_blocks_of_a_file_are_the_file(path):
     page = chapter.WHOLE[path]
     line = difference(TEXTS[page], path, chapter.source_of(path))
-    assert line is None, f"{page} does not show {path} as it is, first at: {line}"
+    assert line is None, f"{page} does not show all of {path}, first at: {line}"
 
 
 @pytest.mark.parametrize("page", chapter.PAGES)

@@ -260,7 +260,7 @@ def trust():
     """Figure 15: accuracy when pictures are disturbed, and how often an answer of some probability is right."""
     figure, axes = card(700)
     measured = json.loads((MODEL / "measured.json").read_text(encoding="utf-8"))
-    write(axes, 24, 28, "(a) disturbed pictures: how many are named correctly, %", size=15, align="left", bold=True)
+    write(axes, 24, 28, "(a) disturbed pictures: classified correctly, %", size=15, align="left", bold=True)
     left, wide, high = 88, 582, 230
     plot = chart(figure, left, 60, wide, high)
     undisturbed, kinds = 100 * (1 - measured["error"]), measured["disturbed_accuracy"]
