@@ -229,7 +229,7 @@ def smooth(values, width):
 
 
 def confusion():
-    """Figure 14: what each class of the test pictures was taken for."""
+    """Figure 14: what each class of the test pictures was mistaken for."""
     figure, axes = card(560)
     measured = json.loads((MODEL / "measured.json").read_text(encoding="utf-8"))
     counts, left, top, wide, high = np.array(measured["confusion"]), 128, 118, 61, 41
@@ -237,8 +237,8 @@ def confusion():
     wrong = counts.sum() - counts.trace()
     write(axes, 24, 26, f"{wrong:,} of {counts.sum():,} test pictures are classified wrongly", size=15, align="left",
           bold=True)
-    write(axes, left - 14, top - 42, "is", size=14, align="right", color=QUIET)
-    write(axes, left + 5 * wide, 58, "named", size=14, color=QUIET)
+    write(axes, left - 14, top - 42, "true class", size=14, align="right", color=QUIET)
+    write(axes, left + 5 * wide, 58, "predicted class", size=14, color=QUIET)
     write(axes, left + 10 * wide + 40, top - 42, "error, %", size=14, color=QUIET)
     for row, name in enumerate(measured["classes"]):
         y = top + (row + 0.5) * high
@@ -273,7 +273,7 @@ def trust():
     plot.set_xticks(range(4), ["none", "weak", "medium", "strong"])
     plot.set_xlim(-0.08, 3.04)
     plot.set_ylim(0, 100)
-    write(axes, 24, 356, "(b) answers of each probability: how many are right, %", size=15, align="left", bold=True)
+    write(axes, 24, 356, "(b) answers of each probability: share that is right, %", size=15, align="left", bold=True)
     wide, rows = 718, measured["reliability"]
     plot = chart(figure, left, 388, wide, high)
     fill, edge = KINDS["conv"]
@@ -285,7 +285,7 @@ def trust():
                      linewidth=THIN if few else LINE, linestyle=(0, (3, 3)) if few else "-")
         write(axes, left + wide * middle, 388 + high + 15, f"{count:,}", size=13)
     plot.plot([0, 1], [0, 100], color=KINDS["side"][1], linewidth=LINE * 1.2, linestyle=(0, (4, 2.5)))
-    write(plot, 0.43, 74, "as often right\nas they say", size=14, bold=True, color=KINDS["side"][1])
+    write(plot, 0.43, 74, "perfectly\ncalibrated", size=14, bold=True, color=KINDS["side"][1])
     plot.set_xlim(0, 1)
     plot.set_ylim(0, 100)
     plot.set_xticks(np.arange(0, 1.01, 0.2))
