@@ -1,5 +1,7 @@
 """utils/inside.py and infer.py's --features and --explain, against PyTorch (tests/golden) and networks made by hand."""
+import doctest
 import json
+import re
 import shutil
 import struct
 import sys
@@ -393,3 +395,10 @@ def test_a_network_that_names_no_layers_is_refused_in_python_too(tmp_path):
     model = save(tmp_path / "model", averages, classes=3)
     with pytest.raises(UserError, match="no fully connected layer"):
         features_of(model, halves())
+
+
+def test_the_pages_three_lines_say_what_they_print():
+    page = (ROOT / "book" / "inside.md").read_text(encoding="utf-8")
+    session = next(block for block in re.findall(r"```pycon\n(.*?)```", page, flags=re.S) if "features_of" in block)
+    test = doctest.DocTestParser().get_doctest(session, {}, "inside.md", None, None)
+    assert len(test.examples) == 5 and doctest.DocTestRunner(verbose=False).run(test).failed == 0
