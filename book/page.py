@@ -23,7 +23,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
 from book import chapter
-from book.chapter import ROOT
+from book.chapter import ROOT, whole
 from utils.errors import exit_status
 
 STYLE = """
@@ -158,8 +158,8 @@ def main(arguments=None):
     parser.add_argument("--language", choices=LANGUAGES, default="en", help="of the chapter (default: en)")
     given = parser.parse_args(arguments)
     target = given.target or ROOT / "build" / LANGUAGES[given.language].target
-    made = build(chapter.whole(given.language), given.language)
-    for other in LANGUAGES.values():  # the page in the other language, if it is in the same folder
+    made = build(whole(given.language), given.language)
+    for other in LANGUAGES.values():  # the page in the other language, where it lies beside this one
         if (target.parent / other.target).is_file():
             made = made.replace(f'href="../{other.chapter}"', f'href="{other.target}"')
     chapter.write(target, made)
