@@ -1,6 +1,7 @@
 """The pages as a program reads them: their blocks, each with the mark above it, and the source they quote.
 
-README.md is the chapter, README.cn.md the same in Chinese, book/running.md what a reader looks up.
+README.md is the chapter; four pages in book/ go beyond it, and book/running.md is for looking things up. CHINESE names
+the pages that are also in Chinese.
 
 `<!-- code: FILE NAME -->` above a block means the top-level statement of FILE that gives NAME its meaning (the last, if
 several do): a function, a class, a constant, or an import. `<!-- code: FILE FIRST LAST -->` means all statements from
@@ -8,6 +9,7 @@ the one to the other. `__main__` is the name of `if __name__ == "__main__":`. A 
 belongs to it.
 """
 import ast
+import posixpath
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -19,14 +21,16 @@ from utils.storage.files import whole_file
 
 ROOT = Path(__file__).resolve().parent.parent
 MARK = re.compile(r"<!-- (code|run|help|output): ?(.*?) ?-->")
-PAGES = ("README.md", "book/running.md")
-CHINESE = "README.cn.md"  # the chapter once more; tests/test_chinese.py holds it to README.md
-# Where the project is published: OWNER is a placeholder for the account. Whoever publishes it writes its name here,
-# then the badges into README.md and the hosted notebook again: `python book/notebook.py --hosted`.
-REPOSITORY, BRANCH = "https://github.com/OWNER/image-classification", "main"
-HOSTED = "book/chapter.ipynb"  # the notebook that services open
-CUT = "..."  # a line of sample output that stands for lines left out
-WHOLE = ("models/vgg.py", "models/resnet.py", "models/googlenet.py", "train.py", "infer.py")  # shown to the last line
+PAGES = ("README.md", "book/judge.md", "book/inside.md", "book/own_pictures.md", "book/better.md", "book/running.md")
+CHINESE = {page: page.replace(".md", ".cn.md") for page in PAGES[:-1]}  # tests/test_chinese.py compares each pair
+HOSTED = "book/chapter.ipynb"  # the notebook that services open; only a published project has it
+BRANCH = "main"  # of the published project
+CLONE = re.compile(r"^git clone (\S+)\ncd \S+\n", re.M)
+SWITCH = re.compile(r"^(?:English \| \[简体中文\]|\[English\]\(\S+\) \| 简体中文).*\n\n", re.M)  # to the other language
+TARGET = re.compile(r'^```.*?^```|`[^`]+`|(\]\(|\b(?:src|href)=")([^)"\s]+)', re.M | re.S)  # of a link, outside code
+CUT = "..."  # a line of sample output in place of lines left out
+WHOLE = {"models/vgg.py": PAGES[0], "models/resnet.py": PAGES[0], "models/googlenet.py": PAGES[0], "train.py": PAGES[0],
+         "infer.py": PAGES[0], "models/airbench.py": "book/better.md"}  # files that a page shows to the last line
 
 
 class Block(NamedTuple):
@@ -61,26 +65,54 @@ def read(page=PAGES[0]):
     return source_of(page)
 
 
-def address_of(path, form="blob"):
-    """Where a file of the published project is: its page, or with the form "raw" the file itself."""
+def published():
+    """The address from which the chapter's first command clones the project; None before somebody publishes it."""
+    found = CLONE.search(read())
+    return found and found.group(1)
+
+
+def address_of(address, path, form="blob"):
+    """Where a file of a project on GitHub is: its page, or with the form "raw" the file itself."""
     if form == "raw":
-        return f"{REPOSITORY.replace('//github.com/', '//raw.githubusercontent.com/')}/{BRANCH}/{path}"
-    return f"{REPOSITORY}/{form}/{BRANCH}/{path}"
-
-
-def badges():
-    """The line under the title that leads to the notebook services.
-
-    Colab opens a notebook of GitHub by its address; AI Studio opens files, so its badge leads to the file.
-    """
-    colab = address_of(HOSTED).replace("https://github.com/", "https://colab.research.google.com/github/")
-    return (f"[![Open in Colab](image/colab.svg)]({colab})\n"
-            f"[![Notebook for AI Studio](image/aistudio.svg)]({address_of(HOSTED, 'raw')})\n")
+        return f"{address.replace('//github.com/', '//raw.githubusercontent.com/')}/{BRANCH}/{path}"
+    return f"{address}/{form}/{BRANCH}/{path}"
 
 
 def source_of(path):
     """A file of the project as text."""
     return (ROOT / path).read_text(encoding="utf-8")
+
+
+def whole(language="en"):
+    """All pages as one text: each further page becomes a section of the chapter, and links between pages stay inside.
+
+    language: "en", or "cn", where pages that exist in English alone keep it, inside <div lang="en">.
+    """
+    pages = [page if language == "en" else CHINESE.get(page, page) for page in PAGES]
+    texts = []
+    for number, page in enumerate(pages):
+        text = TARGET.sub(lambda found, page=page: inside(found, page, pages), read(page))
+        if number:
+            text = re.sub(r"^```.*?^```|^#", lambda found: "##" if found.group() == "#" else found.group(),
+                          SWITCH.sub("", text), flags=re.M | re.S)  # each heading one level down
+        texts.append(text if page in CHINESE.values() or language == "en" else f'<div lang="en">\n\n{text}\n</div>\n')
+    return "\n".join(texts)
+
+
+def inside(found, page, pages):
+    """A match of TARGET on a page, as it has to be on the page that holds all of `pages`."""
+    opening, target = found.groups()
+    if opening is None or re.match(r"https?:|#", target):
+        return found.group()
+    path, _, anchor = target.partition("#")
+    path = posixpath.normpath(posixpath.join(posixpath.dirname(page), path))
+    translation = CHINESE.get(path)
+    if translation in pages and translation != page:
+        anchors = dict(zip(anchors_of(read(path)), anchors_of(read(translation))))
+        path, anchor = translation, anchors.get(anchor, anchor)
+    if path in pages:
+        return f"{opening}#{anchor or anchors_of(read(path))[0]}"
+    return opening + path + (f"#{anchor}" if anchor else "")
 
 
 def write(target, text):
@@ -147,7 +179,7 @@ def names_of(node):
 def statements_of(source):
     """The top-level statements of a file in order, its docstring aside, each with decorators and comments above it."""
     tree, lines, found = ast.parse(source), source.splitlines(), []
-    before = 0  # the last line of what stands before
+    before = 0  # the last line of what is before
     for node in tree.body:
         first = min([node.lineno, *(decorator.lineno for decorator in getattr(node, "decorator_list", ()))])
         while first - 1 > before and lines[first - 2].startswith("#"):
@@ -173,7 +205,7 @@ def statements_from(source, first, last):
 
 
 def text_of(source, statements):
-    """A run of statements as it stands in its file, blank lines between them included."""
+    """A run of statements as it is written in its file, blank lines between them included."""
     return "".join(source.splitlines(keepends=True)[statements[0].first - 1:statements[-1].last])
 
 

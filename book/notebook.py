@@ -1,9 +1,9 @@
-"""README.md as a Jupyter notebook: `python book/notebook.py` writes build/chapter.ipynb.
+"""The pages as one Jupyter notebook: `python book/notebook.py` writes build/chapter.ipynb.
 
 It runs from top to bottom. Blocks of code become cells with the same text, commands marked `run` become commands, and
 after some definitions a cell tries them out. `--quick` appends to each command what its mark says, so that it takes a
-minute; `--run` runs the notebook and keeps what it printed; `--hosted` writes book/chapter.ipynb for notebook services,
-whose figures and links lead to where the project is published, and README.md's badges, which lead to it.
+minute; `--run` runs the notebook and keeps what it printed. `--address URL` is for whoever publishes the project: it
+writes book/chapter.ipynb, which fetches the project from there, and into the chapter its badges and `git clone`.
 """
 import argparse
 import ast
@@ -24,30 +24,31 @@ from book import chapter
 from book.chapter import ROOT
 from utils.errors import exit_status
 
-START = f"""# In the project's folder, or in one inside it, this notebook runs as it is. Elsewhere, as in Colab,
-# this cell fetches the project and installs Paddle for the CPU first, which takes a few minutes.
+START = """# In the project's folder, or in one inside it, this notebook runs right away. Elsewhere, as in Colab,
+# this cell first {how},
+# and installs Paddle for the CPU, which takes a few minutes.
 import os
 import shutil
 import sys
+import zipfile
 from pathlib import Path
 
-repository = "{chapter.REPOSITORY}"
-fetched = Path.cwd() / Path(repository).name
-places = (Path.cwd(), *Path.cwd().parents, fetched)
+brought = Path.cwd() / "image-classification"
+places = (Path.cwd(), *Path.cwd().parents, brought)
 project = next((folder for folder in places if (folder / "train.py").exists()), None)
 if project is None:
-    project, part = fetched, f"{{fetched}}.part"  # it gets its name when all of it is there
+    project, part = brought, Path(f"{{brought}}.part")  # it gets its name when all of it is there
     shutil.rmtree(part, ignore_errors=True)
-    !git clone --quiet --depth 1 "{{repository}}" "{{part}}"
-    assert _exit_code == 0, "the project could not be fetched"
-    !"{{sys.executable}}" -m pip install --quiet -r "{{part}}/requirements-cpu.txt"
+{bring}
+    !"{{sys.executable}}" -m pip install --quiet -r "{{source}}/requirements-cpu.txt"
     assert _exit_code == 0, "Paddle could not be installed"
-    os.rename(part, project)
+    os.rename(source, project)
+    shutil.rmtree(part, ignore_errors=True)
     assert "numpy" not in sys.modules, "all is installed: restart the kernel (menu Runtime or Kernel), run from the top"
 os.chdir(project)
 sys.path.insert(0, str(project))
 
-# The cells below are the text of the project's files. They run as in a file that is imported: what stands under
+# The cells below are the text of the project's files. They run as in a file that is imported: what is under
 # `if __name__ == "__main__":` starts nothing here; the scripts are started by the commands further down.
 __name__, __file__ = "chapter", str(project / "chapter.ipynb")
 
@@ -57,6 +58,14 @@ flags.set_flags()  # Paddle reads them while it is imported
 import paddle
 
 paddle.enable_static()"""
+UNPACK = """    archives = [path for path in sorted(Path.cwd().glob("*.zip")) if zipfile.is_zipfile(path)
+                and any(Path(name).name == "train.py" for name in zipfile.ZipFile(path).namelist())]
+    assert archives, "move this notebook into the project's folder, or put a zip file of the project next to it"
+    zipfile.ZipFile(archives[0]).extractall(part)
+    source = min(part.rglob("train.py"), key=lambda path: len(path.parts)).parent"""
+FETCH = '''    source = part
+    !git clone --quiet --depth 1 "{address}" "{{source}}"
+    assert _exit_code == 0, "the project could not be fetched"'''
 
 COUNT = """from utils.storage.program_state import count_parameters
 
@@ -74,14 +83,17 @@ TRIES = {
     "load_image": "pixels = load_image('dog.png')\nprint(pixels.shape, pixels.min(), pixels.max())",
 }
 
+FIGURE = re.compile(r'<p align="center">\n<img (?=[^>]*src="(?P<path>[^"]+)")(?=[^>]*alt="(?P<alt>[^"]*)")[^>]*><br/>'
+                    r'(?P<caption>.*?)</p>|^!\[(?P<text>[^\]]*)\]\((?P<link>image/[^)]+)\)$', re.M | re.S)
+
 
 class Cells(list):
     """The notebook's cells while it is put together, and which files have cells so far."""
 
-    def __init__(self, text, quick, hosted=False):
-        """text: the page, from which follows what each file's cells have to bring that no block shows."""
-        super().__init__([new_code_cell(START)])
-        self.quick, self.hosted, self.opened = quick, hosted, set()
+    def __init__(self, text, quick, address=None):
+        """text: the pages, from which follows what each file's cells have to bring that no block shows."""
+        super().__init__([new_code_cell(start(address))])
+        self.quick, self.address, self.opened = quick, address, set()
         self.shown = {}  # file -> the statements that the page shows
         for block in chapter.blocks_of(text):
             if block.kind == "code":
@@ -91,20 +103,18 @@ class Cells(list):
     def prose(self, text):
         """A cell of text, its figures attached, or for a service their addresses; without marks and badges."""
         text, attachments = re.sub(r"^(<!--.*?-->|\[!\[.*)\n", "", text, flags=re.M).strip(), {}
-        base = chapter.address_of("") if self.hosted else "../"  # the file lies in build/
+        base = chapter.address_of(self.address, "") if self.address else "../"  # the file lies in build/
 
         def attach(found):
-            """A figure in HTML as one in Markdown."""
-            path = re.search(r'src="([^"]+)"', found.group(0)).group(1)
-            alt = re.search(r'alt="([^"]*)"', found.group(0)).group(1)
-            caption = found.group(0).split("<br/>")[1].replace("</p>", "").strip()
-            if self.hosted:
-                return f"![{alt}]({chapter.address_of(path, 'raw')})\n\n{caption}"
-            picture = base64.b64encode((ROOT / path).read_bytes()).decode()
-            attachments[Path(path).name] = {"image/png": picture}
-            return f"![{alt}](attachment:{Path(path).name})\n\n{caption}"
+            """A figure in HTML or Markdown as one in Markdown that is attached, or at its address."""
+            alt, path = found["alt"] or found["text"], found["path"] or found["link"]
+            caption = f"\n\n{found['caption'].strip()}" if found["caption"] else ""
+            if self.address:
+                return f"![{alt}]({chapter.address_of(self.address, path, 'raw')}){caption}"
+            attachments[Path(path).name] = {"image/png": base64.b64encode((ROOT / path).read_bytes()).decode()}
+            return f"![{alt}](attachment:{Path(path).name}){caption}"
 
-        text = re.sub(r'<p align="center">\n<img.*?</p>', attach, text, flags=re.S)
+        text = FIGURE.sub(attach, text)
         text = re.sub(r"```math\n(.*?)```", r"$$\n\1$$", text, flags=re.S)
         text = re.sub(r'(\]\(|href=")(?!https?:|attachment:|#)(?=[\w./-]+[#)"])', rf"\g<1>{base}", text)
         if text:
@@ -143,14 +153,20 @@ def not_shown(path, shown):
     return "\n".join(imports)
 
 
+def start(address=None):
+    """The first cell's text: it finds the project, or brings it from a zip file next to it, or from its address."""
+    how = "fetches the project" if address else "unpacks a zip file of the project that lies next to it"
+    return START.format(how=how, bring=FETCH.format(address=address) if address else UNPACK)
+
+
 def is_a_program_of_its_own(block):
     """Whether a block repeats what others define, so that it would replace them in a notebook: it stays text."""
     return block.kind == "code" and chapter.quote_of(block).path == "book/minimal.py"
 
 
-def build(text, quick, hosted=False):
-    """The notebook of the page."""
-    cells, lines, at = Cells(text, quick, hosted), text.splitlines(keepends=True), 0
+def build(text, quick, address=None):
+    """The notebook of the pages; address: of the published project, for a notebook that lies elsewhere."""
+    cells, lines, at = Cells(text, quick, address), text.splitlines(keepends=True), 0
     for block in chapter.blocks_of(text):
         if block.kind not in ("code", "run") or is_a_program_of_its_own(block):
             continue
@@ -168,10 +184,26 @@ def build(text, quick, hosted=False):
     return new_notebook(cells=list(cells), metadata=about)
 
 
-def with_badges(text):
-    """The page with the badges under its title as they have to be."""
+def badges(address, chinese=False):
+    """The lines under the title that lead to the notebook services.
+
+    Colab opens a notebook of GitHub by its address; AI Studio opens files, so its badge leads to the file.
+    """
+    colab = chapter.address_of(address, chapter.HOSTED).replace("github.com", "colab.research.google.com/github")
+    first, second = ("Open in Colab", "Notebook for AI Studio")
+    if chinese:
+        first, second = ("在 Colab 中打开", "供 AI Studio 使用的 Notebook")
+    return (f"[![{first}](image/colab.svg)]({colab})\n"
+            f"[![{second}](image/aistudio.svg)]({chapter.address_of(address, chapter.HOSTED, 'raw')})\n")
+
+
+def with_address(text, address, chinese=False):
+    """The chapter with the badges under its title, and with `git clone` as its first command."""
     title, rest = text.split("\n", 1)
-    return f"{title}\n\n{chapter.badges()}\n" + re.sub(r"\A\s*(\[!\[.*\n)*\s*", "", rest)
+    rest = re.sub(r"\A\s*(\[!\[.*\n)*\s*", "", rest)
+    clone = f"git clone {address}\ncd {address.rpartition('/')[2]}\n"
+    rest = re.sub(r"^```bash\n", f"```bash\n{clone}", chapter.CLONE.sub("", rest, count=1), count=1, flags=re.M)
+    return f"{title}\n\n{badges(address, chinese)}\n{rest}"
 
 
 @contextlib.contextmanager
@@ -198,22 +230,29 @@ def run(notebook):
         NotebookClient(notebook, timeout=3600, resources={"metadata": {"path": str(folder)}}).execute()
 
 
+def address(text):
+    """An address on the command line: a repository on GitHub, where notebook services find it."""
+    if not re.fullmatch(r"https://github\.com/[\w-]+/[\w.-]+", text):
+        raise argparse.ArgumentTypeError(f"{text} is not of the form https://github.com/OWNER/NAME")
+    return text.removesuffix(".git")
+
+
 @exit_status("end other programs")
 def main(arguments=None):
     """Write the notebook."""
-    parser = argparse.ArgumentParser(prog="notebook.py", description="Make a Jupyter notebook of the chapter.")
+    parser = argparse.ArgumentParser(prog="notebook.py", description="Make a Jupyter notebook of the pages.")
     parser.add_argument("target", nargs="?", type=Path, metavar="FILE",
                         help="where to write it (default: build/chapter.ipynb)")
     parser.add_argument("--quick", action="store_true", help="few batches of drawn images instead of a whole training")
     parser.add_argument("--run", action="store_true", help="run it and keep the output")
-    parser.add_argument("--hosted", action="store_true",
-                        help=f"for notebook services (default FILE: {chapter.HOSTED}); sets README.md's badges too")
+    parser.add_argument("--address", type=address, metavar="URL", help="where the project is published: the notebook "
+                        f"(default FILE: {chapter.HOSTED}) fetches it, the chapter gets badges and git clone")
     given = parser.parse_args(arguments)
-    target = given.target or ROOT / (chapter.HOSTED if given.hosted else "build/chapter.ipynb")
-    text = with_badges(chapter.read()) if given.hosted else chapter.read()
-    if given.hosted and text != chapter.read():
-        chapter.write(ROOT / "README.md", text)
-    notebook = build(text, given.quick, given.hosted)
+    target = given.target or ROOT / (chapter.HOSTED if given.address else "build/chapter.ipynb")
+    if given.address:
+        for page in (chapter.PAGES[0], chapter.CHINESE[chapter.PAGES[0]]):
+            chapter.write(ROOT / page, with_address(chapter.read(page), given.address, page != chapter.PAGES[0]))
+    notebook = build(chapter.whole(), given.quick, given.address)
     nbformat.validate(notebook)
     chapter.write(target, nbformat.writes(notebook) + "\n")  # before the run: it takes minutes
     if given.run:

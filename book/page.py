@@ -1,6 +1,6 @@
-"""Both pages as one of HTML that needs no other file: `python book/page.py` writes build/chapter.html.
+"""All pages as one of HTML that needs no other file: `python book/page.py` writes build/chapter.html.
 
-With `--language cn` the chapter is the Chinese one, in build/chapter.cn.html; what readers look up stays English.
+With `--language cn` the pages are the Chinese ones, in build/chapter.cn.html; what readers look up stays English.
 Figures are inside, code is colored, formulas are MathML, which browsers draw themselves; it has no script.
 """
 import argparse
@@ -23,7 +23,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 
 from book import chapter
-from book.chapter import ROOT
+from book.chapter import ROOT, whole
 from utils.errors import exit_status
 
 STYLE = """
@@ -91,7 +91,7 @@ class Language(NamedTuple):
 
 
 LANGUAGES = {"en": Language(chapter.PAGES[0], "chapter.html", "en", "Contents", ""),
-             "cn": Language(chapter.CHINESE, "chapter.cn.html", "zh-CN", "目录", HAN)}
+             "cn": Language(chapter.CHINESE[chapter.PAGES[0]], "chapter.cn.html", "zh-CN", "目录", HAN)}
 
 
 def formula(text, display):
@@ -105,22 +105,6 @@ def code(text, language):
         return f'<div class="formula">{formula(text, True)}</div>\n'
     lexer = get_lexer_by_name(language if language in ("python", "diff") else "text")
     return highlight(text, lexer, HtmlFormatter())
-
-
-def whole(language="en"):
-    """Both pages as one text: what the chapter's readers look up becomes its last section, and links lead there."""
-    first, second = LANGUAGES[language].chapter, chapter.PAGES[1]
-    text, running = chapter.read(first), chapter.read(second)
-    running = re.sub(r"^```.*?^```|^#", lambda found: "##" if found.group(0) == "#" else found.group(0), running,
-                     flags=re.M | re.S)  # each heading one level down
-    running = running.replace("](../README.md", f"]({first}").replace("](../", "](")
-    for old, new in zip(chapter.anchors_of(chapter.read()), chapter.anchors_of(text)):
-        running = running.replace(f"]({first}#{old})", f"]({first}#{new})")
-    both = f'{text}\n<div lang="en">\n\n{running}\n</div>\n'
-    for page in (first, second):
-        title = chapter.anchors_of(chapter.read(page))[0]
-        both = both.replace(f"]({page}#", "](#").replace(f"]({page})", f"](#{title})")
-    return both
 
 
 def data_uri(path):
@@ -168,7 +152,7 @@ def build(text, language="en"):
 @exit_status("end other programs")
 def main(arguments=None):
     """Write the page."""
-    parser = argparse.ArgumentParser(prog="page.py", description="Make one HTML page of the chapter.")
+    parser = argparse.ArgumentParser(prog="page.py", description="Make one HTML page of all pages.")
     parser.add_argument("target", nargs="?", type=Path, metavar="FILE",
                         help="where to write it (default: build/chapter.html, in Chinese build/chapter.cn.html)")
     parser.add_argument("--language", choices=LANGUAGES, default="en", help="of the chapter (default: en)")

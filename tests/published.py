@@ -3,7 +3,6 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from book import chapter
 from book.chapter import ROOT
 
 
@@ -12,10 +11,10 @@ def git(folder, *words):
     return subprocess.run(["git", *words], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-def copy_to(folder):
+def copy_to(folder, address):
     """A repository in this folder with the project's files as they are now.
 
-    Returns variables of the environment under which git fetches it from the public address.
+    Returns variables of the environment under which git fetches it from the address.
     """
     folder = Path(folder)
     for name in git(ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
@@ -26,4 +25,4 @@ def copy_to(folder):
     git(folder, "add", ".")
     git(folder, "-c", "user.name=test", "-c", "user.email=test@example.com", "commit", "--quiet", "-m", "copy")
     return {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.{folder.as_uri()}.insteadOf",
-            "GIT_CONFIG_VALUE_0": chapter.REPOSITORY}
+            "GIT_CONFIG_VALUE_0": address}

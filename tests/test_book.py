@@ -1,4 +1,4 @@
-"""The pages and the notebook made from the chapter: whole, self-contained, and a real browser finds no fault."""
+"""The HTML pages and the notebook made from all pages: whole, self-contained, and a real browser finds no fault."""
 import functools
 import json
 import os
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import venv
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -22,8 +23,9 @@ from book import chapter, notebook, page
 from utils.errors import UserError
 
 ROOT = Path(__file__).resolve().parent.parent
-TEXT = chapter.read()
-WHOLE = {language: page.whole(language) for language in page.LANGUAGES}
+WHOLE = {language: chapter.whole(language) for language in page.LANGUAGES}
+TEXT = WHOLE["en"]
+ADDRESS = "https://github.com/somebody/some-project"
 FORMULAS = len(re.findall(r"^```math$", WHOLE["en"], flags=re.M))
 BOTH = pytest.mark.parametrize("language", page.LANGUAGES)
 pages = pytest.mark.pages
@@ -143,16 +145,17 @@ def test_code_stands_in_the_page_as_in_the_source(language):
             assert block.text in texts
 
 
-@pages
 @BOTH
-def test_what_readers_look_up_is_the_pages_last_section(language):
-    """One level further down, with each section of it, and no link leaves the page for it."""
-    running = chapter.headings_of(chapter.read("book/running.md"))
-    headings, own = map(chapter.headings_of, (WHOLE[language], chapter.read(page.LANGUAGES[language].chapter)))
-    assert headings == own + [(level + 1, heading) for level, heading in running]
-    assert [level for level, _ in headings].count(1) == 1
-    links = "".join(re.findall(r'href="([^"]+)"', html(language)))
-    assert "running.md" not in links and not re.search(r"\.\./README(\.cn)?\.md#", links)
+def test_the_further_pages_are_sections_of_the_one_page(language):
+    """One level further down, with each section of theirs, and no link leaves the page for them."""
+    first, *rest = (path if language == "en" else chapter.CHINESE.get(path, path) for path in chapter.PAGES)
+    wanted = [*chapter.headings_of(chapter.read(first)),
+              *((level + 1, heading) for path in rest for level, heading in chapter.headings_of(chapter.read(path)))]
+    assert chapter.headings_of(WHOLE[language]) == wanted and [level for level, _ in wanted].count(1) == 1
+    links = {target.partition("#")[0] for _, target in chapter.TARGET.findall(WHOLE[language])}
+    own = {language == "en" and page or chinese for page, chinese in chapter.CHINESE.items()} | {"book/running.md"}
+    assert not links & own, "a link to a part of the page leads out of it"
+    assert all(link.startswith("http") or (ROOT / link).exists() for link in links if link)
 
 
 @pages
@@ -170,7 +173,7 @@ def test_every_link_of_the_page_leads_somewhere(language):
 
 @pages
 def test_each_page_says_its_language_and_links_to_the_other(tmp_path, capsys):
-    """To its HTML page where that lies beside, otherwise to what it is made of."""
+    """To its HTML page if that is in the same folder, otherwise to its source."""
     target = tmp_path / "chapter.html"
     assert page.main([str(target)]) == 0 and page.main([str(tmp_path / "chapter.cn.html"), "--language", "cn"]) == 0
     english, chinese = (path.read_text(encoding="utf-8") for path in (target, tmp_path / "chapter.cn.html"))
@@ -237,7 +240,8 @@ def test_the_notebooks_prose_is_the_pages():
     def words(text):
         text = re.sub(r"^\[!\[.*|", "", text, flags=re.M)
         text = re.sub(r'(\]\(|href=")\.\./', r"\1", text)  # from build/ to the project
-        text = re.sub(r"!\[.*?\]\(attachment:.*?\)|<img [^>]*>|</?p[^>]*>|<br/>|<!--.*?-->|\$\$", " ", text)
+        text = re.sub(r"!\[[^\]]*\]\((?:attachment:|image/).*?\)|<img [^>]*>|</?p[^>]*>|<br/>|<!--.*?-->|\$\$", " ",
+                      text)
         return re.sub(r"^```(math)?$", " ", text, flags=re.M).split()
 
     made = notebook.build(TEXT, quick=False)
@@ -250,32 +254,50 @@ def test_the_notebooks_prose_is_the_pages():
     assert words("\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")) == words(left)
 
 
-def test_the_badges_lead_to_the_notebook_where_the_project_is_published():
-    site, owner, name = re.fullmatch(r"(https://github\.com)/([\w-]+)/([\w-]+)", chapter.REPOSITORY).groups()
-    head = TEXT[:TEXT.index("\n\n", TEXT.index("[!["))]
-    links = re.findall(r"\]\((https://[^)]+)\)", head)
-    assert links == [f"https://colab.research.google.com/github/{owner}/{name}/blob/main/book/chapter.ipynb",
-                     f"https://raw.githubusercontent.com/{owner}/{name}/main/book/chapter.ipynb"]
-    assert (ROOT / "book/chapter.ipynb").is_file() and site in notebook.START
-    assert re.findall(r"git clone (\S+)", TEXT) == [chapter.REPOSITORY]
+def test_the_address_is_written_into_badges_and_clone():
+    for name, chinese in ((chapter.PAGES[0], False), (chapter.CHINESE[chapter.PAGES[0]], True)):
+        before = chapter.read(name)
+        text = notebook.with_address(before, ADDRESS, chinese)
+        head = text[:text.index("\n\n", text.index("[!["))]
+        assert re.findall(r"\]\((https://[^)]+)\)", head) == [
+            "https://colab.research.google.com/github/somebody/some-project/blob/main/book/chapter.ipynb",
+            "https://raw.githubusercontent.com/somebody/some-project/main/book/chapter.ipynb"]
+        first = next(block for block in chapter.blocks_of(text) if block.language == "bash")
+        assert first.text.startswith(f"git clone {ADDRESS}\ncd some-project\n") and "install" in first.text
+        assert notebook.with_address(text, ADDRESS, chinese) == text, "written twice"
+        other = ADDRESS.replace("somebody", "another")
+        moved = notebook.with_address(text, other, chinese)
+        assert ADDRESS not in moved and moved == notebook.with_address(before, other, chinese)
 
 
-def test_the_hosted_notebook_is_the_page_of_today():
-    made = nbformat.reads((ROOT / chapter.HOSTED).read_text(encoding="utf-8"), as_version=4)
-    assert made == notebook.build(TEXT, quick=False, hosted=True), "python book/notebook.py --hosted writes it again"
+def test_the_hosted_notebook_is_there_once_the_project_is_published():
+    """No page has a placeholder for the address: before that there are neither badges nor a clone."""
+    address, exists = chapter.published(), (ROOT / chapter.HOSTED).exists()
+    assert exists == bool(address) and ("[![" in chapter.read()) == bool(address)
+    if address:
+        made = nbformat.reads((ROOT / chapter.HOSTED).read_text(encoding="utf-8"), as_version=4)
+        assert made == notebook.build(TEXT, False, address), "python book/notebook.py --address URL writes it again"
+
+
+def test_a_hosted_notebook_leads_to_its_address():
+    made = notebook.build(TEXT, False, ADDRESS)
     prose = "\n".join(cell.source for cell in made.cells if cell.cell_type == "markdown")
     figures = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", prose)
-    assert len(figures) == len(re.findall("<img ", TEXT))
-    for target in figures + re.findall(r'(?:\]\(|href=")([\w./-]+)[)"#]', prose):
-        raw = f"{chapter.REPOSITORY.replace('github.com', 'raw.githubusercontent.com')}/main/"
-        assert target.startswith(raw) and (ROOT / target[len(raw):]).is_file(), "a service has no such file"
+    assert len(figures) == len(re.findall(r"<img |^!\[", TEXT, flags=re.M))
+    raw, pages = (chapter.address_of(ADDRESS, "", form) for form in ("raw", "blob"))
+    links = [target for _, target in chapter.TARGET.findall(prose) if target and target[0] != "#"]
+    for target, start in [(figure, raw) for figure in figures] + [
+            (link, pages) for link in links if ADDRESS.partition("//")[2] in link and link not in figures]:
+        assert target.startswith(start) and (ROOT / target[len(start):].partition("#")[0]).exists(), target
+    assert all(link.startswith("http") for link in links)
+    assert ADDRESS in made.cells[0].source and ADDRESS not in notebook.build(TEXT, False).cells[0].source
 
 
-def test_badges_are_set_once():
-    for page_before in ("# Title\n\nText.\n", "# Title\n\n[![Old](image/old.svg)](https://old)\n\nText.\n"):
-        text = notebook.with_badges(page_before)
-        assert text.startswith("# Title\n\n[![") and text.endswith(")\n\nText.\n") and "old" not in text
-        assert notebook.with_badges(text) == text
+@pytest.mark.parametrize("address", ["", "https://github.com/OWNER", "https://example.com/a/b", f"{ADDRESS} x"])
+def test_an_address_of_no_repository_is_one_line(address, capsys):
+    with pytest.raises(SystemExit):
+        notebook.main(["--address", address])
+    assert "is not of the form https://github.com/OWNER/NAME" in capsys.readouterr().err
 
 
 def ran(*cells):
@@ -342,19 +364,54 @@ def test_help_is_help(script, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def first_cell(folder, monkeypatch):
+    """Run the first cell, without its installation and what follows it, in a folder; returns its variables."""
+    source = notebook.start().split("os.chdir(project)")[0].replace('assert "numpy" not in', 'assert "" not in')
+    shell = "\n".join(line.replace(line.lstrip(), "_exit_code = 0") if line.lstrip().startswith("!") else line
+                      for line in source.splitlines())
+    monkeypatch.chdir(folder)
+    names = {}
+    exec(shell, names)
+    return names
+
+
+@pytest.mark.parametrize("top", ["", "project-main/"])
+def test_the_first_cell_unpacks_a_zip_file_of_the_project(top, tmp_path, monkeypatch):
+    (tmp_path / "a.zip").write_text("no archive")
+    for name, file in (("b.zip", "else.txt"), ("c.zip", f"{top}train.py")):
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr(file, "")
+            archive.writestr(f"{top}deep/down/train.py", "")
+    (tmp_path / "b.zip").unlink()
+    project = first_cell(tmp_path, monkeypatch)["project"]
+    assert project == tmp_path / "image-classification" and (project / "deep" / "down" / "train.py").is_file()
+    assert (project / "train.py").is_file() and not list(tmp_path.glob("*.part"))
+    (project / "deep" / "notebooks").mkdir()
+    assert first_cell(project / "deep" / "notebooks", monkeypatch)["project"] == project
+
+
+def test_the_first_cell_without_the_project_says_what_to_do(tmp_path, monkeypatch):
+    with pytest.raises(AssertionError, match="put a zip file of the project next to it"):
+        first_cell(tmp_path, monkeypatch)
+
+
 @pytest.mark.long
-def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
-    """All it finds is what a service has: Python, Jupyter, git, the network. Only the fetch is replaced, by a copy."""
+@pytest.mark.parametrize("address", [ADDRESS, None], ids=["address", "zip"])
+def test_the_notebook_runs_elsewhere_in_a_fresh_environment(address, tmp_path):
+    """It finds Python, Jupyter, git and the network, as a service has them; the project at its address, or zipped."""
     (tmp_path / "copy").mkdir()
     (tmp_path / "work").mkdir()
-    redirected = published.copy_to(tmp_path / "copy")
+    redirected = published.copy_to(tmp_path / "copy", ADDRESS)
+    if address is None:
+        published.git(tmp_path / "copy", "archive", "--prefix=main/", "-o", tmp_path / "work" / "it.zip", "HEAD")
+        redirected = {}
     venv.create(tmp_path / "service", with_pip=True)
     python = tmp_path / "service" / ("Scripts" if os.name == "nt" else "bin") / "python"
     wanted = [line for line in (ROOT / "requirements-dev.txt").read_text().splitlines()
               if line.startswith(("ipykernel", "nbclient", "nbformat"))]
     subprocess.run([python, "-m", "pip", "install", "--quiet", *wanted], check=True)
     source = tmp_path / "work" / "chapter.ipynb"
-    nbformat.write(notebook.build(TEXT, quick=True, hosted=True), source)
+    nbformat.write(notebook.build(TEXT, True, address), source)
     program = ("import sys, nbclient, nbformat\n"
                "notebook = nbformat.read(sys.argv[1], as_version=4)\n"
                "nbclient.NotebookClient(notebook, timeout=1800, resources={'metadata': {'path': '.'}}).execute()\n"
@@ -364,7 +421,7 @@ def test_the_hosted_notebook_runs_in_a_fresh_environment(tmp_path):
                           env={**environment, **redirected, "JUPYTER_PATH": ""})
     assert done.returncode == 0, done.stderr[-3000:]
     assert "infer results: " in done.stdout
-    assert {path.name for path in source.parent.iterdir()} == {"chapter.ipynb", "image-classification"}
+    assert {path.name for path in source.parent.iterdir()} - {"it.zip"} == {"chapter.ipynb", "image-classification"}
 
 
 @pytest.mark.long

@@ -1,8 +1,11 @@
-"""README.cn.md is README.md in Chinese: all that is not a sentence is the same, paragraph by paragraph.
+"""Each page of `chapter.CHINESE` is the English one in Chinese: all that is not a sentence is the same.
 
-Compared are headings, lists, tables, marks, fenced blocks, figures, links, citations, code, formulas and numbers.
-Whether its links lead somewhere is in tests/test_readme.py, how it looks in a browser in tests/test_book.py.
+Compared paragraph by paragraph are headings, lists, tables, marks, fenced blocks, figures, links, citations, code,
+formulas and numbers. A link to a page that exists in English alone says so. Whether links lead somewhere is in
+tests/test_readme.py, how the pages look in a browser in tests/test_book.py.
 """
+import functools
+import posixpath
 import re
 from collections import Counter
 from decimal import Decimal
@@ -13,19 +16,21 @@ pytest.importorskip("markdown_it", reason="the pages are read with markdown-it-p
 
 from book import chapter
 
-ENGLISH, CHINESE = chapter.read(), chapter.read(chapter.CHINESE)
+PAIRS = pytest.mark.parametrize("page, translation", chapter.CHINESE.items())
 HAN, WIDE = r"[\u3400-\u9fff]", r"[，。；：？！（）、“”《》]"
 UNITS = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "万": 10**4, "百万": 10**6, "亿": 10**8}
 # What a paragraph keeps in another language. A number counts where it is not part of anything else of this list.
 KEPT = re.compile(r'`[^`]+`|\$[^$]+\$|\]\([^()\s]+|\b(?:src|href|id|width)="[^"]+"|<!--.*?-->|'
                   rf'\d+(?:,\d{{3}})*(?:\.\d+)?(?:\s?(?:{"|".join(UNITS)}))?', re.S)
-LANGUAGES = {f"]({page}": "](the other language" for page in (chapter.PAGES[0], chapter.CHINESE)}
+ENGLISH_ONLY = re.compile(r"\]\((?:\.\./)*(?:book/)?((?:RESULTS|CONTRIBUTING|running|models/\w+/README)\.md)[#)]")
+SAYS_SO = "英文"  # in the paragraph of such a link
+SHARED = {"VGG", "ResNet", "GoogLeNet", "Grad-CAM"}  # headings that are names in both languages
 FAULTS = {
     "a line's end is shown as a space": rf"{HAN}\n{HAN}",
     "a formula stays TeX where nothing separates it": rf"(?:{HAN}|{WIDE})\$[^$\s]",
     "no space between Chinese and Latin": rf"(?:{HAN}[A-Za-z0-9]|[A-Za-z0-9]{HAN})",
     "narrow punctuation": rf"(?:{HAN}[,;:?!.](?!\w)|[,;:?!]{HAN}|{HAN}\()",
-    "a space beside wide punctuation": rf"(?:[^\s.] {WIDE}|{WIDE} [^\s$])",
+    "a space next to wide punctuation": rf"(?:[^\s.] {WIDE}|{WIDE} [^\s$])",
 }
 
 
@@ -41,19 +46,39 @@ def kept(text, translated):
     return Counter(value(each) if each[0].isdigit() else translated.get(each, each) for each in found)
 
 
-def parts_of(text, anchors):
-    """The page as triples: what stands there, its text, and what of that has to be kept. `anchors`: new names."""
-    translated = {form % old: form % new for form in ("](#%s", 'href="#%s"') for old, new in anchors.items()}
+def parts_of(text, translated):
+    """The page as triples: what is there, its text, and what of that has to be kept. `translated`: new words."""
     for token in chapter.tokens_of(text):
         whole = token.type in ("fence", "code_block") or token.content.startswith("<!--")
         yield ((token.type, token.tag, token.info), token.content,
-               token.content if whole else kept(token.content, {**translated, **LANGUAGES}))
+               token.content if whole else kept(token.content, translated))
 
 
-def differences(english, chinese):
-    """Where the Chinese page is not the English one's, as lines; after another structure nothing is compared."""
-    anchors = dict(zip(chapter.anchors_of(english), chapter.anchors_of(chinese)))
-    ours, theirs = list(parts_of(english, anchors)), list(parts_of(chinese, {}))
+def anchors(old, new, opening):
+    """What begins a link to each heading of a page, in one language and in the other."""
+    pairs = zip(chapter.anchors_of(old), chapter.anchors_of(new))
+    return {f"{begins}{opening[0]}#{one}": f"{begins}{opening[1]}#{other}"
+            for one, other in pairs for begins in ("](", 'href="')}
+
+
+@functools.cache
+def links_of(page):
+    """What links of an English page become in Chinese: those to translated pages lead to the translations."""
+    folder, words = posixpath.dirname(page), {}
+    for path, translation in chapter.CHINESE.items():
+        names = [posixpath.relpath(each, folder or ".") for each in (path, translation)]
+        words[f"]({names[0]}"] = f"]({names[1]}"
+        words.update(anchors(chapter.read(path), chapter.read(translation), names))
+    return words
+
+
+def differences(english, chinese, page=None):
+    """Where a Chinese page is not the English one's, as lines; after another structure nothing is compared."""
+    words = {**anchors(english, chinese, ("", "")), **(links_of(page) if page else {})}
+    words = {f"{old}{end}": f"{new}{end}" for old, new in words.items()
+             for end in (('"',) if old.startswith("href") else ("",))}
+    switch = {f"]({posixpath.basename(page)}": f"]({posixpath.basename(chapter.CHINESE[page])}"} if page else {}
+    ours, theirs = list(parts_of(english, words)), list(parts_of(chinese, switch))
     found = []
     for (kind, text, wanted), (other, translation, held) in zip(ours, theirs):
         if kind != other:
@@ -77,23 +102,48 @@ def faults_of(text):
                 yield from (f"{fault}: {place.group()}" for place in places)
 
 
-def test_the_chinese_page_holds_what_the_english_one_holds():
-    assert differences(ENGLISH, CHINESE) == []
+@PAIRS
+def test_the_chinese_page_holds_what_the_english_one_holds(page, translation):
+    assert differences(chapter.read(page), chapter.read(translation), page) == []
 
 
-def test_the_chinese_page_is_shown_as_it_is_meant():
-    assert list(faults_of(CHINESE)) == []
+@PAIRS
+def test_the_chinese_page_is_shown_as_it_is_meant(page, translation):
+    assert list(faults_of(chapter.read(translation))) == []
 
 
-def test_each_page_links_to_the_other_before_its_first_sentence():
-    for page, other in ((ENGLISH, chapter.CHINESE), (CHINESE, chapter.PAGES[0])):
-        assert f"]({other})" in "\n".join(page.splitlines()[:8])
+@PAIRS
+def test_each_page_links_to_the_other_before_its_first_sentence(page, translation):
+    for one, other in ((page, translation), (translation, page)):
+        assert f"]({posixpath.basename(other)})" in "\n".join(chapter.read(one).splitlines()[:8])
 
 
-def test_the_pages_share_only_names_and_terms_as_headings():
+@PAIRS
+def test_the_pages_share_only_names_and_terms_as_headings(page, translation):
     """A heading that was left in English is seen."""
-    english, chinese = ({heading for _, heading in chapter.headings_of(page)} for page in (ENGLISH, CHINESE))
-    assert english & chinese == {"VGG", "ResNet", "GoogLeNet", "Grad-CAM"}
+    english, chinese = ({heading for _, heading in chapter.headings_of(chapter.read(each))}
+                        for each in (page, translation))
+    assert english & chinese <= SHARED
+
+
+def silent_about_english(text):
+    """Paragraphs that link to a page in English and do not say that it is."""
+    return [token.content for token in chapter.tokens_of(text) if token.type in ("inline", "html_block")
+            and ENGLISH_ONLY.search(re.sub(r'href="([^"]+)"', r"](\1)", token.content))
+            and SAYS_SO not in token.content]
+
+
+@PAIRS
+def test_a_link_to_a_page_in_english_says_so(page, translation):
+    assert silent_about_english(chapter.read(translation)) == []
+
+
+@pytest.mark.parametrize("text, silent", [
+    ("见[参考](running.md#cpu-or-gpu)。", 1), ("见[参考](../book/running.md)（英文）。", 0),
+    ("见[评判](judge.cn.md)。", 0), ("见[结果](../RESULTS.md)。", 1),
+    ('<p><a href="../models/airbench_cifar10/README.md">模型</a></p>', 1)])
+def test_a_link_that_does_not_say_so_is_seen(text, silent):
+    assert len(silent_about_english(text)) == silent
 
 
 PAGE = """# Title

@@ -1,6 +1,6 @@
 """The pages' commands, typed in their order in a fresh environment: all run, and print what the pages show.
 
-What is not typed as it stands is a row of CHANGES, with the reason. Numbers may differ as far as another processor or
+What is not typed unchanged is a row of CHANGES, with the reason. Numbers may differ as far as another processor or
 another seed makes them. `python -m pytest -n 0 -m long tests/test_commands.py -s` tells what was typed; it takes a
 quarter of an hour, and compares the figures of CIFAR-10 where CIFAR10_ARCHIVE names the pages' archive.
 """
@@ -27,7 +27,7 @@ LIMIT = 3600  # seconds for one block
 
 
 class Change(NamedTuple):
-    """A kind of command that is not typed as it stands."""
+    """A kind of command that is not typed unchanged."""
 
     pattern: str  # found in the command
     more: str  # typed after it; None: it is not typed
@@ -175,10 +175,12 @@ def has_the_pages_archive():
 
 @pytest.mark.long
 def test_the_pages_commands_do_what_the_pages_say(tmp_path):
-    (tmp_path / "published").mkdir()
+    (tmp_path / "copy").mkdir()
     (tmp_path / "reader").mkdir()
-    redirected = published.copy_to(tmp_path / "published")
-    reader = Reader(tmp_path / "reader", {**environment_in(tmp_path), **redirected, "HOME": str(tmp_path)})
+    address = chapter.published()
+    redirected = published.copy_to(tmp_path / "copy", address or "nowhere")
+    reader = Reader(tmp_path / ("reader" if address else "copy"),
+                    {**environment_in(tmp_path), **redirected, "HOME": str(tmp_path)})
     for page in chapter.PAGES:
         for block in chapter.blocks_of(chapter.read(page)):
             reader.read(block)

@@ -12,7 +12,6 @@ import pytest
 from PIL import Image
 
 import evaluate
-import infer
 import small_models
 from utils import figures
 from utils.data import dataset
@@ -223,11 +222,6 @@ def test_the_matrix_is_dark_where_a_class_was_named(tmp_path):
         figures.draw_confusion(tmp_path / "matrix.png", counted(["a", "b", "c"], rows.tolist()), "title")
         shares.append(share_of((8, 48, 107), tmp_path / "matrix.png"))
     assert 0.05 < shares[1] < 0.15 and shares[0] == pytest.approx(3 * shares[1], rel=0.05)
-
-
-def test_the_page_shows_what_is_said_about_the_model_that_comes_with_the_program():
-    measured = json.loads((infer.SHIPPED / "measured.json").read_text(encoding="utf-8"))
-    assert report.text(measured) in (ROOT / "book" / "running.md").read_text(encoding="utf-8")
 
 
 def test_help_does_not_wait_for_paddle():

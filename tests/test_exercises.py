@@ -1,11 +1,11 @@
-"""The answers to README.md's exercises that can be counted, held against the programs that Paddle builds."""
+"""The answers to the pages' exercises that can be counted, held against the programs that Paddle builds."""
 import inspect
 import re
 
 import numpy as np
 import pytest
 
-pytest.importorskip("markdown_it", reason="README.md is read with markdown-it-py of requirements-dev.txt")
+pytest.importorskip("markdown_it", reason="the pages are read with markdown-it-py of requirements-dev.txt")
 
 import paddle
 
@@ -13,12 +13,14 @@ from book import chapter
 from models import resnet
 from utils.storage.program_state import count_parameters
 
-EXERCISES = re.search(r"^## Exercises\n.*?(?=^## )", chapter.read(), flags=re.M | re.S).group(0)
-ANSWERS = re.findall(r"<details>.*?</details>", EXERCISES, flags=re.S)
+TEXT = "".join(chapter.read(page) for page in chapter.PAGES)
+TITLE = r"^\*\*(?:\d\. )?([A-Z][^*\n]+)\.\*\* "
+EXERCISES = re.findall(TITLE + r"(?:(?!^\*\*).)*?<summary>Answer</summary>(.*?)</details>", TEXT, flags=re.M | re.S)
+ANSWERS = dict(EXERCISES)
 
 
 def number(pattern, text):
-    """A whole number of the page, found by what stands beside it."""
+    """A whole number of the page, found by the words around it."""
     return int(re.search(pattern, " ".join(text.split())).group(1).replace(",", ""))
 
 
@@ -38,22 +40,24 @@ def weights(program, depth):
 
 
 def test_every_exercise_has_an_answer():
-    assert len(ANSWERS) == len(re.findall(r"^\*\*\d\. ", EXERCISES, flags=re.M)) >= 5
+    assert TEXT.count("<summary>Answer</summary>") == len(EXERCISES) == len(ANSWERS) >= 5
 
 
 @pytest.mark.parametrize("n", [1, 3, 5, 18])
 def test_the_weights_of_a_depth(n, static):
-    each, less = number(r"has ([\d,]+) · n", ANSWERS[0]), number(r"· n − ([\d,]+) weights", ANSWERS[0])
+    answer = ANSWERS["Weights and depth"]
+    each, less = number(r"has ([\d,]+) · n", answer), number(r"· n − ([\d,]+) weights", answer)
     assert weights(static, 6 * n + 2) == each * n - less
-    assert n > 1 or each - less == number(r"ResNet-8 has ([\d,]+)", ANSWERS[0])
+    assert n > 1 or each - less == number(r"ResNet-8 has ([\d,]+)", answer)
 
 
 def test_the_work_of_the_stages_adds_up(static):
     from benchmarks.cost import cost
 
     answer = resnet.resnet_cifar10(paddle.static.data("pixel", [None, 3, 32, 32], "float32"), 32)
-    first, second = (number(rf"Stage {stage}: [^=]*= ([\d,]*\d)", ANSWERS[1]) for stage in (1, 2))
-    rest, last = (number(rf"([\d,]+) for the {layer}", ANSWERS[1]) for layer in ("first convolution", "last layer"))
+    told = ANSWERS["Where the work is"]
+    first, second = (number(rf"Stage {stage}: [^=]*= ([\d,]*\d)", told) for stage in (1, 2))
+    rest, last = (number(rf"([\d,]+) for the {layer}", told) for layer in ("first convolution", "last layer"))
     assert first + 2 * second + rest + last == cost(static, [answer])[1]
 
 
@@ -86,11 +90,13 @@ def test_what_one_number_sees(static, static_scope, monkeypatch):
     executor.run(paddle.static.default_startup_program())
     seen = executor.run(static, feed={"pixel": np.zeros((1, 3, 256, 256), "float32")}, fetch_list=gradients)
     sides = [np.ptp(np.flatnonzero(each.any((0, 1, 3)))) + 1 for each in seen]
-    assert sides == [int(side) for side in re.findall(r"which makes (\d+)", " ".join(ANSWERS[2].split()))]
+    told = " ".join(ANSWERS["What one number sees"].split())
+    assert sides == [int(side) for side in re.findall(r"which makes (\d+)", told)]
 
 
 def test_zero_padding_as_the_answer_writes_it(static, static_scope, monkeypatch):
-    removed, *added = re.findall(r"^[-+](    .*\n)", ANSWERS[3], flags=re.M)
+    answer = ANSWERS["Zero padding"]
+    removed, *added = re.findall(r"^[-+](    .*\n)", answer, flags=re.M)
     source, names = inspect.getsource(resnet.shortcut), vars(resnet).copy()
     assert source.count(removed) == 1
     exec(source.replace(removed, "".join(added)), names)
@@ -103,4 +109,4 @@ def test_zero_padding_as_the_answer_writes_it(static, static_scope, monkeypatch)
     monkeypatch.setattr(resnet, "shortcut", names["shortcut"])
     with paddle.static.program_guard(paddle.static.Program(), paddle.static.Program()):
         after = weights(paddle.static.default_main_program(), 32)
-    assert after == number(r"leaves ([\d,]+)", ANSWERS[3]) == before - number(r"in all ([\d,]+)", ANSWERS[3])
+    assert after == number(r"leaves ([\d,]+)", answer) == before - number(r"in all ([\d,]+)", answer)

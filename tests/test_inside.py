@@ -398,7 +398,7 @@ def test_a_network_that_names_no_layers_is_refused_in_python_too(tmp_path):
 
 
 def test_the_pages_three_lines_say_what_they_print():
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "book" / "inside.md").read_text(encoding="utf-8")
     session = next(block for block in re.findall(r"```pycon\n(.*?)```", page, flags=re.S) if "features_of" in block)
-    test = doctest.DocTestParser().get_doctest(session, {}, "README.md", None, None)
+    test = doctest.DocTestParser().get_doctest(session, {}, "inside.md", None, None)
     assert len(test.examples) == 5 and doctest.DocTestRunner(verbose=False).run(test).failed == 0

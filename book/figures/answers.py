@@ -1,6 +1,6 @@
 """What models answer on the drawn pictures, for draw.py, which then needs no Paddle: `python -m book.figures.answers`.
 
-Writes what the supplied model answers, in Figures 1 and 3, to answers.json beside that model. With
+Writes what the supplied model answers, in Figures 1 and 3, to answers.json next to that model. With
 `--flowers`, what a model trained on the pictures of `python -m book.flowers` answers in Figure 2, to flowers.json here.
 """
 import argparse

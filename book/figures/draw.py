@@ -33,10 +33,6 @@ ILSVRC = (
     (2015, "ResNet", 3.57, True), (2016, "Trimps-\nSoushen", 2.99, True), (2017, "SENet", 2.25, True),
 )
 HUMAN = 5.1
-# Ten passes of each network's strong recipe: million multiply-adds a picture, error in per cent (mean of the seeds),
-# minutes on two cores. RESULTS.md, "All networks side by side", says how each was measured.
-TEN_PASSES = (("VGG", 313.7, 19.3, 84), ("ResNet-32", 69.1, 15.8, 24), ("GoogLeNet", 120.4, 13.2, 60),
-              ("Airbench", 118.1, 9.6, 25))
 FEW = 30  # answers, of which the share that is right says little
 
 
@@ -233,7 +229,7 @@ def smooth(values, width):
 
 
 def confusion():
-    """Figure 14: what each class of the test pictures was taken for."""
+    """Figure 14: what each class of the test pictures was mistaken for."""
     figure, axes = card(560)
     measured = json.loads((MODEL / "measured.json").read_text(encoding="utf-8"))
     counts, left, top, wide, high = np.array(measured["confusion"]), 128, 118, 61, 41
@@ -241,8 +237,8 @@ def confusion():
     wrong = counts.sum() - counts.trace()
     write(axes, 24, 26, f"{wrong:,} of {counts.sum():,} test pictures are classified wrongly", size=15, align="left",
           bold=True)
-    write(axes, left - 14, top - 42, "is", size=14, align="right", color=QUIET)
-    write(axes, left + 5 * wide, 58, "named", size=14, color=QUIET)
+    write(axes, left - 14, top - 42, "true class", size=14, align="right", color=QUIET)
+    write(axes, left + 5 * wide, 58, "predicted class", size=14, color=QUIET)
     write(axes, left + 10 * wide + 40, top - 42, "error, %", size=14, color=QUIET)
     for row, name in enumerate(measured["classes"]):
         y = top + (row + 0.5) * high
@@ -264,7 +260,7 @@ def trust():
     """Figure 15: accuracy when pictures are disturbed, and how often an answer of some probability is right."""
     figure, axes = card(700)
     measured = json.loads((MODEL / "measured.json").read_text(encoding="utf-8"))
-    write(axes, 24, 28, "(a) disturbed pictures: how many are named correctly, %", size=15, align="left", bold=True)
+    write(axes, 24, 28, "(a) disturbed pictures: classified correctly, %", size=15, align="left", bold=True)
     left, wide, high = 88, 582, 230
     plot = chart(figure, left, 60, wide, high)
     undisturbed, kinds = 100 * (1 - measured["error"]), measured["disturbed_accuracy"]
@@ -277,7 +273,7 @@ def trust():
     plot.set_xticks(range(4), ["none", "weak", "medium", "strong"])
     plot.set_xlim(-0.08, 3.04)
     plot.set_ylim(0, 100)
-    write(axes, 24, 356, "(b) answers of each probability: how many are right, %", size=15, align="left", bold=True)
+    write(axes, 24, 356, "(b) answers of each probability: share that is right, %", size=15, align="left", bold=True)
     wide, rows = 718, measured["reliability"]
     plot = chart(figure, left, 388, wide, high)
     fill, edge = KINDS["conv"]
@@ -289,7 +285,7 @@ def trust():
                      linewidth=THIN if few else LINE, linestyle=(0, (3, 3)) if few else "-")
         write(axes, left + wide * middle, 388 + high + 15, f"{count:,}", size=13)
     plot.plot([0, 1], [0, 100], color=KINDS["side"][1], linewidth=LINE * 1.2, linestyle=(0, (4, 2.5)))
-    write(plot, 0.43, 74, "as often right\nas they say", size=14, bold=True, color=KINDS["side"][1])
+    write(plot, 0.43, 74, "perfectly\ncalibrated", size=14, bold=True, color=KINDS["side"][1])
     plot.set_xlim(0, 1)
     plot.set_ylim(0, 100)
     plot.set_xticks(np.arange(0, 1.01, 0.2))
@@ -307,26 +303,8 @@ def spread(places, apart):
     return moved
 
 
-def compared():
-    """Figure 19: error of each network after ten passes, against its multiply-adds a picture."""
-    figure, axes = card(370)
-    write(axes, 24, 26, "Error after ten passes on CIFAR-10 (JPEG re-encoding), %", size=15, align="left", bold=True)
-    plot = chart(figure, 62, 56, 744, 246)
-    plot.set_xlim(0, 390)
-    plot.set_ylim(0, 23)
-    plot.set_yticks([0, 5, 10, 15, 20])
-    plot.set_xticks([0, 100, 200, 300])
-    write(axes, 434, 344, "million multiply-adds for each picture that is trained on", size=14, color=QUIET)
-    for name, work, error, minutes in TEN_PASSES:
-        fill, edge = KINDS["dense" if name == "Airbench" else "conv"]
-        plot.plot(work, error, marker="o", markersize=11, color=fill, markeredgecolor=edge, markeredgewidth=LINE)
-        write(plot, work + 9, error + 0.75, f"{name} {error}", size=15, align="left", bold=True, color=edge)
-        write(plot, work + 9, error - 0.95, f"{minutes} minutes", size=13.5, align="left", color=QUIET)
-    return figure
-
-
 FIGURES = (general, finegrained, disturbed, ilsvrc, cnn, vgg, inception, googlenet, block, resnet, classes, flow,
-           curves, confusion, trust, maps, features, gradcam, compared, scaling)
+           curves, confusion, trust, maps, features, gradcam, scaling)
 
 
 def draw_cifar10(archive=None):

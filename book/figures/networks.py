@@ -66,7 +66,7 @@ def _nine_products(axes, left, middle, kernel, pixels):
               color=KINDS["conv"][1])
     write(axes, left, middle + 20, f"{' + '.join(map(str, sums))} = {sum(sums)}", size=14.5, align="left", bold=True,
           color=KINDS["side"][1])
-    write(axes, left, middle + 74, "Large where bright stands\nleft of dark, 0 where all is\none brightness: it finds\n"
+    write(axes, left, middle + 74, "Large where bright is\nleft of dark, 0 where all is\none brightness: it finds\n"
           "upright edges.", size=13.5, align="left")
 
 

@@ -1,4 +1,4 @@
-"""How fast training and testing are on more and more cores, beside PyTorch: the figure of the second page."""
+"""How fast training and testing are on more and more cores, compared with PyTorch: the figure of book/running.md."""
 import json
 from pathlib import Path
 
