@@ -56,6 +56,8 @@ def test_pytorchs_sides_are_what_their_names_say(name):
     side.network[-1].register_forward_hook(lambda module, given, result: kinds.add(result.dtype))
     assert side.run("train", 1) > 0 and side.network.training
     assert side.run("test", 1) > 0 and not side.network.training
+    folded = [type(module) for module in (side.folded or side.network).modules()]
+    assert (torch.nn.BatchNorm2d in folded) == ("fused" not in name)
     assert kinds == {torch.bfloat16 if "bfloat16" in name else torch.float32}
     assert side.optimizer.defaults["fused"] == ("fused" in name)
     assert side.pixels.is_contiguous(memory_format=torch.channels_last) == ("channels last" in name)
