@@ -3,9 +3,10 @@
     python -m benchmarks.scaling --cores 2,4,8,16 --torch-python PYTHON --output OUT.json --figure OUT.png
 
 For each number of cores, these sides take turns on the same ones: train.py's own loop and test pass with a worker for
-each core and with fewer workers, and PyTorch's bare steps and forward passes with a thread for each core, in both of
-its layouts. All are started first and wait while they are not asked. The images are noise: a step takes as long on any.
-A ratio is this program's speed over that of PyTorch's better layout in the same round.
+each core and with fewer workers, and PyTorch's bare steps and forward passes with a thread for each core, as fast as
+they come (the sides of benchmarks.throughput, in bfloat16 too where the processor is made for it). All are started
+first and wait while they are not asked. The images are noise: a step takes as long on any. A ratio is this program's
+speed over that of PyTorch's best side of the same precision in the same round.
 """
 import argparse
 import contextlib
@@ -23,6 +24,7 @@ import time
 from pathlib import Path
 
 from benchmarks import runs
+from benchmarks.throughput import TORCH_SIDES, environment_for, measurable, precision_of
 from utils.errors import UserError, exit_status
 from utils.parallel import launch
 from utils.storage.files import whole_file
@@ -31,7 +33,6 @@ ROOT = Path(__file__).resolve().parent.parent
 BATCH, IMAGES = 128, (50_000, 10_000)  # as CIFAR-10: to train, to test
 WARM_UP = 3  # steps
 TEST_PER_CORE = 500  # images of one test
-LAYOUTS = ("torch", "torch channels last")
 REST = 0.3  # seconds between two sides, in which the threads of the one stop turning round
 
 
@@ -101,31 +102,10 @@ def serve_torch(given):
     from benchmarks import torch_side
 
     torch.set_num_threads(len(launch.usable_cores()))
-    torch.manual_seed(0)
-    sides = {}
-    for name in LAYOUTS:
-        layout = torch.channels_last if name.endswith("last") else torch.contiguous_format
-        network = torch_side.resnet32().to(memory_format=layout)
-        sides[name] = (network, torch.optim.Adam(network.parameters(), 1e-3),
-                       torch.rand(BATCH, 3, 32, 32).to(memory_format=layout))
-    labels = torch.randint(0, 10, (BATCH,))
+    sides = {name: torch_side.Side(name, "resnet", BATCH) for name in measurable(TORCH_SIDES)}
 
     def act(side, work, count):
-        network, optimizer, pixels = sides[side]
-        network.train(work == "train")
-        begin = time.perf_counter()
-        if work == "train":
-            for _ in range(count):
-                optimizer.zero_grad()
-                loss = torch.nn.functional.cross_entropy(network(pixels), labels)
-                loss.backward()
-                optimizer.step()
-                loss.item()
-        else:
-            with torch.inference_mode():
-                for _ in range(count // BATCH):
-                    network(pixels).argmax(1)
-        return {"seconds": time.perf_counter() - begin}
+        return {"seconds": sides[side].run(work, count if work == "train" else count // BATCH)}
 
     serve(Path(given.folder), act)
 
@@ -169,16 +149,14 @@ class Side:
             self.speeds[work].append(count * (BATCH if work == "train" else 1) / self.ask(work, count))
 
 
-def begin(held, python, cores, options, threads=None):
+def begin(held, python, cores, options, name="", threads=None):
     """Start a `serve` on these cores, and end it with all of its workers when `held` is left: what Side needs.
 
-    threads: of each worker, where that is not as the program itself would have it.
+    name: the side's. threads: of each worker, where that is not as the program itself would have it.
     """
     folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
     notes, parent = held.enter_context(launch.temporary_file()), os.getpid()
-    ours = ("OMP_NUM_THREADS", "FLAGS_new_executor", "MKL_DEBUG")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    environment.update({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    environment = {**environment_for(name), **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
 
     def prepare():
         os.sched_setaffinity(0, cores)
@@ -201,18 +179,17 @@ def begin(held, python, cores, options, threads=None):
 def sides_of(held, given, cores, is_largest):
     """Start every side on these cores -> list of Side."""
     count, sides = len(cores), []
-    teams = [(count // share, False) for share in (1, 2, 4)[:3 if is_largest else 2] if count >= share]
+    teams = [(count // share, "") for share in (1, 2, 4)[:3 if is_largest else 2] if count >= share]
     if given.compare_pinning and is_largest and count > 1:
-        teams.insert(1, (count, True))
-    for workers, unpinned in teams:
+        teams.insert(1, (count, ", not pinned"))
+    for workers, more in teams + [(count, more) for more in measurable([", bfloat16"])]:
         each = count // workers
-        name = (f"{workers} worker{'s' * (workers > 1)}, {each} thread{'s' * (each > 1)} each"
-                + ", not pinned" * unpinned)
-        options = ["--serve", "paddle", "--workers", str(workers), *["--unpinned"] * unpinned]
-        sides.append(Side(name, *begin(held, sys.executable, cores, options, each)))
+        name = f"{workers} worker{'s' * (workers > 1)}, {each} thread{'s' * (each > 1)} each{more}"
+        options = ["--serve", "paddle", "--workers", str(workers), *["--unpinned"] * (more == ", not pinned")]
+        sides.append(Side(name, *begin(held, sys.executable, cores, options, name, each)))
     if given.torch_python:
         parts = begin(held, given.torch_python, cores, ["--serve", "torch"])
-        sides += [Side(name, *parts, side=name) for name in LAYOUTS]
+        sides += [Side(name, *parts, side=name) for name in measurable(TORCH_SIDES)]
     return sides
 
 
@@ -229,10 +206,11 @@ def measure(given, cores, is_largest):
 
 
 def with_ratios(rows):
-    """Rows of one number of cores, with the ratios over PyTorch's better layout of each round."""
-    torch = [row for row in rows if row["side"] in LAYOUTS]
+    """Rows of one number of cores, with the ratios over PyTorch's best of the same precision in each round."""
     for row in rows:
-        if torch and row not in torch:
+        torch = [other for other in rows if other["side"] in TORCH_SIDES
+                 and precision_of(other["side"]) == precision_of(row["side"])]
+        if torch and row["side"] not in TORCH_SIDES:
             row["ratios"] = {work: [mine / max(others) for mine, *others in
                                     zip(row[work], *(other[work] for other in torch))] for work in ("train", "test")}
     return rows
@@ -240,10 +218,10 @@ def with_ratios(rows):
 
 def table(rows):
     """Rows as text."""
-    lines = [f"cores  {'side':38}" + "".join(f"{work + '/s':>8}  {'over PyTorch':19}" for work in ("train", "test"))
+    lines = [f"cores  {'side':40}" + "".join(f"{work + '/s':>8}  {'over PyTorch':19}" for work in ("train", "test"))
              + "  memory"]
     for row in rows:
-        line = f"{row['cores']:5}  {row['side']:38}"
+        line = f"{row['cores']:5}  {row['side']:40}"
         for work in ("train", "test"):
             ratios = row.get("ratios", {}).get(work)
             spread = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else ""
@@ -262,15 +240,16 @@ def best(rows, work):
 
 
 def draw(rows, path):
-    """Speed against cores, of this program's best number of workers and PyTorch's better layout, into a PNG.
+    """Speed in float32 against cores, of this program's best number of workers and PyTorch's best side, into a PNG.
 
     Both in multiples of PyTorch's speed on the fewest cores, or of this program's where PyTorch was not measured.
     """
     from book.figures import parts
 
     figure, axes = parts.card(370)
-    sides = [("conv", "this program", [row for row in rows if row["side"] not in LAYOUTS]),
-             ("pool", "PyTorch", [row for row in rows if row["side"] in LAYOUTS])]
+    rows = [row for row in rows if precision_of(row["side"]) == "float32"]
+    sides = [("conv", "this program", [row for row in rows if row["side"] not in TORCH_SIDES]),
+             ("pool", "PyTorch", [row for row in rows if row["side"] in TORCH_SIDES])]
     sides = [side for side in sides if side[2]]
     counts = sorted({row["cores"] for row in rows})
     for left, work in ((70, "train"), (490, "test")):

@@ -1,9 +1,10 @@
 """Pictures a second of this program against PyTorch, in one run: `python -m benchmarks.throughput --json OUT.json`.
 
-Four sides take turns, each in processes of its own: `fast` and `plain` are train.py's own loop and test pass with
-real batches, as `python train.py` and `python train.py --plain` would run them here; `torch` and `torch channels
-last` are bare steps and bare forward passes of the same network with as many threads as this process has cores.
-Trust the ratios of one run, not the figures: machines differ, and shared ones differ from minute to minute.
+The sides take turns, each in processes of its own: `fast` and `plain` are train.py's own loop and test pass with real
+batches, as `python train.py` and `python train.py --plain` would run them here; those of `torch` are bare steps and
+bare forward passes of the same network with as many threads as this process has cores, with and without what makes
+PyTorch faster. Where the processor has instructions for bfloat16, it is measured on both sides too. Trust the ratios of
+one run, not the figures: machines differ, and shared ones differ from minute to minute.
 """
 import argparse
 import json
@@ -24,7 +25,10 @@ from utils.recipes import recipe_of
 WARM_UP = 3  # steps
 RECIPES = {"airbench": "strong"}  # where it is not "quick"
 PLAIN_TEST = 1000  # test pictures of the plain side, which is slow and has nothing to prepare
-TORCH_SIDES = {"torch": [], "torch channels last": ["--channels-last"]}
+OUR_SIDES = ("fast", "plain", "fast bfloat16")
+TORCH_SIDES = ("torch", "torch fused", "torch channels last", "torch channels last fused",
+               "torch fused bfloat16", "torch channels last fused bfloat16")  # what their words mean: torch_side.Side
+BFLOAT16 = {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"}  # has oneDNN compute float32 products in bfloat16
 
 
 def measure(given):
@@ -69,27 +73,44 @@ def peak_memory():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 << 20 if sys.platform == "darwin" else 1 << 10)
 
 
-def paddle_side(given, plain):
+def precision_of(side):
+    """What a side computes in, by its name."""
+    return "bfloat16" if side.endswith("bfloat16") else "float32"
+
+
+def measurable(sides):
+    """Those of some sides that this processor is made for."""
+    has_bfloat16 = any(map(flags.processor_says, ("amx_bf16", "avx512_bf16")))
+    return [side for side in sides if has_bfloat16 or precision_of(side) == "float32"]
+
+
+def paddle_side(given, name):
     """Run `measure` in new processes, as many as train.py would start."""
     command = [sys.executable, "-m", "benchmarks.throughput", "--measure", "--model", given.model, "--steps",
                str(given.steps), "--test-pictures", str(given.test_pictures)]
     command += ["--data-file", given.data_file] if given.data_file else []
-    return said_by(command + (["--plain"] if plain else []))
+    return said_by(command + (["--plain"] if name == "plain" else []), name)
 
 
-def torch_side(given, options):
+def torch_side(given, name):
     """Run benchmarks/torch_side.py under the Python that has PyTorch."""
     script = Path(__file__).with_name("torch_side.py")
     return said_by([given.torch_python, str(script), "--model", given.model, "--threads",
                     str(len(launch.usable_cores())), "--steps", str(given.steps), "--batch",
-                    str(batch_of(given.model)), *options])
+                    str(batch_of(given.model)), "--side", name], name)
 
 
-def said_by(command):
-    """The JSON in the last line that a command prints."""
-    ours = ("OMP_NUM_THREADS", "FLAGS_new_executor", "MKL_DEBUG")
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+def environment_for(side):
+    """The environment without what train.py or the user has set for speed, and with what this side needs."""
+    set_for_speed = ("OMP_NUM_THREADS", "FLAGS_new_executor", "MKL_DEBUG", *BFLOAT16)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(set_for_speed)}
+    is_ours = side not in TORCH_SIDES  # PyTorch's reads the same variable, but has autocast
+    return {**environment, **(BFLOAT16 if is_ours and precision_of(side) == "bfloat16" else {})}
+
+
+def said_by(command, side):
+    """The JSON in the last line that a side's command prints."""
+    done = subprocess.run(command, env=environment_for(side), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -115,15 +136,13 @@ def has_torch(python):
 
 def take_turns(given):
     """Measure every side in each round, in turns: {side: [figures of each round]}, and the machine's peak."""
-    sides = {"fast": lambda: paddle_side(given, plain=False), "plain": lambda: paddle_side(given, plain=True)}
-    if has_torch(given.torch_python):
-        for name, options in TORCH_SIDES.items():
-            sides[name] = lambda options=options: torch_side(given, options)
+    sides = measurable(OUR_SIDES + TORCH_SIDES * has_torch(given.torch_python))
+    sides = [name for name in sides if name in ("fast", *(given.sides or sides))]
     rows, peaks = {name: [] for name in sides}, []
     for number in range(given.rounds):
         peaks.append(matrix_peak())
-        for name, side in list(sides.items())[::1 if number % 2 else -1]:
-            rows[name].append(side())
+        for name in sides[::1 if number % 2 else -1]:
+            rows[name].append((torch_side if name in TORCH_SIDES else paddle_side)(given, name))
         print(f"Round {number + 1}: " + "; ".join(
             f"{name} {row[-1]['train']:.0f} trained, {row[-1]['test']:.0f} tested" for name, row in rows.items()),
             f"a second; matrix products {peaks[-1]:.0f} GFLOP/s", flush=True)
@@ -131,12 +150,20 @@ def take_turns(given):
 
 
 def ratios(rows, work):
-    """The fast side over each other, and over the better torch side, round by round: {name: [ratio of each round]}."""
-    others = {f"fast / {name}": [row[work] for row in side] for name, side in rows.items() if name != "fast"}
-    if "torch" in rows:
-        others["fast / best torch"] = [max(pair) for pair in zip(*(others[f"fast / {side}"] for side in TORCH_SIDES))]
-    fast = [row[work] for row in rows["fast"]]
-    return {name: [mine / other for mine, other in zip(fast, side)] for name, side in others.items()}
+    """This program over every side of the same precision, and over PyTorch's best of them: {name: [each round's]}.
+
+    In bfloat16 also over itself in float32.
+    """
+    told, measured = {}, {name: [row[work] for row in side] for name, side in rows.items()}
+    for mine in [name for name in measured if name.startswith("fast")]:
+        others = {name: side for name, side in measured.items()
+                  if name != mine and (name == "fast" or precision_of(name) == precision_of(mine))}
+        torch = [side for name, side in others.items() if name in TORCH_SIDES]
+        if torch:
+            others["best torch"] = [max(speeds) for speeds in zip(*torch)]
+        for name, side in others.items():
+            told[f"{mine} / {name}"] = [own / other for own, other in zip(measured[mine], side)]
+    return told
 
 
 def summary(rows, peaks):
@@ -145,11 +172,11 @@ def summary(rows, peaks):
     for work in ("train", "test"):
         for name, side in rows.items():
             figures = [row[work] for row in side]
-            lines.append(f"{work:6}{name:22}{statistics.median(figures):8.1f} pictures/s  ({min(figures):.1f} to "
+            lines.append(f"{work:6}{name:52}{statistics.median(figures):8.1f} pictures/s  ({min(figures):.1f} to "
                          f"{max(figures):.1f}), peak {max(row['peak_mb'] for row in side):.0f} MB")
         told["ratios"][work] = ratios(rows, work)
         for name, values in told["ratios"][work].items():
-            lines.append(f"{work:6}{name:22}{statistics.median(values):8.2f}  ({min(values):.2f} to {max(values):.2f} "
+            lines.append(f"{work:6}{name:52}{statistics.median(values):8.2f}  ({min(values):.2f} to {max(values):.2f} "
                          f"in {len(values)} rounds)")
     return "\n".join(lines), told
 
@@ -164,6 +191,8 @@ def main(arguments=None):
     parser.add_argument("--test-pictures", type=int, default=10_000)
     parser.add_argument("--data-file", help="a CIFAR-10 archive; without one the pictures are drawn")
     parser.add_argument("--torch-python", default=sys.executable, help="a Python that has PyTorch, if this one has not")
+    parser.add_argument("--sides", nargs="+", choices=OUR_SIDES + TORCH_SIDES, metavar="SIDE",
+                        help=f"measure only these, and fast: {', '.join(OUR_SIDES[1:] + TORCH_SIDES)}")
     parser.add_argument("--json", help="also write every figure to this file")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # one Paddle side, for itself
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)

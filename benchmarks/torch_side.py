@@ -9,9 +9,11 @@ import time
 
 import torch
 from torch import nn
+from torch.fx.experimental.optimization import fuse
 from torch.nn import functional as F
 
 AUXILIARY_WEIGHT = 0.3
+WARM_UP = 3  # steps
 
 
 class BasicBlock(nn.Module):
@@ -117,16 +119,6 @@ def airbench():
     return nn.Sequential(*layers, nn.MaxPool2d(3), nn.Flatten(), nn.Linear(256, 10, bias=False))
 
 
-def timed(work, warm_up, count):
-    """Mean seconds of a call of `work`, after a few that do not count."""
-    for _ in range(warm_up):
-        work()
-    begin = time.perf_counter()
-    for _ in range(count):
-        work()
-    return (time.perf_counter() - begin) / count
-
-
 def loss_of(outputs, labels):
     """Cross entropy, with that of auxiliary classifiers where there are some."""
     scores, auxiliaries = outputs if isinstance(outputs, tuple) else (outputs, [])
@@ -136,6 +128,54 @@ def loss_of(outputs, labels):
 NETWORKS = {"resnet": resnet32, "vgg": vgg, "googlenet": GoogLeNet, "airbench": airbench}
 
 
+class Side:
+    """One of the chapter's networks in training and in use, on one batch of noise.
+
+    name: these words in it count. "channels last": the memory format; "fused": Adam in one kernel, and in testing batch
+    norm folded into convolutions; "bfloat16": autocast.
+    """
+
+    def __init__(self, name, model, batch):
+        torch.manual_seed(0)
+        layout = torch.channels_last if "channels last" in name else torch.contiguous_format
+        self.network = NETWORKS[model]().to(memory_format=layout)
+        self.is_fused, self.folded = "fused" in name, None
+        self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3, fused=self.is_fused)
+        self.pixels = torch.rand(batch, 3, 32, 32).to(memory_format=layout)
+        self.labels = torch.randint(0, 10, (batch,))
+        self.is_bfloat16, self.is_mirrored = "bfloat16" in name, model == "airbench"
+
+    def autocast(self):
+        """Where convolutions and matrix products compute in bfloat16, if this side does."""
+        return torch.autocast("cpu", torch.bfloat16, enabled=self.is_bfloat16)
+
+    def step(self):
+        """One step of training -> the loss."""
+        self.optimizer.zero_grad()
+        with self.autocast():
+            loss = loss_of(self.network(self.pixels), self.labels)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item()
+
+    def answer(self):
+        """The class of each image; Airbench answers with the mean over an image and its mirror image."""
+        pixels = torch.cat([self.pixels, self.pixels.flip(3)]) if self.is_mirrored else self.pixels
+        with torch.inference_mode(), self.autocast():
+            scores = (self.folded or self.network)(pixels)
+            return (scores.unflatten(0, (2, -1)).mean(0) if self.is_mirrored else scores).argmax(1)
+
+    def run(self, work, count):
+        """`count` steps ("train") or batches of answers ("test") -> seconds."""
+        self.network.train(work == "train")
+        self.folded = fuse(self.network) if self.is_fused and work == "test" else None
+        act = self.step if work == "train" else self.answer
+        begin = time.perf_counter()
+        for _ in range(count):
+            act()
+        return time.perf_counter() - begin
+
+
 def main():
     """Measure as the command line asks."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -143,33 +183,15 @@ def main():
     parser.add_argument("--threads", type=int, required=True, help="CPU threads to compute with")
     parser.add_argument("--steps", type=int, required=True, help="steps to measure")
     parser.add_argument("--batch", type=int, required=True, help="images per step")
-    parser.add_argument("--channels-last", action="store_true", help="lay images out as PyTorch prefers on a CPU")
+    parser.add_argument("--side", default="torch", help="with the words channels last, fused or bfloat16")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
-    torch.manual_seed(0)
-    network = NETWORKS[given.model]()
-    parameters = sum(parameter.numel() for parameter in network.parameters())
-    pixels, labels = torch.rand(given.batch, 3, 32, 32), torch.randint(0, 10, (given.batch,))
-    if given.channels_last:
-        network, pixels = (part.to(memory_format=torch.channels_last) for part in (network, pixels))
-    optimizer = torch.optim.Adam(network.parameters(), 1e-3)
-
-    def step():
-        """One step of training."""
-        optimizer.zero_grad()
-        loss = loss_of(network(pixels), labels)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
-
-    training = given.batch / timed(step, 3, given.steps)
-    network.eval()
-    if given.model == "airbench":  # which answers with the mean over a picture and its mirror image
-        alone, network = network, lambda x: alone(torch.cat([x, x.flip(3)])).unflatten(0, (2, -1)).mean(0)
-    with torch.inference_mode():
-        testing = given.batch / timed(lambda: network(pixels).argmax(1), 3, max(given.steps, 10))
-    print(json.dumps({"train": training, "test": testing, "version": torch.__version__,
-                      "parameters": parameters,
+    side, told = Side(given.side, given.model, given.batch), {}
+    for work, count in (("train", given.steps), ("test", max(given.steps, 10))):
+        side.run(work, WARM_UP)
+        told[work] = given.batch * count / side.run(work, count)
+    print(json.dumps({**told, "version": torch.__version__,
+                      "parameters": sum(parameter.numel() for parameter in side.network.parameters()),
                       "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024}))
 
 

@@ -1,10 +1,10 @@
-"""The benchmark of more and more cores: what it makes of the figures, and one small run of it."""
+"""The benchmarks against PyTorch: which sides they measure, what they make of the figures, and one small run."""
 import json
 import os
 
 import pytest
 
-from benchmarks import scaling
+from benchmarks import scaling, throughput
 from utils.parallel import launch
 
 ROWS = [
@@ -23,6 +23,45 @@ def test_ratios_are_over_the_better_layout_of_each_round():
     assert first["ratios"]["train"] == [1.5, 0.8, 1.5] and first["ratios"]["test"] == [1.5, 1.8, 2.0]
     assert second["ratios"]["train"] == [0.5, 0.4, 100 / 220]
     assert not any("ratios" in row for row in torch)
+
+
+def test_each_precision_has_pytorchs_best_of_its_own():
+    rows = {"fast": [300.0, 310.0], "fast bfloat16": [600.0, 400.0], "torch": [200.0, 400.0],
+            "torch channels last fused": [250.0, 100.0], "torch fused bfloat16": [500.0, 500.0]}
+    told = throughput.ratios({name: [{"train": speed} for speed in side] for name, side in rows.items()}, "train")
+    assert told["fast / best torch"] == [1.2, 310 / 400] and told["fast bfloat16 / best torch"] == [1.2, 0.8]
+    assert told["fast bfloat16 / fast"] == [2.0, 400 / 310] and "fast / torch fused bfloat16" not in told
+    sides = [{"cores": 2, "side": name, "train": side, "test": side} for name, side in rows.items()]
+    first, second, *_ = scaling.with_ratios(sides)
+    assert first["ratios"]["train"] == [1.2, 310 / 400] and second["ratios"]["test"] == [1.2, 0.8]
+
+
+def test_bfloat16_is_measured_where_the_processor_has_it(monkeypatch):
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")  # the user's own, which float32 must not get
+    for word, count in (("amx_bf16", 2), ("avx512f", 0)):
+        monkeypatch.setattr(throughput.flags, "processor_says", word.__eq__)
+        assert sum("bfloat16" in side for side in throughput.measurable(throughput.TORCH_SIDES)) == count
+    modes = [throughput.environment_for(side).get("ONEDNN_DEFAULT_FPMATH_MODE")
+             for side in ("fast", "fast bfloat16", "torch fused bfloat16")]
+    assert modes == [None, "BF16", None]
+
+
+@pytest.mark.parametrize("name", throughput.TORCH_SIDES)
+def test_pytorchs_sides_are_what_their_names_say(name):
+    torch = pytest.importorskip("torch")
+    from benchmarks import torch_side
+
+    side = torch_side.Side(name, "resnet", batch=2)
+    kinds = set()
+    side.network[-1].register_forward_hook(lambda module, given, result: kinds.add(result.dtype))
+    assert side.run("train", 1) > 0 and side.network.training
+    assert side.run("test", 1) > 0 and not side.network.training
+    folded = [type(module) for module in (side.folded or side.network).modules()]
+    assert (torch.nn.BatchNorm2d in folded) == ("fused" not in name)
+    assert kinds == {torch.bfloat16 if "bfloat16" in name else torch.float32}
+    assert side.optimizer.defaults["fused"] == ("fused" in name)
+    assert side.pixels.is_contiguous(memory_format=torch.channels_last) == ("channels last" in name)
+    assert all(parameter.dtype == torch.float32 for parameter in side.network.parameters())
 
 
 def test_the_table_has_medians_and_spreads():
