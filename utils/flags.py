@@ -1,6 +1,6 @@
 """The flags that Paddle reads while it is imported, and glibc's memory: `set_flags()` before the first `import paddle`.
 
-Gains are ResNet-32 training, batch 128, one core; RESULTS.md has the rows, and what was tried and dropped.
+Gains are ResNet-32 training, batch 128, one core; benchmarks/LOG.md has the rows, and what was tried and dropped.
 """
 import ctypes
 import os
