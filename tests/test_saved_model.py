@@ -114,14 +114,14 @@ def test_a_run_of_infer_hashes_each_file_once(saved, monkeypatch):
 def test_a_model_that_is_replaced_after_the_check_is_still_whole(copy):
     import paddle
 
-    _, prefix = saved_model.check(copy)
+    _, files = saved_model.check(copy)
     save_colors(copy, sharpness=2.0)
     paddle.enable_static()
     executor = paddle.static.Executor(paddle.CPUPlace())
     red = np.zeros((1, 3, 32, 32), np.float32)
     red[:, 0] = 1
     with paddle.static.scope_guard(paddle.static.Scope()):
-        program, names, targets = paddle.static.load_inference_model(prefix, executor)
+        program, names, targets = paddle.static.load_inference_model(None, executor, **files)
         probabilities, = executor.run(program, feed={names[0]: red}, fetch_list=targets)
     assert probabilities[0, 0] == by_hand(4.0) and chance_of_red(copy) == by_hand(2.0)
 

@@ -1,13 +1,15 @@
 """The model that training leaves for inference: two files named after their content, and description.json.
 
 description.json is the pointer: it is written last and whole, and names the two files with their sizes and hashes. The
-files of the model before stay until the next save. So a process that is killed while it saves leaves the model that
-was there, and one that reads meanwhile finds the old model or the new one, never half of each.
+files of the model before stay until the next save. So at any moment a reader finds the old model or the new one.
+Python reads and writes them: Paddle's C++ code opens no path that is not UTF-8, nor on Windows one that is not ASCII.
 """
 import contextlib
 import hashlib
 import json
+import logging
 import math
+import os
 import re
 import reprlib
 import shlex
@@ -22,9 +24,12 @@ from utils.storage.files import whole_file
 FORMAT = 1
 INPUT = {"name": "pixel", "dtype": "float32", "shape": [None, 3, 32, 32], "range": [0, 1], "channels": "RGB"}
 PARTS = {"program": ".pdmodel", "parameters": ".pdiparams"}
+KEYWORDS = {"program": "model_filename", "parameters": "params_filename"}  # of paddle.static.load_inference_model
 FILE_NAME = re.compile(r"(\w+-[0-9a-f]{8})\.(pdmodel|pdiparams)")
 # Attributes of ops: where the source is on the machine that trained, and that machine's choice of oneDNN.
 MACHINE_SPECIFIC = ("op_callstack", "use_mkldnn", "mkldnn_data_type", "use_onednn", "onednn_data_type")
+# Paddle says each time that loading from memory is deprecated.
+logging.getLogger("paddle.static.io").addFilter(lambda record: "from memory" not in str(record.msg))
 
 
 @contextlib.contextmanager
@@ -37,9 +42,10 @@ def new_model(folder, description):
     import paddle
 
     folder = Path(folder)
+    place = folder if os.path.abspath(folder).isascii() else None  # None: the system's folder for temporary files
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export.partial.", dir=folder) as temporary:
+        with tempfile.TemporaryDirectory(prefix=".export.partial.", dir=place) as temporary:
             with paddle.utils.unique_name.guard():  # the same names, so the same bytes, however often a run saves
                 yield f"{temporary}/model"
             contents = _read_export(f"{temporary}/model")
@@ -95,21 +101,21 @@ def _write(folder, contents, facts):
 
 
 def check(folder):
-    """Read description.json and compare both files with it -> (description, prefix). Errors: UserError.
+    """Read description.json and both files, and compare them -> (description, files). Errors: UserError.
 
-    prefix: path of both files without their endings, for paddle.static.load_inference_model
+    files: their bytes, as keywords of paddle.static.load_inference_model
     """
-    description = read_description(folder)
-    prefix = str(Path(folder) / Path(description["files"]["program"]["name"]).stem)
+    description, files = read_description(folder), {}
     with one_line(folder):
         for part, ending in PARTS.items():
-            path, described = Path(prefix + ending), description["files"][part]
-            content = path.read_bytes()
+            described = description["files"][part]
+            path = Path(folder, Path(described["name"]).stem + ending)
+            content = files[KEYWORDS[part]] = path.read_bytes()
             if len(content) != described["bytes"]:
                 raise ValueError(f"{path.name} has {len(content)} bytes, not {reprlib.repr(described['bytes'])}")
             if hashlib.sha256(content).hexdigest() != described["sha256"]:
                 raise ValueError(f"the content of {path.name} is not what was saved")
-    return description, prefix
+    return description, files
 
 
 def _is_name(value):
@@ -139,7 +145,7 @@ def read_description(folder):
         except (FileNotFoundError, NotADirectoryError):
             command = f"python train.py --model-dir {shlex.quote(str(folder))}"
             raise UserError(f"no model in {shown(folder)} (no description.json there): train one with "
-                            f"{shown(command)}, or name another folder with --model-dir") from None
+                            f"{shown(command)}, or name another folder") from None
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
             raise ValueError("description.json is not JSON") from None
         if not isinstance(description, dict):
@@ -161,7 +167,7 @@ def one_line(folder):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         reason = next((line for line in lines if "Error: " in line), lines[0])[:200]  # without the list of C++ calls
         raise UserError(f"the model in {shown(folder)} cannot be used: {shown(reason)}; train again, or name another "
-                        "folder with --model-dir") from error
+                        "folder") from error
 
 
 def try_out(infer, classes):
