@@ -149,7 +149,7 @@ def export(run, epoch, loss, accuracy):
     """Save the network from `pixel` to the probabilities, with what its reader has to know."""
     programs = run.programs
     description = {**run.settings.description(), **run.data.description(), "epochs": epoch + 1,
-                   "test_loss": loss, "test_accuracy": accuracy}
+                   "test_loss": loss, "test_accuracy": accuracy, **run.checkpoints.identity(epoch)}
     with new_model(run.settings.folder, description) as prefix:  # then checked, and moved in place
         paddle.static.save_inference_model(prefix, [programs.image], [programs.probabilities],
                                            run.executor, program=programs.test.clone())
