@@ -321,13 +321,3 @@ def test_settings_of_another_program_are_one_line(run, stopped, change):
     checkpoint.write(stopped / "checkpoint.npz", saved._replace(settings={**saved.settings, **change}))
     status, _, err = run("--resume")
     assert status == 2 and len(err.splitlines()) == 1 and "damaged" in err
-
-
-def test_a_compressed_checkpoint_is_refused(run, stopped):
-    """64 MB of zeros in 64 KB: training writes none that is smaller than what it holds."""
-    path = stopped / "checkpoint.npz"
-    with np.load(path) as members:
-        arrays = {name: members[name] for name in members.files}
-    np.savez_compressed(path, **arrays, **{"v:zeros": np.zeros(16 << 20, np.float32)})
-    status, _, err = run("--resume")
-    assert status == 2 and len(err.splitlines()) == 1 and "compressed" in err

@@ -228,11 +228,12 @@ def with_defaults(settings):
 
 def refuse_unfinished(settings):
     """UserError where the folder holds an unfinished run."""
-    head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=False)
-    if head is not None and not head.progress["finished"]:
+    path = settings.checkpoint_path
+    head = checkpoint.read(path, whole=False) if os.path.exists(path) else None
+    if head and not head.progress["finished"]:
         raise UserError(f"{settings.folder} holds an unfinished run (pass {head.progress['epoch']}, batch "
                         f"{head.progress['batch']}): resume it with {settings.resume_command()}, or remove "
-                        f"{settings.checkpoint_path} to start over")
+                        f"{path} to start over")
 
 
 def network_started_from(options):
@@ -256,7 +257,7 @@ def resumed(options):
     """
     settings = Settings(**options)
     path = settings.checkpoint_path
-    head = checkpoint.read_head(path)
+    head = checkpoint.read(path, whole=False)
     before = settings_saved(path, head.settings)
     differing = [f"{name} {getattr(before, name)} -> {value}" for name, value in options.items()
                  if name not in ("resume", *FREE_ON_RESUME) and getattr(before, name) != value]

@@ -10,11 +10,11 @@ from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils.errors import UserError
+from utils.errors import UserError, shown
 from utils.storage.files import folder_lock, md5_of, whole_file
 
 VERSION = 2
-MARK = ".kept-aside"  # in a FOLDER.earlier that `kept_aside` made: what it put there
+MARK = ".kept-aside"  # the file in FOLDER.earlier that says what this program put there
 
 
 class Checkpoint(NamedTuple):
@@ -22,11 +22,9 @@ class Checkpoint(NamedTuple):
 
     arrays: the program's persistable variables by name (weights, batch-norm statistics, Adam's moments and powers).
     settings: what the run was started with.
-    progress: {"run": its own name, which its models have too, "epoch", "batch": the next one to train, "history":
-    points and tests for the curves, "window": costs and accuracies since the last point, "seconds": spent so far,
-    "finished"}.
-    statistics: float64 [workers, n], batch normalization's running statistics of each worker inside a pass; None
-    where all workers have the same.
+    progress: {"run": a name of its own, which its models have too, "epoch", "batch": the next one to train, "history":
+    points and tests for the curves, "window": what the next point is the mean of, "seconds": spent so far, "finished"}.
+    statistics: float64 [workers, n], batch normalization's of each worker inside a pass; None where all have the same.
     The state of shuffle, augmentation and dropout needs no place of its own: it follows from seed, epoch and batch.
     """
     arrays: dict
@@ -53,30 +51,24 @@ def write(path, checkpoint):
         temporary.write_bytes(content.getbuffer())
 
 
-def read_head(path, missing_is_error=True):
-    """A checkpoint without its arrays; None where none need be there. Errors: as `read`."""
-    return read(path, whole=False) if missing_is_error or os.path.exists(path) else None
-
-
 def read(path, whole=True):
-    """Read a checkpoint; UserError where there is none or it is damaged (no code of a stranger's file runs)."""
+    """Read a checkpoint, without its arrays where not `whole`; no code of a stranger's file runs.
+
+    Errors: UserError where there is none, or it is damaged or of another version.
+    """
     if not os.path.exists(path):
         raise UserError(f"no checkpoint at {path}: nothing to resume; start without --resume")
     try:
         with np.load(path, allow_pickle=False) as members:
-            if any(entry.file_size > entry.compress_size for entry in members.zip.infolist()):
-                raise ValueError("it is compressed")  # training never does; a small file could fill the memory
             head = json.loads(members["head"].tobytes())
-            if head["version"] != VERSION:
-                raise UserError(f"{path} has format {head['version']}, this program reads {VERSION}: start over in "
-                                "another --model-dir")
-            arrays = {name[2:]: members[name] for name in members.files if name.startswith("v:")} if whole else {}
-            statistics = members["statistics"] if whole and "statistics" in members.files else None
-        return Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics)
-    except UserError:
-        raise
+            arrays = {name[2:]: members[name] for name in members.files if whole and name.startswith("v:")}
+            statistics = members["statistics"] if "statistics" in members.files else None
+        saved, version = Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics), head["version"]
     except Exception as error:  # zipfile and numpy raise almost anything on damaged files
-        raise UserError(f"the checkpoint {path} is damaged ({error}); remove it and start over") from error
+        raise UserError(f"the checkpoint {path} is damaged ({shown(error)}); remove it and start over") from error
+    if version != VERSION:
+        raise UserError(f"{path} has format {version}, this program reads {VERSION}: start over in another --model-dir")
+    return saved
 
 
 # -- A finished model in the folder of another run
@@ -98,7 +90,7 @@ def copy_aside(folder, run):
     run: name of the unfinished run that is resumed, whose own model needs no copy; None where a run begins.
     Errors: UserError where FOLDER.earlier cannot be written, or is not this program's to replace.
     """
-    model, target = described(folder), _earlier(folder)
+    model, target = described(folder), Path(f"{Path(folder).resolve()}.earlier")
     is_own = run is not None and model.get("run", run) == run
     if not model["finished"] or is_own or model == described(target) and not target.is_symlink():
         return None
@@ -120,13 +112,8 @@ def put_aside(folder):
     return target
 
 
-def _earlier(folder):
-    """Path of FOLDER.earlier."""
-    return Path(f"{Path(folder).resolve()}.earlier")
-
-
 def _contents(folder):
-    """The files in a folder, {name: MD5}, and its folders, {name: None}; hidden ones are the system's or the lock."""
+    """What is in a folder, {name: a file's MD5, None of a folder}, without hidden ones: the system's, and the lock."""
     return {path.name: md5_of(path) if path.is_file() else None
             for path in Path(folder).iterdir() if path.name[0] != "."}
 
@@ -134,7 +121,7 @@ def _contents(folder):
 @contextlib.contextmanager
 def _replaceable(folder):
     """Yield FOLDER.earlier and the copy's path. Errors: UserError, also where the block cannot write there."""
-    target = _earlier(folder)
+    target = Path(f"{Path(folder).resolve()}.earlier")
     copy, mark = target.with_name(f".{target.name}.partial"), target / MARK
     try:
         if os.path.lexists(target):

@@ -15,7 +15,7 @@ LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # with another error a file syst
 
 @contextlib.contextmanager
 def whole_file(path):
-    """Give a temporary path alongside `path`; what is written there takes its place at once when the block ends well.
+    """Yield a temporary path; what is written there takes the place of `path` at once when the block ends well.
 
     A block that fails, or a process that is killed inside it, leaves the file that was there before.
     Errors: UserError where the folder cannot be written or the disk is full.
@@ -53,42 +53,30 @@ def _flush(path):
 def folder_lock(folder):
     """Hold a folder for one run in the block; the system releases it when the process ends.
 
+    First a killed process's temporary files are removed, and a file is written and replaced just as a save does it.
     Errors: UserError that names the process which holds the folder, or says why the folder cannot be used.
     """
     folder = Path(folder)
+    path, trial = folder / ".run.lock", folder / ".trial"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        file = open(folder / ".run.lock", "a+b", buffering=0)
-        file.seek(0)
-        holder = "" if lock(file) else file.read().decode(errors="replace").strip() or "another process"
-        if not holder:
-            remove_partial(folder)
-            file.truncate(0)
-            file.write(f"process {os.getpid()}\n".encode())
+        file = open(path, "a+b", buffering=0)
+        if not lock(file):
+            holder = path.read_text(errors="replace").strip() or "another process"
+            raise UserError(f"{folder} is in use by {holder}: wait for it, or choose another --model-dir")
+        file.truncate(0)
+        file.write(f"process {os.getpid()}\n".encode())
+        for left in folder.glob(".*.partial*"):
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        for _ in range(2):
+            with whole_file(trial) as temporary:
+                temporary.write_bytes(b"trial")
+        trial.unlink()
     except OSError as error:
         raise UserError(f"cannot use the folder {folder}: {error.strerror or error}; "
                         "choose another with --model-dir") from error
     with file:  # it stays: a run that removed it would take it from under the next one's lock
-        if holder:
-            raise UserError(f"{folder} is in use by {holder}: wait for it, or choose another --model-dir")
-        _try_out(folder)
         yield
-
-
-def _try_out(folder):
-    """Write, replace and remove a file as a save does. Errors: as `whole_file`, and so before training."""
-    trial = folder / ".trial"
-    for _ in range(2):
-        with whole_file(trial) as temporary:
-            temporary.write_bytes(b"trial")
-    with contextlib.suppress(OSError):  # what a save has replaced may stay
-        trial.unlink()
-
-
-def remove_partial(folder):
-    """Remove the temporary files that a killed process left in a folder which this one holds."""
-    for path in Path(folder).glob(".*.partial*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def lock(file):
