@@ -269,7 +269,7 @@ def a_program_without_an_end(folder):
 
 
 DAMAGES = {
-    "parameters cut short": (cut_parameters, "bytes"),
+    "parameters cut short": (cut_parameters, "content"),
     "a bit flipped": (flip_a_bit, "content"),
     "no parameters": (lambda f: next(f.glob("*.pdiparams")).unlink(), "No such file"),
     "no program": (lambda f: next(f.glob("*.pdmodel")).unlink(), "No such file"),
@@ -278,7 +278,7 @@ DAMAGES = {
     "JSON empty": (lambda f: (f / "description.json").write_text(""), "not JSON"),
     "JSON deep": (lambda f: (f / "description.json").write_text("[" * 100_000), "not JSON"),
     "JSON binary": (lambda f: (f / "description.json").write_bytes(b"\xff\xfe\x00"), "not JSON"),
-    "JSON of another kind": (lambda f: (f / "description.json").write_text("[1]"), "no description"),
+    "JSON of another kind": (lambda f: (f / "description.json").write_text("[1]"), "cannot be used"),
     "newer format": (lambda f: redescribe(f, format=2), "format 2"),
     "another input": (lambda f: redescribe(f, input={"shape": [None, 3, 224, 224]}), "input"),
     "no classes": (lambda f: redescribe(f, classes=[]), "classes"),

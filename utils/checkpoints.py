@@ -17,20 +17,19 @@ CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as wel
 
 
 class Checkpoints:
-    """Where a run stands: `with Checkpoints(settings, workers) as checkpoints:`.
+    """Where a run stands; in `with Checkpoints(settings, workers) as checkpoints:` its folder is locked.
 
-    Meanwhile the run's folder is locked, and Paddle's variables are in a scope of the run's own.
-
-    settings: rank 0's, for all workers. next_epoch and next_batch: where training goes on.
+    Paddle's variables are in a scope of the run's own. settings: rank 0's, for all workers.
     Errors: UserError where another run holds the folder, or the folder or the checkpoint does not allow the run.
     """
+    next_epoch = property(lambda self: self.progress["epoch"], doc="The epoch to train next.")
+    next_batch = property(lambda self: self.progress["batch"], doc="The batch to train next in that epoch.")
 
     def __init__(self, settings, workers):
         self.settings, self.workers = settings, workers
-        self.run = self.saved = None
+        self.run = self.saved = self.copy = None  # the copy is of a finished model that this run will replace
         self.beginning = None  # a line about where the run begins, where that is not at random weights
         self.progress = checkpoint.beginning()
-        self.copy = None  # of a finished model that this run will replace
         self.counted_until = self.last_save = time.monotonic()
 
     def __enter__(self):
@@ -65,44 +64,27 @@ class Checkpoints:
             refuse_unfinished(self.settings)
         self.copy = checkpoint.copy_aside(folder, run)
 
-    @property
-    def next_epoch(self):
-        """The epoch to train next."""
-        return self.progress["epoch"]
-
-    @property
-    def next_batch(self):
-        """The batch to train next in that epoch."""
-        return self.progress["batch"]
-
-    # -- The beginning
-
     def restore(self, run, first):
         """Give all workers the checkpoint's state; in a new run rank 0's weights.
 
         first: {name: array}, weights of a new run that are not random. Those of --start-from take their place.
+        Errors: UserError where data or network are not those that the run began with.
         """
-        self.run = run
-        workers, main = self.workers, run.programs.main
-        self.fingerprint = run.data.fingerprint  # of 150 MB: once, not at each save
-        self.check_data()
+        self.run, workers, main = run, self.workers, run.programs.main
+        self.fingerprint = now = run.data.fingerprint  # of 180 MB: once, not at each save
+        if self.settings.data not in (None, now, now % 2**32):  # earlier versions kept the training images' half
+            raise UserError(f"these images or classes are not those that the run in {self.settings.folder} began with: "
+                            "resume it with its --dataset, --data-file or --data-dir, or start over in another "
+                            "--model-dir")
         if workers.rank == 0:
             self.beginning = self.put_state(first)
         workers.broadcast_state(main)
-        statistics = self.saved.statistics if self.saved else None
+        statistics = self.saved and self.saved.statistics
         if workers.broadcast(statistics is not None):
             workers.put_statistics(main, statistics)
         self.progress = {**workers.broadcast(self.progress), "finished": False}
         workers.wants_to_save = self.save_is_due
         self.saved = None  # its arrays are not needed any more
-
-    def check_data(self):
-        """UserError where the data are not those that the run began with."""
-        now = self.fingerprint
-        if self.settings.data not in (None, now, now % 2**32):  # earlier versions kept the training images' half
-            raise UserError(f"these images or classes are not those that the run in {self.settings.folder} began with: "
-                            "resume it with its --dataset, --data-file or --data-dir, or start over in another "
-                            "--model-dir")
 
     def put_state(self, first):
         """Put the state to begin with into the scope -> a line about it, unless it is random weights."""
@@ -116,8 +98,6 @@ class Checkpoints:
         from utils.storage import start_from
 
         return "Start: " + start_from.put(self.settings.start_from, programs, executor)
-
-    # -- While it trains
 
     def after_batch(self, epoch, batch, cost, accuracy):
         """Note that a batch has been trained on; save the run where it is time, and stop it where a signal came.

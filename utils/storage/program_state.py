@@ -35,10 +35,10 @@ def tensor(name, scope=None):
     return (scope or paddle.static.global_scope()).find_var(name).get_tensor()
 
 
-def names(program):
-    """Names of the variables that a run keeps from step to step: the persistable ones that hold numbers."""
-    return sorted(variable.name for variable in program.list_vars()
-                  if variable.persistable and variable.name not in OTHERS)
+def variables(program):
+    """The variables that a run keeps from step to step, by name: the persistable ones that hold numbers."""
+    return sorted((each for each in program.list_vars() if each.persistable and each.name not in OTHERS),
+                  key=lambda variable: variable.name)
 
 
 def take(program, scope=None):
@@ -46,8 +46,8 @@ def take(program, scope=None):
     import paddle
 
     scope = scope or paddle.static.global_scope()
-    tensors = {name: tensor(name, scope) for name in names(program) if scope.find_var(name) is not None}
-    return {name: np.array(each) for name, each in tensors.items() if each._is_initialized()}
+    names = [each.name for each in variables(program) if scope.find_var(each.name) is not None]
+    return {name: np.array(tensor(name, scope)) for name in names if tensor(name, scope)._is_initialized()}
 
 
 def put(program, place, arrays):

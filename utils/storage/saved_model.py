@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError, shown
+from utils.storage import program_state
 from utils.storage.files import whole_file
 
 FORMAT = 1
@@ -42,9 +43,9 @@ def new_model(folder, description):
     import paddle
 
     folder = Path(folder)
-    place = folder if os.path.abspath(folder).isascii() else None  # None: the system's folder for temporary files
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        place = folder if os.path.abspath(folder).isascii() else None  # None: the system's place for temporary files
         with tempfile.TemporaryDirectory(prefix=".export.partial.", dir=place) as temporary:
             with paddle.utils.unique_name.guard():  # the same names, so the same bytes, however often a run saves
                 yield f"{temporary}/model"
@@ -61,25 +62,20 @@ def _read_export(prefix):
     Errors: OSError where the disk took only a part of the parameters, which Paddle does not notice.
     """
     import paddle
+    from paddle.base import core
 
     contents = {part: Path(prefix + ending).read_bytes() for part, ending in PARTS.items()}
     program = paddle.static.deserialize_program(contents["program"])
-    if len(contents["parameters"]) < _size_of_parameters(program):
+    size = 0  # of each variable its numbers, its shape as protobuf writes it, and 22 bytes more
+    for variable in program_state.variables(program):
+        size += 22 + sum(1 + max(1, -(-count.bit_length() // 7)) for count in variable.shape)
+        size += math.prod(variable.shape) * core.size_of_dtype(variable.dtype)
+    if len(contents["parameters"]) < size:
         raise OSError("the disk is full")
     for op in program.global_block().ops:
-        for name in MACHINE_SPECIFIC:  # attr_names does not list all of them
-            if op.desc.has_attr(name):
-                op.desc.remove_attr(name)
+        for name in filter(op.desc.has_attr, MACHINE_SPECIFIC):  # attr_names does not list all of them
+            op.desc.remove_attr(name)
     return {**contents, "program": program.desc.serialize_to_string()}
-
-
-def _size_of_parameters(program):
-    """Bytes of a .pdiparams file: for each variable its numbers, its shape as protobuf writes it, and 22 more."""
-    from paddle.base import core
-
-    variables = [each for each in program.list_vars() if each.persistable and each.name not in ("feed", "fetch")]
-    shapes = sum(1 + max(1, -(-size.bit_length() // 7)) for each in variables for size in each.shape)
-    return shapes + sum(22 + math.prod(each.shape) * core.size_of_dtype(each.dtype) for each in variables)
 
 
 def _write(folder, contents, facts):
@@ -107,13 +103,11 @@ def check(folder):
     """
     description, files = read_description(folder), {}
     with one_line(folder):
-        for part, ending in PARTS.items():
+        for part, keyword in KEYWORDS.items():
             described = description["files"][part]
-            path = Path(folder, Path(described["name"]).stem + ending)
-            content = files[KEYWORDS[part]] = path.read_bytes()
-            if len(content) != described["bytes"]:
-                raise ValueError(f"{path.name} has {len(content)} bytes, not {reprlib.repr(described['bytes'])}")
-            if hashlib.sha256(content).hexdigest() != described["sha256"]:
+            path = Path(folder, Path(described["name"]).name)
+            files[keyword] = path.read_bytes()
+            if hashlib.sha256(files[keyword]).hexdigest() != described["sha256"]:
                 raise ValueError(f"the content of {path.name} is not what was saved")
     return description, files
 
@@ -123,14 +117,15 @@ def _is_name(value):
     return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 100
 
 
+def _is_count(value):
+    """Whether this is None, or a whole number of a size that fits on a line."""
+    return value is None or type(value) is int and 0 <= value < 1_000_000
+
+
 FACTS = {  # what is read of a description, and whether it is right
-    "format": lambda value: value == FORMAT,
-    "input": lambda value: value == INPUT,
-    "model": _is_name,
-    "depth": lambda value: value is None or type(value) is int and 0 <= value < 1_000_000,
-    "dataset": _is_name,
+    "format": lambda value: value == FORMAT, "input": lambda value: value == INPUT,
+    "model": _is_name, "dataset": _is_name, "depth": _is_count, "epochs": _is_count,
     "classes": lambda value: isinstance(value, list) and 0 < len(value) <= 1000 and all(map(_is_name, value)),
-    "epochs": lambda value: value is None or type(value) is int and 0 <= value < 1_000_000,
     "test_accuracy": lambda value: value is None or type(value) in (int, float) and 0 <= value <= 1,
     "files": lambda value: isinstance(value, dict) and all({"name", "bytes", "sha256"} <= set(value.get(part, ()))
                                                            for part in PARTS)}
@@ -138,18 +133,15 @@ FACTS = {  # what is read of a description, and whether it is right
 
 def read_description(folder):
     """What is in a model's description.json. Errors: as `check`."""
-    path = Path(folder) / "description.json"
     with one_line(folder):
         try:
-            description = json.loads(path.read_text(encoding="utf-8"))
+            description = json.loads((Path(folder) / "description.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             command = f"python train.py --model-dir {shlex.quote(str(folder))}"
             raise UserError(f"no model in {shown(folder)} (no description.json there): train one with "
                             f"{shown(command)}, or name another folder") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        except (ValueError, RecursionError):
             raise ValueError("description.json is not JSON") from None
-        if not isinstance(description, dict):
-            raise ValueError("description.json holds no description")
         for key, is_right in FACTS.items():
             if not is_right(description.get(key)):
                 raise ValueError(f"description.json has {key} {reprlib.repr(description.get(key))}, not read here")
