@@ -58,24 +58,24 @@ def folder_lock(folder):
     """
     folder = Path(folder)
     path, trial = folder / ".run.lock", folder / ".trial"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = open(path, "a+b", buffering=0)
-        if not lock(file):
-            holder = path.read_text(errors="replace").strip() or "another process"
-            raise UserError(f"{folder} is in use by {holder}: wait for it, or choose another --model-dir")
-        file.truncate(0)
-        file.write(f"process {os.getpid()}\n".encode())
-        for left in folder.glob(".*.partial*"):
-            shutil.rmtree(left) if left.is_dir() else left.unlink()
-        for _ in range(2):
-            with whole_file(trial) as temporary:
-                temporary.write_bytes(b"trial")
-        trial.unlink()
-    except OSError as error:
-        raise UserError(f"cannot use the folder {folder}: {error.strerror or error}; "
-                        "choose another with --model-dir") from error
-    with file:  # it stays: a run that removed it would take it from under the next one's lock
+    with contextlib.ExitStack() as stack:
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            file = stack.enter_context(open(path, "a+b", buffering=0))  # it stays: the next run may wait for its lock
+            if not lock(file):
+                holder = path.read_text(errors="replace").strip() or "another process"
+                raise UserError(f"{folder} is in use by {holder}: wait for it, or choose another --model-dir")
+            file.truncate(0)
+            file.write(f"process {os.getpid()}\n".encode())
+            for left in folder.glob(".*.partial*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            for _ in range(2):
+                with whole_file(trial) as temporary:
+                    temporary.write_bytes(b"trial")
+            trial.unlink()
+        except OSError as error:
+            raise UserError(f"cannot use the folder {folder}: {error.strerror or error}; "
+                            "choose another with --model-dir") from error
         yield
 
 

@@ -11,7 +11,6 @@ import logging
 import math
 import os
 import re
-import reprlib
 import shlex
 import tempfile
 from pathlib import Path
@@ -88,7 +87,6 @@ def _write(folder, contents, facts):
         files[part] = {"name": stem + PARTS[part], "bytes": len(content), "sha256": hashes[part]}
         with whole_file(folder / files[part]["name"]) as temporary:
             temporary.write_bytes(content)
-    facts = {key: value if value == value else None for key, value in facts.items()}  # JSON has no NaN
     with whole_file(pointer) as temporary:
         temporary.write_text(json.dumps({**facts, "files": files}, indent=2, default=float) + "\n", encoding="utf-8")
     for path in folder.iterdir():
@@ -112,23 +110,16 @@ def check(folder):
     return description, files
 
 
-def _is_name(value):
-    """Whether this is text for one line of a terminal."""
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 100
-
-
-def _is_count(value):
-    """Whether this is None, or a whole number of a size that fits on a line."""
-    return value is None or type(value) is int and 0 <= value < 1_000_000
-
-
-FACTS = {  # what is read of a description, and whether it is right
-    "format": lambda value: value == FORMAT, "input": lambda value: value == INPUT,
-    "model": _is_name, "dataset": _is_name, "depth": _is_count, "epochs": _is_count,
-    "classes": lambda value: isinstance(value, list) and 0 < len(value) <= 1000 and all(map(_is_name, value)),
-    "test_accuracy": lambda value: value is None or type(value) in (int, float) and 0 <= value <= 1,
-    "files": lambda value: isinstance(value, dict) and all({"name", "bytes", "sha256"} <= set(value.get(part, ()))
-                                                           for part in PARTS)}
+def _is_readable(facts):
+    """Whether a description is one that this program writes, with names for one line of a terminal."""
+    with contextlib.suppress(KeyError, TypeError):
+        names = [facts["model"], facts["dataset"], *facts["classes"]]
+        numbers = [facts.get(key) for key in ("depth", "epochs", "test_accuracy")]
+        return (facts["format"] == FORMAT and facts["input"] == INPUT and 0 < len(facts["classes"]) <= 1000
+                and all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in names)
+                and all(each is None or type(each) in (int, float) and 0 <= each < 1_000_000 for each in numbers)
+                and all({"name", "bytes", "sha256"} <= set(facts["files"][part]) for part in PARTS))
+    return False
 
 
 def read_description(folder):
@@ -142,9 +133,8 @@ def read_description(folder):
                             f"{shown(command)}, or name another folder") from None
         except (ValueError, RecursionError):
             raise ValueError("description.json is not JSON") from None
-        for key, is_right in FACTS.items():
-            if not is_right(description.get(key)):
-                raise ValueError(f"description.json has {key} {reprlib.repr(description.get(key))}, not read here")
+        if not _is_readable(description):
+            raise ValueError("description.json is of another program or version")
     return description
 
 
