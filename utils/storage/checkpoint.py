@@ -41,10 +41,11 @@ def beginning():
 
 def write(path, checkpoint):
     """Write a checkpoint whole or not at all; the one before stays until then."""
-    head = {"version": VERSION, "settings": checkpoint.settings, "progress": checkpoint.progress}
     members = {f"v:{name}": array for name, array in checkpoint.arrays.items()}
     if checkpoint.statistics is not None:
         members["statistics"] = checkpoint.statistics
+    head = {"version": VERSION, "settings": checkpoint.settings, "progress": checkpoint.progress,
+            "members": list(members)}
     content = io.BytesIO()  # not the file itself: a full disk would leave a half-made archive behind that complains
     np.savez(content, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **members)
     with whole_file(path) as temporary:
@@ -61,6 +62,8 @@ def read(path, whole=True):
     try:
         with np.load(path, allow_pickle=False) as members:
             head = json.loads(members["head"].tobytes())
+            if not set(head.get("members", [])) <= set(members.files):
+                raise ValueError("a part is missing")
             arrays = {name[2:]: members[name] for name in members.files if whole and name.startswith("v:")}
             statistics = members["statistics"] if "statistics" in members.files else None
         saved, version = Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics), head["version"]
