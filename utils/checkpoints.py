@@ -134,11 +134,11 @@ class Checkpoints:
         self.progress.update(epoch=epoch + 1, batch=0, finished=epoch + 1 == self.settings.epochs)
         self.save()
         if self.workers.rank == 0:
-            title = f"{self.settings.title} on {self.run.data.name}"
             try:
                 from utils import figures
 
-                figures.draw_curves(self.settings.folder / "curves.png", self.progress["history"], title)
+                figures.draw_curves(self.settings.folder / "curves.png", self.progress["history"],
+                                    f"{self.settings.title} on {self.run.data.name}")
             except Exception as error:  # matplotlib missing, its fonts or cache broken, the disk full: all the same
                 self.workers.log(f"The curves were not drawn ({error})")
         self.workers.barrier()

@@ -103,7 +103,7 @@ def copy_aside(folder, run):
         for path in Path(folder).iterdir():
             if path.is_file() and path.name[0] != ".":
                 shutil.copy2(path, copy)
-        (copy / MARK).write_text(json.dumps(_contents(copy)))
+        (copy / MARK).write_bytes(_contents(copy))
     return copy
 
 
@@ -116,9 +116,9 @@ def put_aside(folder):
 
 
 def _contents(folder):
-    """What is in a folder, {name: a file's MD5, None of a folder}, without hidden ones: the system's, and the lock."""
-    return {path.name: md5_of(path) if path.is_file() else None
-            for path in Path(folder).iterdir() if path.name[0] != "."}
+    """Names in a folder, with each file's MD5, as JSON; hidden ones are the system's, the lock and the mark."""
+    return json.dumps({path.name: md5_of(path) if path.is_file() else None
+                       for path in sorted(folder.iterdir()) if path.name[0] != "."}).encode()
 
 
 @contextlib.contextmanager
@@ -128,12 +128,12 @@ def _replaceable(folder):
     copy, mark = target.with_name(f".{target.name}.partial"), target / MARK
     try:
         if os.path.lexists(target):
-            if target.is_symlink() or not mark.is_file() or json.loads(mark.read_text()) != _contents(target):
+            if target.is_symlink() or not mark.is_file() or mark.read_bytes() != _contents(target):
                 raise OSError("something else is there: rename or remove that")
             with folder_lock(target):  # nobody uses it
                 pass
         yield target, copy
-    except (OSError, ValueError) as error:
+    except OSError as error:
         shutil.rmtree(copy, ignore_errors=True)
         raise UserError(f"cannot write {target}, where the finished model in {folder} is to be kept: "
-                        f"{getattr(error, 'strerror', None) or error}; or choose another --model-dir") from error
+                        f"{error.strerror or error}; or choose another --model-dir") from error
