@@ -47,15 +47,15 @@ def load_model(folder: Union[str, Path], device: str = "auto") -> tuple[Model, s
 
     device: auto, cpu or gpu. Errors: UserError where the folder holds no model, or a damaged one.
     """
-    description, prefix = saved_model.check(folder)  # before Paddle, which takes a while
+    description, files = saved_model.check(folder)  # before Paddle, which takes a while
     import paddle
 
     paddle.enable_static()
     place, sentence = choose_place(device)
     executor, scope = paddle.static.Executor(place), paddle.static.Scope()
     with saved_model.one_line(folder), paddle.static.scope_guard(scope):
-        program, feed_names, fetch_targets = paddle.static.load_inference_model(prefix, executor)
-        model = Model(program, feed_names, fetch_targets, executor, scope, description)
+        program, inputs, outputs = paddle.static.load_inference_model(None, executor, **files)
+        model = Model(program, inputs, outputs, executor, scope, description)
         saved_model.try_out(lambda pixels: infer(model, pixels), description["classes"])
     return model, sentence
 

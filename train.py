@@ -150,7 +150,7 @@ def export(run: Run, epoch: int, loss: float, accuracy: float) -> None:
     """Save the network from `pixel` to the probabilities, with what its reader has to know."""
     programs = run.programs
     description = {**run.settings.description(), **run.data.description(), "epochs": epoch + 1,
-                   "test_loss": loss, "test_accuracy": accuracy}
+                   "test_loss": loss, "test_accuracy": accuracy, **run.checkpoints.identity(epoch)}
     with new_model(run.settings.folder, description) as prefix:  # then checked, and moved in place
         paddle.static.save_inference_model(prefix, [programs.image], [programs.probabilities],
                                            run.executor, program=programs.test.clone())

@@ -19,7 +19,8 @@ def test_what_is_written_is_read(tmp_path):
     read = checkpoint.read(tmp_path / "checkpoint.npz")
     assert read.settings == SAVED.settings and read.progress == SAVED.progress
     assert (read.statistics == SAVED.statistics).all()
-    assert checkpoint.read_head(tmp_path / "checkpoint.npz") == (SAVED.settings, SAVED.progress)
+    head = checkpoint.read(tmp_path / "checkpoint.npz", whole=False)
+    assert (head.arrays, head.settings, head.progress) == ({}, SAVED.settings, SAVED.progress)
     assert set(read.arrays) == set(SAVED.arrays)
     for name, array in SAVED.arrays.items():
         assert read.arrays[name].dtype == array.dtype and (read.arrays[name] == array).all()
@@ -45,6 +46,48 @@ def test_a_flipped_byte_is_noticed(tmp_path):
     path.write_bytes(content)
     with pytest.raises(UserError, match="damaged"):
         checkpoint.read(path)
+
+
+def read_flipped(path, whole, place, bit):
+    """What a checkpoint with one bit flipped is read as; None where one line says that it is damaged."""
+    content = bytearray(whole)
+    content[place] ^= 1 << bit
+    path.write_bytes(content)
+    try:
+        return checkpoint.read(path)
+    except UserError as error:
+        assert len(str(error).splitlines()) == 1 and "damaged" in str(error)
+    return None
+
+
+@pytest.mark.parametrize("behind, bit", [(8, 0), (10, 0), (10, 3), (24, 0), (42, 7), (28, 6)])
+def test_a_bit_flipped_in_the_list_of_members_is_one_line(tmp_path, behind, bit):
+    """Places behind the signature: flags (encrypted), method, size, offset, length of the name."""
+    checkpoint.write(tmp_path / "checkpoint.npz", SAVED)
+    whole = (tmp_path / "checkpoint.npz").read_bytes()
+    assert read_flipped(tmp_path / "checkpoint.npz", whole, whole.find(b"PK\1\2") + behind, bit) is None
+
+
+def test_a_member_that_a_flipped_bit_renames_is_missed(tmp_path):
+    """In the list of members alone: the statistics of the workers, which a checkpoint need not have."""
+    checkpoint.write(tmp_path / "checkpoint.npz", SAVED)
+    whole = (tmp_path / "checkpoint.npz").read_bytes()
+    assert read_flipped(tmp_path / "checkpoint.npz", whole, whole.rfind(b"statistics"), 1) is None
+
+
+@pytest.mark.slow
+def test_no_flipped_bit_is_a_traceback_or_another_run(tmp_path):
+    """A few hundred: all bits of the lists of members, and some of the rest."""
+    checkpoint.write(tmp_path / "checkpoint.npz", SAVED)
+    whole = (tmp_path / "checkpoint.npz").read_bytes()
+    first, rng = whole.find(b"PK\1\2"), np.random.RandomState(0)
+    for place in [*range(first, len(whole)), *rng.randint(0, first, 300)]:
+        for bit in rng.permutation(8)[:2]:
+            read = read_flipped(tmp_path / "checkpoint.npz", whole, place, bit)
+            if read:  # what differs are dates and permissions of members
+                assert (read.settings, read.progress) == (SAVED.settings, SAVED.progress)
+                assert (read.statistics == SAVED.statistics).all() and read.arrays.keys() == SAVED.arrays.keys()
+                assert all((read.arrays[name] == SAVED.arrays[name]).all() for name in read.arrays)
 
 
 class Hostile:

@@ -10,7 +10,7 @@ import pytest
 
 from conftest import ROOT
 from utils.errors import UserError
-from utils.storage.files import FolderLock, whole_file
+from utils.storage.files import folder_lock, whole_file
 
 
 def test_a_failed_block_leaves_the_file_before(tmp_path):
@@ -51,8 +51,8 @@ def test_a_folder_that_cannot_be_is_one_line(tmp_path):
 HOLD = """
 import sys, time
 sys.path.insert(0, sys.argv[1])
-from utils.storage.files import FolderLock
-with FolderLock(sys.argv[2]):
+from utils.storage.files import folder_lock
+with folder_lock(sys.argv[2]):
     print("held", flush=True)
     time.sleep(60)
 """
@@ -62,25 +62,25 @@ def test_the_second_run_says_who_holds_the_folder_and_a_killed_one_lets_go(tmp_p
     holder = subprocess.Popen([sys.executable, "-c", HOLD, str(ROOT), str(tmp_path)], stdout=subprocess.PIPE, text=True)
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(UserError, match=f"in use by process {holder.pid}"):
-        FolderLock(tmp_path).__enter__()
+        folder_lock(tmp_path).__enter__()
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     time.sleep(0.1)
-    with FolderLock(tmp_path):
+    with folder_lock(tmp_path):
         pass
 
 
 def test_a_folder_that_cannot_be_held_is_one_line(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot use the folder .*Not a directory; choose another with --model-dir"):
-        FolderLock(tmp_path / "file" / "below").__enter__()
+        folder_lock(tmp_path / "file" / "below").__enter__()
 
 
 @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_may_not_be_written_is_one_line(tmp_path):
     tmp_path.chmod(0o555)
     with pytest.raises(UserError, match=r"cannot use the folder .*Permission denied; choose another with --model-dir"):
-        FolderLock(tmp_path).__enter__()
+        folder_lock(tmp_path).__enter__()
 
 
 def test_a_full_disk_under_the_lock_is_one_line(tmp_path):
@@ -90,7 +90,7 @@ def test_a_full_disk_under_the_lock_is_one_line(tmp_path):
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
     try:
         with pytest.raises(UserError, match="cannot use the folder"):
-            FolderLock(tmp_path).__enter__()
+            folder_lock(tmp_path).__enter__()
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
 
@@ -103,10 +103,50 @@ def test_a_system_without_locks_is_not_taken_for_another_process(tmp_path, monke
 
     monkeypatch.setattr(fcntl, "flock", flock)
     with pytest.raises(UserError, match="No locks available; choose another"):
-        FolderLock(tmp_path).__enter__()
+        folder_lock(tmp_path).__enter__()
 
 
-def test_the_lock_file_stays_and_names_nobody(tmp_path):
-    with FolderLock(tmp_path):
-        assert (tmp_path / ".run.lock").read_text() == f"process {os.getpid()}\n"
-    assert (tmp_path / ".run.lock").read_bytes() == b""
+def test_the_lock_file_stays_and_nothing_else_does(tmp_path):
+    for _ in range(2):
+        with folder_lock(tmp_path):
+            assert (tmp_path / ".run.lock").read_text() == f"process {os.getpid()}\n"
+    assert [path.name for path in tmp_path.iterdir()] == [".run.lock"]
+
+
+def refuse(monkeypatch, name, number, refused=lambda path: True):
+    """Have a function of `os` fail with this error: a file system that does not know it, or a full disk."""
+    real = getattr(os, name)
+
+    def fail(path, *arguments, **options):
+        if refused(os.readlink(f"/proc/self/fd/{path}") if isinstance(path, int) else path):
+            raise OSError(number, os.strerror(number))
+        return real(path, *arguments, **options)
+
+    monkeypatch.setattr(os, name, fail)
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are looked up in /proc")
+@pytest.mark.parametrize("name, number, refused", [
+    ("fsync", errno.EINVAL, os.path.isdir), ("fsync", errno.ENOTSUP, os.path.exists),
+    ("fsync", errno.EIO, os.path.isdir), ("open", errno.EACCES, os.path.isdir), ("chmod", errno.EPERM, os.path.exists)])
+def test_a_file_system_that_cannot_make_files_safer_still_takes_them(tmp_path, monkeypatch, name, number, refused):
+    refuse(monkeypatch, name, number, refused)
+    with folder_lock(tmp_path), whole_file(tmp_path / "model.bin") as temporary:
+        temporary.write_bytes(b"whole")
+    assert (tmp_path / "model.bin").read_bytes() == b"whole"
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are looked up in /proc")
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_a_disk_that_loses_a_file_while_it_is_flushed_is_one_line(tmp_path, monkeypatch, number):
+    (tmp_path / "model.bin").write_bytes(b"good")
+    refuse(monkeypatch, "fsync", number)
+    with pytest.raises(UserError, match="cannot write .*kept"), whole_file(tmp_path / "model.bin") as temporary:
+        temporary.write_bytes(b"half")
+    assert (tmp_path / "model.bin").read_bytes() == b"good"
+
+
+def test_a_folder_in_which_no_file_is_replaced_is_noticed_when_it_is_locked(tmp_path, monkeypatch):
+    refuse(monkeypatch, "replace", errno.EPERM, os.path.exists)
+    with pytest.raises(UserError, match="cannot write .*not permitted"), folder_lock(tmp_path):
+        pytest.fail("the run began")

@@ -1,43 +1,45 @@
 """Where a run stands, in memory and on the disk: so it can be stopped after any batch, and resumed bit for bit."""
 import contextlib
 import math
+import shutil
 import time
 
 import paddle
 
 from utils import log, progress
 from utils.errors import Stopped, UserError
-from utils.settings import Settings, refuse_unfinished, settings_saved
+from utils.settings import Settings, refuse_unfinished
 from utils.storage import checkpoint, program_state
-from utils.storage.checkpoint import Checkpoint, holds_finished_model, keep_aside
-from utils.storage.files import FolderLock
+from utils.storage.checkpoint import Checkpoint
+from utils.storage.files import folder_lock
 
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
 
 
 class Checkpoints:
-    """Where a run stands: `with Checkpoints(settings, workers) as checkpoints:`.
+    """Where a run stands; in `with Checkpoints(settings, workers) as checkpoints:` its folder is locked.
 
-    Meanwhile the run's folder is locked, and Paddle's variables are in a scope of the run's own.
-
-    settings: rank 0's, for all workers. next_epoch and next_batch: where training goes on.
+    Paddle's variables are in a scope of the run's own. settings: rank 0's, for all workers.
     Errors: UserError where another run holds the folder, or the folder or the checkpoint does not allow the run.
     """
+    next_epoch = property(lambda self: self.progress["epoch"], doc="The epoch to train next.")
+    next_batch = property(lambda self: self.progress["batch"], doc="The batch to train next in that epoch.")
 
     def __init__(self, settings, workers):
         self.settings, self.workers = settings, workers
-        self.run = self.saved = None
+        self.run = self.saved = self.copy = None  # the copy is of a finished model that this run will replace
         self.beginning = None  # a line about where the run begins, where that is not at random weights
         self.progress = checkpoint.beginning()
-        self.replaces_nothing_yet = True  # nothing has been written in the place of a model that may be in the folder
         self.counted_until = self.last_save = time.monotonic()
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
             if self.workers.rank == 0:
-                stack.enter_context(FolderLock(self.settings.folder))
+                stack.enter_context(folder_lock(self.settings.folder))
                 self.read()
+                stack.callback(lambda: self.copy and shutil.rmtree(self.copy, ignore_errors=True))
             self.settings = Settings(**self.workers.broadcast(self.settings._asdict()))
+            self.has_written = self.settings.resume  # whether the folder's checkpoint is of this run
             stack.enter_context(program_state.own_scope())
             stack.callback(self.close)
             self.stack = stack.pop_all()
@@ -47,76 +49,55 @@ class Checkpoints:
         self.stack.close()
 
     def read(self):
-        """Read the checkpoint of a run that is resumed. Errors: UserError where the folder has changed meanwhile."""
-        if not self.settings.resume:
+        """Read the checkpoint of a run that is resumed, and copy a finished model that the run will replace.
+
+        Errors: UserError where the folder has changed meanwhile, or such a model cannot be kept.
+        """
+        folder, run = self.settings.folder, None
+        if self.settings.resume:
+            self.saved = checkpoint.read(self.settings.checkpoint_path)
+            if self.saved.settings.get("seed") != self.settings.seed:
+                raise UserError(f"another run began in {folder} just now: start again")
+            self.progress.update(self.saved.progress)
+            run = None if self.progress["finished"] else self.progress["run"]  # finished: resumed for more passes
+        else:
             refuse_unfinished(self.settings)
-            return
-        self.saved = checkpoint.read(self.settings.checkpoint_path)
-        if self.saved.settings.get("seed") != self.settings.seed:
-            raise UserError(f"another run began in {self.settings.folder} just now: start again")
-
-    @property
-    def next_epoch(self):
-        """The epoch to train next."""
-        return self.progress["epoch"]
-
-    @property
-    def next_batch(self):
-        """The batch to train next in that epoch."""
-        return self.progress["batch"]
-
-    # -- The beginning
+        self.copy = checkpoint.copy_aside(folder, run)
 
     def restore(self, run, first):
         """Give all workers the checkpoint's state; in a new run rank 0's weights.
 
         first: {name: array}, weights of a new run that are not random. Those of --start-from take their place.
+        Errors: UserError where data or network are not those that the run began with.
         """
-        self.run = run
-        workers, main = self.workers, run.programs.main
-        self.fingerprint = run.data.fingerprint  # of 150 MB: once, not at each save
-        self.check_data()
-        saved = self.saved
+        self.run, workers, main = run, self.workers, run.programs.main
+        self.fingerprint = now = run.data.fingerprint  # of 180 MB: once, not at each save
+        if self.settings.data not in (None, now, now % 2**32):  # earlier versions kept the training images' half
+            raise UserError(f"these images or classes are not those that the run in {self.settings.folder} began with: "
+                            "resume it with its --dataset, --data-file or --data-dir, or start over in another "
+                            "--model-dir")
         if workers.rank == 0:
-            self.beginning = self.put_saved(saved) if saved else self.put_first(first)
+            self.beginning = self.put_state(first)
         workers.broadcast_state(main)
-        statistics = saved.statistics if saved else None
+        statistics = self.saved and self.saved.statistics
         if workers.broadcast(statistics is not None):
             workers.put_statistics(main, statistics)
-        self.replaces_nothing_yet = workers.broadcast(saved is None or saved.progress["finished"])
-        self.progress = workers.broadcast(saved.progress if saved else self.progress)
-        self.progress["finished"] = False  # a finished run is resumed for more epochs
+        self.progress = {**workers.broadcast(self.progress), "finished": False}
         workers.wants_to_save = self.save_is_due
         self.saved = None  # its arrays are not needed any more
 
-    def check_data(self):
-        """UserError where the images are not those that the run began with."""
-        if self.settings.data not in (None, self.fingerprint):
-            raise UserError(f"these images are not those that the run in {self.settings.folder} began with: resume it "
-                            "with their --dataset, --data-file or --data-dir, or start over in another --model-dir")
-
-    def put_saved(self, saved):
-        """Put the checkpoint's state into the scope -> a line about where the run goes on."""
-        program_state.put(self.run.programs.main, self.run.executor.place, saved.arrays)
-        device = settings_saved(self.settings.checkpoint_path, saved.settings).device
-        moved = f"; it began on the {device}" if device not in (self.device, "auto") else ""
-        return f"Resumed at pass {saved.progress['epoch']}, batch {saved.progress['batch']}{moved}"
-
-    def put_first(self, first):
-        """Put weights of a new run into the scope -> a line about the model that they come from, if they do."""
-        program_state.put_weights(self.run.programs.main, self.run.executor.place, first)
+    def put_state(self, first):
+        """Put the state to begin with into the scope -> a line about it, unless it is random weights."""
+        programs, executor = self.run.programs, self.run.executor
+        if self.saved:
+            program_state.put(programs.main, executor.place, self.saved.arrays)
+            return f"Resumed at pass {self.next_epoch}, batch {self.next_batch}"
+        program_state.put_weights(programs.main, executor.place, first)
         if not self.settings.start_from:
             return None
         from utils.storage import start_from
 
-        return "Start: " + start_from.put(self.settings.start_from, self.run.programs, self.run.executor)
-
-    @property
-    def device(self):
-        """The kind of device that the run is on: cpu or gpu."""
-        return "cpu" if isinstance(self.run.executor.place, paddle.CPUPlace) else "gpu"
-
-    # -- While it trains
+        return "Start: " + start_from.put(self.settings.start_from, programs, executor)
 
     def after_batch(self, epoch, batch, cost, accuracy):
         """Note that a batch has been trained on; save the run where it is time, and stop it where a signal came.
@@ -138,19 +119,26 @@ class Checkpoints:
     def after_test(self, epoch, loss, accuracy):
         """Note an epoch's test, before its model is saved. Errors: UserError when the loss is not a finite number."""
         self.check_finite(loss, "test loss", f"the test after pass {epoch}")
-        self.progress["history"]["tests"].append((epoch + 1, float(loss), float(accuracy)))
         self.keep_earlier_model()
+        if not self.has_written:
+            self.save()  # first of all: a process that ends soon leaves no model alongside another run's checkpoint
+        self.progress["history"]["tests"].append((epoch + 1, float(loss), float(accuracy)))
+
+    def identity(self, epoch):
+        """What an epoch's model says about its run: which one it is, and whether all of it is done, on all images."""
+        is_whole = epoch + 1 == self.settings.epochs and not self.settings.max_batches
+        return {"run": self.progress["run"], "finished": is_whole}
 
     def after_epoch(self, epoch):
         """Save the run, and draw its curves so far."""
         self.progress.update(epoch=epoch + 1, batch=0, finished=epoch + 1 == self.settings.epochs)
         self.save()
         if self.workers.rank == 0:
-            title = f"{self.settings.title} on {self.run.data.name}"
             try:
                 from utils import figures
 
-                figures.draw_curves(self.settings.folder / "curves.png", self.progress["history"], title)
+                figures.draw_curves(self.settings.folder / "curves.png", self.progress["history"],
+                                    f"{self.settings.title} on {self.run.data.name}")
             except Exception as error:  # matplotlib missing, its fonts or cache broken, the disk full: all the same
                 self.workers.log(f"The curves were not drawn ({error})")
         self.workers.barrier()
@@ -160,7 +148,7 @@ class Checkpoints:
         if math.isfinite(number):
             return
         rate, path = self.run.programs.schedule.get_lr(), self.settings.checkpoint_path
-        kept = f"the last good state is in {path}" if path.exists() else "nothing was saved yet"
+        kept = f"the last good state is in {path}" if self.has_written else "nothing was saved yet"
         raise UserError(f"the {name} became {number} in {where}, at learning rate {rate:g}: try a smaller one; {kept}")
 
     def save_is_due(self):
@@ -176,27 +164,19 @@ class Checkpoints:
         statistics = self.workers.gather_statistics(main) if workers_differ else None
         self.keep_earlier_model()
         if self.workers.rank == 0:
-            arrays = program_state.take(main)
-            checkpoint.write(self.settings.checkpoint_path,
-                             Checkpoint(arrays, self.settings_to_save(), self.progress, statistics))
+            device = "cpu" if isinstance(self.run.executor.place, paddle.CPUPlace) else "gpu"
+            settings = self.settings._replace(dataset=self.run.data.choice, data=self.fingerprint, device=device,
+                                              workers=self.workers.world, resume=False)
+            checkpoint.write(settings.checkpoint_path, Checkpoint(program_state.take(main), settings._asdict(),
+                                                                  self.progress, statistics))
+        self.has_written = True
         self.workers.barrier()
 
-    def settings_to_save(self):
-        """The settings, with what the machine and the data have decided."""
-        data = self.run.data
-        settings = self.settings._replace(dataset=data.choice, data=self.fingerprint, workers=self.workers.world,
-                                          device=self.device)._asdict()
-        del settings["resume"]
-        return settings
-
     def keep_earlier_model(self):
-        """Before a new run writes for the first time, keep the finished model that is in its folder aside."""
-        if self.workers.rank == 0 and self.replaces_nothing_yet:
-            folder = self.settings.folder
-            head = checkpoint.read_head(self.settings.checkpoint_path, missing_is_error=False)
-            if holds_finished_model(folder, head):
-                self.workers.log(f"The finished model that was in {folder} is kept in {keep_aside(folder)}")
-        self.replaces_nothing_yet = False
+        """Before the run's first write, put the finished model aside that was in its folder."""
+        if self.copy:
+            folder, self.copy = self.settings.folder, None
+            self.workers.log(f"The finished model that was in {folder} is kept in {checkpoint.put_aside(folder)}")
 
     def close(self):
         """Give back what the run took, the terminal's last line too."""

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
-NO_MEMORY = ("ResourceExhausted", "could not create a memory object")  # so Paddle says it, and so oneDNN
+NO_MEMORY = ("MemoryError", "ResourceExhausted", "could not create a memory object")  # of Python, Paddle and oneDNN
 
 
 class UserError(Exception):
@@ -50,32 +50,25 @@ def say(text):
 
 def complain(program, error):
     """Print the one line about an error; where even that cannot be written, only the exit status says it."""
-    _print_error(f"{program}: error: {error}")
+    if sys.stderr is not None:  # None where the shell has closed it
+        with contextlib.suppress(OSError):
+            print(error if isinstance(error, Stopped) else f"{program}: error: {error}", file=sys.stderr, flush=True)
 
 
 def report(program, error, out_of_memory):
     """Say in one line why a script ends -> its exit status; an unforeseen error is raised again.
 
-    out_of_memory: what the user can do when memory runs out.
+    out_of_memory: what the user can do when memory runs out
     """
     if isinstance(error, KeyboardInterrupt):
         error = Stopped(signal.SIGINT)
-    elif isinstance(error, MemoryError):
+    elif isinstance(error, (MemoryError, RuntimeError, SystemError)) and any(each in repr(error) for each in NO_MEMORY):
         error = UserError(f"not enough memory: {out_of_memory}")
-    elif isinstance(error, (RuntimeError, SystemError)) and any(words in str(error) for words in NO_MEMORY):
-        error = UserError(f"not enough memory on the device: {out_of_memory}")
     if not isinstance(error, (Stopped, OutputLost, UserError)):
         raise error
     if str(error):
-        _print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
+        complain(program, error)
     return error.status
-
-
-def _print_error(text):
-    """Print a line on standard error, if it can be written."""
-    if sys.stderr is not None:  # None where the shell has closed it
-        with contextlib.suppress(OSError):
-            print(text, file=sys.stderr, flush=True)
 
 
 def end_at_once_on_signals():

@@ -11,19 +11,18 @@ POINT = 10  # batches that one point of the cost curve is the mean of
 def opening(run, place):
     """The log's first lines: network, data, place (in a sentence), and what the numbers depend on."""
     settings, data = run.settings, run.data
-    parameters = program_state.count_parameters(run.programs.main)
-    lines = [f"{settings.title}, {parameters:,} trainable parameters",
-             f"Data: {data.name}{f' ({data.note})' if data.note else ''}, {len(data.train_labels):,} to train, "
-             f"{len(data.test_labels):,} to test",
-             f"Place: {place}; Paddle {paddle.__version__}"]
-    if isinstance(run.executor.place, paddle.CPUPlace):
-        lines.append(f"Speed: {flags.describe(speed_of(run))}")
-    lines.append(f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
-                 f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
-                 f"workers: {run.workers.world}")
-    if settings.is_look_aside:
-        lines.append(f"A quick look leaves the finished model alone: this one goes to {settings.folder}")
-    return "\n".join([*lines, *filter(None, [run.checkpoints.beginning])])
+    is_on_cpu = isinstance(run.executor.place, paddle.CPUPlace)
+    return "\n".join(filter(None, [
+        f"{settings.title}, {program_state.count_parameters(run.programs.main):,} trainable parameters",
+        f"Data: {data.name}{data.note and f' ({data.note})'}, {len(data.train_labels):,} to train, "
+        f"{len(data.test_labels):,} to test",
+        f"Place: {place}; Paddle {paddle.__version__}",
+        is_on_cpu and f"Speed: {flags.describe(speed_of(run))}",
+        f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
+        f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
+        f"workers: {run.workers.world}",
+        settings.is_look_aside and f"A quick look leaves the finished model alone: this one goes to {settings.folder}",
+        run.checkpoints.beginning]))
 
 
 def speed_of(run):
@@ -34,7 +33,7 @@ def speed_of(run):
 def closing(run):
     """The log's last lines: the result, and what to do with it."""
     settings, progress = run.settings, run.checkpoints.progress
-    accuracy = progress["history"]["tests"][-1][2]
+    *_, accuracy = progress["history"]["tests"][-1]
     return (f"Done: test accuracy {accuracy:.4f} on {run.data.name} after {passes(settings.epochs)}, "
             f"{duration(progress['seconds'])}\n"
             f"Model, checkpoint and curves are in {settings.folder}\n"
@@ -58,6 +57,5 @@ def record(progress, passes, cost, accuracy):
     """Keep what the curves are drawn from: a point for each `POINT` batches."""
     progress["window"].append((cost, accuracy))
     if len(progress["window"]) == POINT:
-        mean_cost, mean_accuracy = np.mean(progress["window"], axis=0)
-        progress["history"]["points"].append((round(passes, 4), float(mean_cost), float(mean_accuracy)))
+        progress["history"]["points"].append((round(passes, 4), *np.mean(progress["window"], axis=0).tolist()))
         progress["window"] = []

@@ -7,8 +7,7 @@ from utils.errors import say
 def progress(iterable=None, desc=None, total=None, initial=0, unit="it", shown=True):
     """A tqdm bar on standard error: `for x in progress(...)`, or `with progress(total=n) as bar: bar.update(1)`.
 
-    desc: before the bar; initial: how much of `total` there was before; unit: what is counted, " images" or "B".
-    Of a range that begins late, the bar does too.
+    The arguments are tqdm's. Of a range that begins late, the bar does too.
     """
     from tqdm import tqdm  # not before the packages have been checked
 

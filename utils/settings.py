@@ -15,7 +15,6 @@ from utils.errors import UserError
 from utils.parallel.launch import SMALLEST_SHARE, is_worker
 from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
-from utils.storage.checkpoint import holds_finished_model
 
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
@@ -210,8 +209,8 @@ def new_run(options):
     """Settings of a run that begins. Errors: UserError where it would replace an unfinished one."""
     network = network_started_from(options) if "start_from" in options else {}
     settings = with_defaults(Settings(**{**options, **network}))
-    head = refuse_unfinished(settings)
-    if settings.max_batches and holds_finished_model(settings.folder, head):
+    refuse_unfinished(settings)
+    if settings.max_batches and checkpoint.described(settings.folder)["finished"]:
         settings = settings._replace(model_dir=f"{settings.folder}{LOOK}")
         refuse_unfinished(settings)
     return settings
@@ -228,14 +227,13 @@ def with_defaults(settings):
 
 
 def refuse_unfinished(settings):
-    """UserError where the folder holds an unfinished run; returns what its checkpoint says, None where there is none.
-    """
-    head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=False)
-    if head is not None and not head.progress["finished"]:
+    """UserError where the folder holds an unfinished run."""
+    path = settings.checkpoint_path
+    head = checkpoint.read(path, whole=False) if os.path.exists(path) else None
+    if head and not head.progress["finished"]:
         raise UserError(f"{settings.folder} holds an unfinished run (pass {head.progress['epoch']}, batch "
                         f"{head.progress['batch']}): resume it with {settings.resume_command()}, or remove "
-                        f"{settings.checkpoint_path} to start over")
-    return head
+                        f"{path} to start over")
 
 
 def network_started_from(options):
@@ -259,7 +257,7 @@ def resumed(options):
     """
     settings = Settings(**options)
     path = settings.checkpoint_path
-    head = checkpoint.read_head(path)
+    head = checkpoint.read(path, whole=False)
     before = settings_saved(path, head.settings)
     differing = [f"{name} {getattr(before, name)} -> {value}" for name, value in options.items()
                  if name not in ("resume", *FREE_ON_RESUME) and getattr(before, name) != value]
@@ -273,7 +271,8 @@ def resumed(options):
                         f"--recipe {before.recipe} --epochs {epochs}")
     if epochs <= done:
         more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * (before.recipe == "book")
-        raise UserError(f"the run in {path.parent} is finished after {done} passes: nothing to resume{more}")
+        raise UserError(f"the run in {path.parent} is finished after {done} pass{'es' * (done != 1)}: nothing to "
+                        f"resume{more}")
     free = {name: options[name] for name in FREE_ON_RESUME if name in options}
     return before._replace(**{**free, "model_dir": settings.model_dir, "resume": True})
 

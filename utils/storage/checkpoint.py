@@ -1,24 +1,20 @@
 """A run on disk: everything that training needs to resume as if it had never been interrupted. Needs no Paddle."""
+import contextlib
 import io
 import json
+import os
+import secrets
 import shutil
-import time
-import zipfile
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
 
-from utils.errors import UserError
-from utils.storage.files import whole_file
+from utils.errors import UserError, shown
+from utils.storage.files import folder_lock, md5_of, whole_file
 
 VERSION = 2
-
-
-class Head(NamedTuple):
-    """What a checkpoint says about its run; see Checkpoint."""
-    settings: dict
-    progress: dict
+MARK = ".kept-aside"  # the file in FOLDER.earlier that says what this program put there
 
 
 class Checkpoint(NamedTuple):
@@ -26,10 +22,9 @@ class Checkpoint(NamedTuple):
 
     arrays: the program's persistable variables by name (weights, batch-norm statistics, Adam's moments and powers).
     settings: what the run was started with.
-    progress: {"epoch", "batch": the next one to train, "history": points and tests for the curves, "window": costs
-    and accuracies since the last point, "seconds": spent so far, "finished"}.
-    statistics: float64 [workers, n], batch normalization's running statistics of each worker inside a pass; None
-    where all workers have the same.
+    progress: {"run": a name of its own, which its models have too, "epoch", "batch": the next one to train, "history":
+    points and tests for the curves, "window": what the next point is the mean of, "seconds": spent so far, "finished"}.
+    statistics: float64 [workers, n], batch normalization's of each worker inside a pass; None where all have the same.
     The state of shuffle, augmentation and dropout needs no place of its own: it follows from seed, epoch and batch.
     """
     arrays: dict
@@ -40,81 +35,105 @@ class Checkpoint(NamedTuple):
 
 def beginning():
     """The progress of a run that has not begun."""
-    return {"epoch": 0, "batch": 0, "history": {"points": [], "tests": []}, "window": [], "seconds": 0.0,
-            "finished": False}
+    return {"run": secrets.token_hex(8), "epoch": 0, "batch": 0, "history": {"points": [], "tests": []}, "window": [],
+            "seconds": 0.0, "finished": False}
 
 
 def write(path, checkpoint):
     """Write a checkpoint whole or not at all; the one before stays until then."""
-    head = {"version": VERSION, "settings": checkpoint.settings, "progress": checkpoint.progress,
-            "written": time.strftime("%Y-%m-%d %H:%M:%S")}
     members = {f"v:{name}": array for name, array in checkpoint.arrays.items()}
     if checkpoint.statistics is not None:
         members["statistics"] = checkpoint.statistics
+    head = {"version": VERSION, "settings": checkpoint.settings, "progress": checkpoint.progress,
+            "members": list(members)}
     content = io.BytesIO()  # not the file itself: a full disk would leave a half-made archive behind that complains
     np.savez(content, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **members)
     with whole_file(path) as temporary:
         temporary.write_bytes(content.getbuffer())
 
 
-def read(path):
-    """Read a checkpoint; UserError where there is none or it is damaged (no code of a stranger's file runs)."""
-    return _read(path, whole=True)
+def read(path, whole=True):
+    """Read a checkpoint, without its arrays where not `whole`; no code of a stranger's file runs.
 
-
-def read_head(path, missing_is_error=True):
-    """What a checkpoint says about its run, without the arrays -> Head, or None where none need be there."""
-    try:
-        if not missing_is_error and not Path(path).exists():
-            return None
-    except OSError as error:
-        raise UserError(f"cannot use the folder {Path(path).parent}: {error.strerror}") from error
-    saved = _read(path, whole=False)
-    return Head(saved.settings, saved.progress)
-
-
-def _read(path, whole):
-    """Read a checkpoint, without its arrays where not `whole`."""
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise UserError(f"no checkpoint at {path}: nothing to resume; start without --resume")
-        with np.load(path, allow_pickle=False) as members:
-            if any(entry.file_size > entry.compress_size for entry in members.zip.infolist()):
-                raise ValueError("it is compressed")  # training never does; a small file could fill the memory
-            head = json.loads(members["head"].tobytes())
-            if head["version"] != VERSION:
-                raise UserError(f"{path} has format {head['version']}, this program reads {VERSION}: start over in "
-                                "another --model-dir")
-            arrays = {name[2:]: members[name] for name in members.files if name.startswith("v:")} if whole else {}
-            statistics = members["statistics"] if whole and "statistics" in members.files else None
-        return Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics)
-    except (OSError, ValueError, KeyError, TypeError, EOFError, AttributeError, RuntimeError, MemoryError,
-            zipfile.BadZipFile) as error:
-        raise UserError(f"the checkpoint {path} is damaged ({error}); remove it and start over") from error
-
-
-def holds_finished_model(folder, head):
-    """Whether a folder has a model that a whole run ended with; `head` is its checkpoint's, or None."""
-    return (Path(folder) / "description.json").exists() and not (head and head.settings.get("max_batches"))
-
-
-def keep_aside(folder):
-    """Copy a folder's files to FOLDER.earlier, in the place of what was there; returns that path.
-
-    Errors: UserError where that cannot be written; both folders are then as they were.
+    Errors: UserError where there is none, or it is damaged or of another version.
     """
-    folder = Path(folder).resolve()
-    target, partial = (folder.with_name(f"{folder.name}{ending}") for ending in (".earlier", ".earlier.partial"))
+    if not os.path.exists(path):
+        raise UserError(f"no checkpoint at {path}: nothing to resume; start without --resume")
     try:
-        if partial.exists():
-            shutil.rmtree(partial)
-        shutil.copytree(folder, partial, ignore=shutil.ignore_patterns(".*"))
-        if target.exists():
-            shutil.rmtree(target)
-        partial.rename(target)
-    except (OSError, shutil.Error) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(f"cannot write {target}, where the finished model in {folder} would be kept aside: "
-                        f"{getattr(error, 'strerror', None) or error}; it is kept where it is") from error
+        with np.load(path, allow_pickle=False) as members:
+            head = json.loads(members["head"].tobytes())
+            if not set(head.get("members", [])) <= set(members.files):
+                raise ValueError("a part is missing")
+            arrays = {name[2:]: members[name] for name in members.files if whole and name.startswith("v:")}
+            statistics = members["statistics"] if "statistics" in members.files else None
+        saved, version = Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics), head["version"]
+    except Exception as error:  # zipfile and numpy raise almost anything on damaged files
+        raise UserError(f"the checkpoint {path} is damaged ({shown(error)}); remove it and start over") from error
+    if version != VERSION:
+        raise UserError(f"{path} has format {version}, this program reads {VERSION}: start over in another --model-dir")
+    return saved
+
+
+# -- A finished model in the folder of another run
+
+
+def described(folder):
+    """What a folder's description.json says; one that is damaged, or of an earlier version, is of a finished run."""
+    try:
+        return {"finished": True, **json.loads((Path(folder) / "description.json").read_bytes())}
+    except (ValueError, TypeError):
+        return {"finished": True}
+    except OSError:
+        return {"finished": False}
+
+
+def copy_aside(folder, run):
+    """Before a run begins, copy the finished model that it would replace, for `put_aside` -> the copy's path or None.
+
+    run: name of the unfinished run that is resumed, whose own model needs no copy; None where a run begins.
+    Errors: UserError where FOLDER.earlier cannot be written, or is not this program's to replace.
+    """
+    model, target = described(folder), Path(f"{Path(folder).resolve()}.earlier")
+    is_own = run is not None and model.get("run", run) == run
+    if not model["finished"] or is_own or model == described(target) and not target.is_symlink():
+        return None
+    with _replaceable(folder) as (_, copy):
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for path in Path(folder).iterdir():
+            if path.is_file() and path.name[0] != ".":
+                shutil.copy2(path, copy)
+        (copy / MARK).write_bytes(_contents(copy))
+    return copy
+
+
+def put_aside(folder):
+    """Move what `copy_aside` copied to FOLDER.earlier, in the place of what was there; returns that path."""
+    with _replaceable(folder) as (target, copy):
+        shutil.rmtree(target, ignore_errors=True)  # what is left of it refuses the next line
+        copy.rename(target)
     return target
+
+
+def _contents(folder):
+    """Names in a folder, with each file's MD5, as JSON; hidden ones are the system's, the lock and the mark."""
+    return json.dumps({path.name: md5_of(path) if path.is_file() else None
+                       for path in sorted(folder.iterdir()) if path.name[0] != "."}).encode()
+
+
+@contextlib.contextmanager
+def _replaceable(folder):
+    """Yield FOLDER.earlier and the copy's path. Errors: UserError, also where the block cannot write there."""
+    target = Path(f"{Path(folder).resolve()}.earlier")
+    copy, mark = target.with_name(f".{target.name}.partial"), target / MARK
+    try:
+        if os.path.lexists(target):
+            if target.is_symlink() or not mark.is_file() or mark.read_bytes() != _contents(target):
+                raise OSError("something else is there: rename or remove that")
+            with folder_lock(target):  # nobody uses it
+                pass
+        yield target, copy
+    except OSError as error:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise UserError(f"cannot write {target}, where the finished model in {folder} is to be kept: "
+                        f"{error.strerror or error}; or choose another --model-dir") from error

@@ -1,97 +1,82 @@
 """Files that are written whole or not at all, and folders that one run holds at a time."""
 import contextlib
+import errno
 import hashlib
 import os
+import secrets
 import shutil
-import tempfile
 from pathlib import Path
 
 from utils.errors import UserError
 
 LOCKED_BYTE = 2**31 - 2  # on Windows a locked byte cannot be read: one beyond the end of any file that is locked here
+LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # with another error a file system only says that it knows no fsync
 
 
 @contextlib.contextmanager
 def whole_file(path):
-    """Give a temporary path beside `path`; what is written there takes its place at once when the block ends well.
+    """Yield a temporary path; what is written there takes the place of `path` at once when the block ends well.
 
     A block that fails, or a process that is killed inside it, leaves the file that was there before.
     Errors: UserError where the folder cannot be written or the disk is full.
     """
     path = Path(path)
-    temporary = None
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial" + path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary.touch(exist_ok=False)
         yield temporary
         _flush(temporary)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's files are the owner's alone
         os.replace(temporary, path)
         _flush(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
     finally:
-        if temporary is not None and temporary.exists():
-            temporary.unlink()
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _flush(path):
-    """Ask the system to bring a file, or a folder's list of names, to the disk before going on."""
-    if path.is_dir() and os.name == "nt":  # Windows opens no folders
-        return
-    descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    """Ask the system to bring a file, or a folder's list of names, to the disk before going on, where it can."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if path.is_file() and error.errno in LOST:
+            raise
 
 
-def _umask():
-    """The permissions that new files leave out; the system tells them only by setting them."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+@contextlib.contextmanager
+def folder_lock(folder):
+    """Hold a folder for one run in the block; the system releases it when the process ends.
 
-
-class FolderLock:
-    """Holds a folder for one run: `with FolderLock(folder): ...`; the system releases it when the process ends.
-
+    First a killed process's temporary files are removed, and a file is written and replaced just as a save does it.
     Errors: UserError that names the process which holds the folder, or says why the folder cannot be used.
     """
-
-    def __init__(self, folder):
-        self.path = Path(folder) / ".run.lock"
-        self.file = None
-
-    def __enter__(self):
-        folder = self.path.parent
+    folder = Path(folder)
+    path, trial = folder / ".run.lock", folder / ".trial"
+    with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self.file = open(self.path, "a+b", buffering=0)
-            if lock(self.file):
-                remove_partial(folder)
-                self.file.truncate(0)
-                self.file.write(f"process {os.getpid()}\n".encode())
-                return self
-            self.file.seek(0)
-            holder = self.file.read().decode(errors="replace").strip() or "another process"
+            file = stack.enter_context(open(path, "a+b", buffering=0))  # it stays: the next run may wait for its lock
+            if not lock(file):
+                holder = path.read_text(errors="replace").strip() or "another process"
+                raise UserError(f"{folder} is in use by {holder}: wait for it, or choose another --model-dir")
+            file.truncate(0)
+            file.write(f"process {os.getpid()}\n".encode())
+            for left in folder.glob(".*.partial*"):
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
+            for _ in range(2):
+                with whole_file(trial) as temporary:
+                    temporary.write_bytes(b"trial")
+            trial.unlink()
         except OSError as error:
             raise UserError(f"cannot use the folder {folder}: {error.strerror or error}; "
                             "choose another with --model-dir") from error
-        self.file.close()
-        raise UserError(f"{folder} is in use by {holder}: wait for it, or choose another --model-dir")
-
-    def __exit__(self, *_):
-        self.file.truncate(0)  # the file stays: a run that removed it would take it from under the next one's lock
-        self.file.close()
-
-
-def remove_partial(folder):
-    """Remove the temporary files that a killed process left in a folder which this one holds."""
-    for path in Path(folder).glob(".*.partial*"):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        yield
 
 
 def lock(file):

@@ -35,34 +35,28 @@ def tensor(name, scope=None):
     return (scope or paddle.static.global_scope()).find_var(name).get_tensor()
 
 
-def names(program):
-    """Names of the variables that a run keeps from step to step: the persistable ones that hold numbers."""
-    return sorted(variable.name for variable in program.list_vars()
-                  if variable.persistable and variable.name not in OTHERS)
+def variables(program):
+    """The variables that a run keeps from step to step, by name: the persistable ones that hold numbers."""
+    return sorted((each for each in program.list_vars() if each.persistable and each.name not in OTHERS),
+                  key=lambda variable: variable.name)
 
 
 def take(program, scope=None):
     """Copy a program's state out of a scope: {name: array}."""
     import paddle
 
-    scope, state = scope or paddle.static.global_scope(), {}
-    for name in names(program):
-        variable = scope.find_var(name)
-        if variable is not None and variable.get_tensor()._is_initialized():
-            state[name] = np.array(variable.get_tensor())
-    return state
+    scope = scope or paddle.static.global_scope()
+    names = [each.name for each in variables(program) if scope.find_var(each.name) is not None]
+    return {name: np.array(tensor(name, scope)) for name in names if tensor(name, scope)._is_initialized()}
 
 
 def put(program, place, arrays):
-    """Copy {name: array} into the scope, in which the program has been initialized.
-
-    Errors: UserError when names or shapes are not this program's.
-    """
-    state = take(program)
+    """Copy {name: array} into the scope. Errors: UserError when names or shapes are not this initialized program's."""
     arrays = {name: array for name, array in arrays.items() if name not in OTHERS}  # an earlier version kept the rate
-    for name in sorted(set(state) | set(arrays)):
-        if name not in arrays or name not in state or state[name].shape != arrays[name].shape:
-            raise UserError(f"the checkpoint does not fit this network: variable {name} is missing or differs")
+    own, saved = ({(name, array.shape) for name, array in state.items()} for state in (take(program), arrays))
+    if own != saved:
+        name, _ = min(own ^ saved)
+        raise UserError(f"the checkpoint does not fit this network: variable {name} is missing or differs")
     for name, array in arrays.items():
         tensor(name).set(array, place)
 
@@ -71,24 +65,21 @@ def put_weights(program, place, arrays):
     """Copy some weights, {name: array}, into the scope; their running means begin as they do."""
     variables = program.global_block().vars
     for name, array in arrays.items():
-        for each in (name, name + MEAN):
-            if each in variables:
-                tensor(each).set(np.ascontiguousarray(array), place)
+        for each in {name, name + MEAN} & set(variables):
+            tensor(each).set(np.ascontiguousarray(array), place)
 
 
 def running_statistics(program):
     """Batch normalization's running means and variances, one after another: float64 [n]."""
-    arrays = [np.array(each, np.float64).ravel() for each in _statistics_tensors(program)]
-    return np.concatenate(arrays) if arrays else np.zeros(0)
+    return np.concatenate([np.zeros(0), *(np.array(each).ravel() for each in _statistics_tensors(program))])
 
 
 def put_running_statistics(program, place, numbers):
     """Put what `running_statistics` returned back."""
-    tensors = _statistics_tensors(program)
-    arrays = [np.array(each) for each in tensors]
-    ends = np.cumsum([array.size for array in arrays], dtype=int)
-    for each, array, part in zip(tensors, arrays, np.split(numbers, ends[:-1]) if arrays else []):
-        each.set(part.reshape(array.shape).astype(array.dtype), place)
+    for each in _statistics_tensors(program):
+        array = np.array(each)
+        each.set(numbers[:array.size].reshape(array.shape).astype(array.dtype), place)
+        numbers = numbers[array.size:]
 
 
 def _statistics_tensors(program):

@@ -1,15 +1,16 @@
 """The model that training leaves for inference: two files named after their content, and description.json.
 
 description.json is the pointer: it is written last and whole, and names the two files with their sizes and hashes. The
-files of the model before stay until the next save. So a process that is killed while it saves leaves the model that
-was there, and one that reads meanwhile finds the old model or the new one, never half of each.
+files of the model before stay until the next save. So at any moment a reader finds the old model or the new one.
+Python reads and writes them: Paddle's C++ code opens no path that is not UTF-8, nor on Windows one that is not ASCII.
 """
 import contextlib
 import hashlib
 import json
+import logging
 import math
+import os
 import re
-import reprlib
 import shlex
 import tempfile
 from pathlib import Path
@@ -17,14 +18,18 @@ from pathlib import Path
 import numpy as np
 
 from utils.errors import UserError, shown
+from utils.storage import program_state
 from utils.storage.files import whole_file
 
 FORMAT = 1
 INPUT = {"name": "pixel", "dtype": "float32", "shape": [None, 3, 32, 32], "range": [0, 1], "channels": "RGB"}
 PARTS = {"program": ".pdmodel", "parameters": ".pdiparams"}
+KEYWORDS = {"program": "model_filename", "parameters": "params_filename"}  # of paddle.static.load_inference_model
 FILE_NAME = re.compile(r"(\w+-[0-9a-f]{8})\.(pdmodel|pdiparams)")
 # Attributes of ops: where the source is on the machine that trained, and that machine's choice of oneDNN.
 MACHINE_SPECIFIC = ("op_callstack", "use_mkldnn", "mkldnn_data_type", "use_onednn", "onednn_data_type")
+# Paddle says each time that loading from memory is deprecated.
+logging.getLogger("paddle.static.io").addFilter(lambda record: "from memory" not in str(record.msg))
 
 
 @contextlib.contextmanager
@@ -39,7 +44,8 @@ def new_model(folder, description):
     folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".export.partial.", dir=folder) as temporary:
+        place = folder if os.path.abspath(folder).isascii() else None  # None: the system's place for temporary files
+        with tempfile.TemporaryDirectory(prefix=".export.partial.", dir=place) as temporary:
             with paddle.utils.unique_name.guard():  # the same names, so the same bytes, however often a run saves
                 yield f"{temporary}/model"
             contents = _read_export(f"{temporary}/model")
@@ -55,25 +61,20 @@ def _read_export(prefix):
     Errors: OSError where the disk took only a part of the parameters, which Paddle does not notice.
     """
     import paddle
+    from paddle.base import core
 
     contents = {part: Path(prefix + ending).read_bytes() for part, ending in PARTS.items()}
     program = paddle.static.deserialize_program(contents["program"])
-    if len(contents["parameters"]) < _size_of_parameters(program):
+    size = 0  # of each variable its numbers, its shape as protobuf writes it, and 22 bytes more
+    for variable in program_state.variables(program):
+        size += 22 + sum(1 + max(1, -(-count.bit_length() // 7)) for count in variable.shape)
+        size += math.prod(variable.shape) * core.size_of_dtype(variable.dtype)
+    if len(contents["parameters"]) < size:
         raise OSError("the disk is full")
     for op in program.global_block().ops:
-        for name in MACHINE_SPECIFIC:  # attr_names does not list all of them
-            if op.desc.has_attr(name):
-                op.desc.remove_attr(name)
+        for name in filter(op.desc.has_attr, MACHINE_SPECIFIC):  # attr_names does not list all of them
+            op.desc.remove_attr(name)
     return {**contents, "program": program.desc.serialize_to_string()}
-
-
-def _size_of_parameters(program):
-    """Bytes of a .pdiparams file: for each variable its numbers, its shape as protobuf writes it, and 22 more."""
-    from paddle.base import core
-
-    variables = [each for each in program.list_vars() if each.persistable and each.name not in ("feed", "fetch")]
-    shapes = sum(1 + max(1, -(-size.bit_length() // 7)) for each in variables for size in each.shape)
-    return shapes + sum(22 + math.prod(each.shape) * core.size_of_dtype(each.dtype) for each in variables)
 
 
 def _write(folder, contents, facts):
@@ -86,7 +87,6 @@ def _write(folder, contents, facts):
         files[part] = {"name": stem + PARTS[part], "bytes": len(content), "sha256": hashes[part]}
         with whole_file(folder / files[part]["name"]) as temporary:
             temporary.write_bytes(content)
-    facts = {key: value if value == value else None for key, value in facts.items()}  # JSON has no NaN
     with whole_file(pointer) as temporary:
         temporary.write_text(json.dumps({**facts, "files": files}, indent=2, default=float) + "\n", encoding="utf-8")
     for path in folder.iterdir():
@@ -95,58 +95,46 @@ def _write(folder, contents, facts):
 
 
 def check(folder):
-    """Read description.json and compare both files with it -> (description, prefix). Errors: UserError.
+    """Read description.json and both files, and compare them -> (description, files). Errors: UserError.
 
-    prefix: path of both files without their endings, for paddle.static.load_inference_model
+    files: their bytes, as keywords of paddle.static.load_inference_model
     """
-    description = read_description(folder)
-    prefix = str(Path(folder) / Path(description["files"]["program"]["name"]).stem)
+    description, files = read_description(folder), {}
     with one_line(folder):
-        for part, ending in PARTS.items():
-            path, described = Path(prefix + ending), description["files"][part]
-            content = path.read_bytes()
-            if len(content) != described["bytes"]:
-                raise ValueError(f"{path.name} has {len(content)} bytes, not {reprlib.repr(described['bytes'])}")
-            if hashlib.sha256(content).hexdigest() != described["sha256"]:
+        for part, keyword in KEYWORDS.items():
+            described = description["files"][part]
+            path = Path(folder, Path(described["name"]).name)
+            files[keyword] = path.read_bytes()
+            if hashlib.sha256(files[keyword]).hexdigest() != described["sha256"]:
                 raise ValueError(f"the content of {path.name} is not what was saved")
-    return description, prefix
+    return description, files
 
 
-def _is_name(value):
-    """Whether this is text for one line of a terminal."""
-    return isinstance(value, str) and value.isprintable() and 0 < len(value) <= 100
-
-
-FACTS = {  # what is read of a description, and whether it is right
-    "format": lambda value: value == FORMAT,
-    "input": lambda value: value == INPUT,
-    "model": _is_name,
-    "depth": lambda value: value is None or type(value) is int and 0 <= value < 1_000_000,
-    "dataset": _is_name,
-    "classes": lambda value: isinstance(value, list) and 0 < len(value) <= 1000 and all(map(_is_name, value)),
-    "epochs": lambda value: value is None or type(value) is int and 0 <= value < 1_000_000,
-    "test_accuracy": lambda value: value is None or type(value) in (int, float) and 0 <= value <= 1,
-    "files": lambda value: isinstance(value, dict) and all({"name", "bytes", "sha256"} <= set(value.get(part, ()))
-                                                           for part in PARTS)}
+def _is_readable(facts):
+    """Whether a description is one that this program writes, with names for one line of a terminal."""
+    with contextlib.suppress(KeyError, TypeError):
+        names = [facts["model"], facts["dataset"], *facts["classes"]]
+        numbers = [facts.get(key) for key in ("depth", "epochs", "test_accuracy")]
+        return (facts["format"] == FORMAT and facts["input"] == INPUT and 0 < len(facts["classes"]) <= 1000
+                and all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in names)
+                and all(each is None or type(each) in (int, float) and 0 <= each < 1_000_000 for each in numbers)
+                and all({"name", "bytes", "sha256"} <= set(facts["files"][part]) for part in PARTS))
+    return False
 
 
 def read_description(folder):
     """What is in a model's description.json. Errors: as `check`."""
-    path = Path(folder) / "description.json"
     with one_line(folder):
         try:
-            description = json.loads(path.read_text(encoding="utf-8"))
+            description = json.loads((Path(folder) / "description.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             command = f"python train.py --model-dir {shlex.quote(str(folder))}"
             raise UserError(f"no model in {shown(folder)} (no description.json there): train one with "
-                            f"{shown(command)}, or name another folder with --model-dir") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+                            f"{shown(command)}, or name another folder") from None
+        except (ValueError, RecursionError):
             raise ValueError("description.json is not JSON") from None
-        if not isinstance(description, dict):
-            raise ValueError("description.json holds no description")
-        for key, is_right in FACTS.items():
-            if not is_right(description.get(key)):
-                raise ValueError(f"description.json has {key} {reprlib.repr(description.get(key))}, not read here")
+        if not _is_readable(description):
+            raise ValueError("description.json is of another program or version")
     return description
 
 
@@ -161,7 +149,7 @@ def one_line(folder):
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         reason = next((line for line in lines if "Error: " in line), lines[0])[:200]  # without the list of C++ calls
         raise UserError(f"the model in {shown(folder)} cannot be used: {shown(reason)}; train again, or name another "
-                        "folder with --model-dir") from error
+                        "folder") from error
 
 
 def try_out(infer, classes):

@@ -2,25 +2,13 @@
 
 What only training needs is not in a saved model and is new too: GoogLeNet's auxiliary classifiers.
 """
-import contextlib
-
 from utils.errors import UserError, shown
 from utils.storage import program_state, saved_model
 
 
-@contextlib.contextmanager
-def _our_option():
-    """Errors about a model's folder name the option by which it is named here."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(str(error).replace("with --model-dir", "with --start-from")) from error
-
-
 def network_of(folder):
     """The model in a folder, as its description says: (network, depth or None), and in words. Needs no Paddle."""
-    with _our_option():
-        description, _ = saved_model.check(folder)
+    description, _ = saved_model.check(folder)
     model, depth = description["model"], description["depth"]
     return model, depth, f"{model}{f'-{depth}' if depth else ''} trained on {description['dataset']}"
 
@@ -33,9 +21,9 @@ def put(folder, programs, executor):
     import paddle
 
     main, (*_, words) = programs.main, network_of(folder)
-    with _our_option(), saved_model.one_line(folder), program_state.own_scope():
-        _, prefix = saved_model.check(folder)
-        program, _, _ = paddle.static.load_inference_model(prefix, paddle.static.Executor(paddle.CPUPlace()))
+    with saved_model.one_line(folder), program_state.own_scope():
+        _, files = saved_model.check(folder)
+        program, _, _ = paddle.static.load_inference_model(None, paddle.static.Executor(paddle.CPUPlace()), **files)
         weights = program_state.take(program)
     last, current = last_layer(programs.test, programs.probabilities), program_state.take(main)
     weights = {name: array for name, array in sorted(weights.items()) if name not in last}
