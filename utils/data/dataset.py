@@ -75,14 +75,13 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
     def unpack():
         from utils.data import cifar10_archive  # what most starts can do without
 
-        patience = cifar10.PATIENT if choice == "cifar10" else cifar10.HURRY
-        return cifar10_archive.read(data_file or cifar10.find(say, sources, md5, patience))
+        return cifar10_archive.read(data_file or cifar10.find(say, sources, md5))
 
     found = md5 if data_file is None else cifar10.md5_of_named(data_file)
     try:
         arrays = cached(f"cifar10-{found}", unpack, say)
     except cifar10.NotFound as absence:
-        if choice == "cifar10":
+        if choice == "cifar10" or absence.is_slow:
             raise
         say(notice(absence))
         return draw_sketches(say)
@@ -93,11 +92,11 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
     return Dataset("CIFAR-10", *arrays, "; ".join(notes), choice="cifar10")
 
 
-def read_folder(path, say=print, is_seen=True):
+def read_folder(path, say=print, is_seen=True, is_split=True):
     """The pictures in a folder that holds a folder for each class; see folder.read."""
     from utils.data import folder  # needs Pillow, as sketches do
 
-    *images, note, classes = folder.read(path, say, is_seen)
+    *images, note, classes = folder.read(path, say, is_seen, is_split)
     name = shown(Path(path).resolve().name)[:50]  # a saved model's description takes twice as much
     return Dataset(f"the folder {name}", *images, note, classes)
 

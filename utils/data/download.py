@@ -1,99 +1,216 @@
 """One file over HTTP, whole or not at all: from the fastest of several sources, resumed, and checked byte for byte."""
 import contextlib
+import http.client
 import os
 import queue
 import threading
 import time
 import urllib.error
 import urllib.request
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from utils.progress import progress
 from utils.storage.files import lock, md5_of
 
 MAX_BYTES = 2**30  # a server that sends more than this sends something else
-MIN_SPEED = 512  # bytes a second: a slower server has stalled
 ENOUGH = 2**20  # bytes that tell how fast a source is
-MUCH = 2  # times as fast: worth a change of the source
+MUCH = 2  # times as fast: worth a change
 WAITING_SECONDS = 0.5  # between two looks at whether another process has ended its download
 
 
 class Patience(NamedTuple):
-    """Seconds: without a byte; for which sources are compared; until they are again; between attempts."""
+    """Seconds: without a byte; for which sources are compared; until they are compared again; between attempts."""
     silence: float = 15
     trial: float = 3
-    check: float = 30
+    again: float = 20
     pauses: tuple[float, ...] = (1, 3, 9)
 
 
 class DownloadFailed(Exception):
-    """No source gave the file; `reasons` has one line for each. is_slow: whether a source was reached, but too slow."""
+    """No source gave the file; reasons: a line for each; is_slow: whether one was there, but did not go on."""
 
     def __init__(self, reasons, is_slow=False):
         self.reasons, self.is_slow = reasons, is_slow
 
 
-class SourceFailed(Exception):
-    """A source failed; again: whether it may do better after a pause; is_slow: whether it was there, but too slow."""
-
-    def __init__(self, reason, again, is_slow=False):
-        super().__init__(reason)
-        self.again, self.is_slow = again, is_slow
+class Answer(NamedTuple):
+    """What a source sends from byte `start` of the file on, or why it does not."""
+    source: str
+    start: int = 0
+    total: Any = None  # bytes of the whole file, where the source says it
+    data: bytes = b""  # of the first seconds
+    speed: float = 0  # bytes a second
+    response: Any = None  # gives the rest
+    failure: str = ""
+    may_recover: bool = False
+    is_slow: bool = False  # as in DownloadFailed
 
 
 def download(sources, target, md5, say, patience=Patience()):
     """Fetch the file with this MD5 from the fastest source; TARGET.part has what a run left to resume.
 
-    Errors: DownloadFailed, also where the target's folder cannot be written.
+    Where another process is fetching it, wait. Errors: DownloadFailed, also where the folder cannot be written.
     """
+    path, news = target.with_name(f"{target.name}.part"), [f"another process is fetching {target}: waiting for it"]
     try:
-        with partial_file(target, say) as partial:
-            if target.exists() and md5_of(target) == md5:
-                return  # another process has fetched it in the meantime
-            fetch_patiently(sources, partial, md5, say, patience)
+        with open(path, "a+b") as partial:
+            while not lock(partial):
+                while news:
+                    say(news.pop())
+                time.sleep(WAITING_SECONDS)
+            if target.exists() and md5_of(target) == md5:  # that process has ended well
+                with contextlib.suppress(OSError):  # on Windows no open file is removed
+                    os.unlink(path)
+                return
+            Download(sources, partial, md5, say, patience).run()
             if os.name == "nt":
                 partial.close()  # Windows renames no open file
-            os.replace(partial.name, target)
+            os.replace(path, target)
     except OSError as error:
         raise DownloadFailed([f"cannot write {target.parent}: {error.strerror or error}"]) from error
 
 
-@contextlib.contextmanager
-def partial_file(target, say):
-    """The target's partial file, open and locked; where another process has it, wait until that process ends."""
-    path, news = target.with_name(f"{target.name}.part"), [f"another process is fetching {target}: waiting for it"]
-    while True:
-        with open(path, "a+b") as file:
-            if lock(file) and os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+class Download:
+    """A download that is under way: its partial file, and what is known about its sources."""
+
+    def __init__(self, sources, partial, md5, say, patience):
+        self.sources, self.partial, self.md5, self.say, self.patience = sources, partial, md5, say, patience
+        self.answers, self.failures = None, {}  # a queue of Answers; by source
+
+    def run(self):
+        """Bring the partial file to the right MD5, in several attempts. Errors: DownloadFailed."""
+        pauses, start = iter(self.patience.pauses), self.partial.seek(0, os.SEEK_END)
+        while md5_of(self.partial.name) != self.md5:
+            pause = next(pauses, None) if self.failures else 0
+            if pause is None or not self.live():
+                raise DownloadFailed([f"{host_of(source)}: {why.failure}" for source, why in self.failures.items()],
+                                     any(why.is_slow for why in self.failures.values()))
+            if pause:
+                self.say(f"  again in {pause:g} s")
+                time.sleep(pause)
+            answer = self.fastest(start)
+            while answer:
+                answer = self.receive(answer)
+            start, before = self.partial.seek(0, os.SEEK_END), start
+            if start > before + ENOUGH:
+                pauses = iter(self.patience.pauses)
+
+    def live(self, but=None):
+        """The sources that may still give the file."""
+        return [each for each in self.sources if each != but
+                and (each not in self.failures or self.failures[each].may_recover)]
+
+    def ask(self, sources, start):
+        """Ask sources for what follows byte `start`; their Answers come to the queue."""
+        trial = self.patience.trial if len(self.live()) > 1 else 0
+        for source in sources:
+            arguments = self.answers, source, start, self.patience.silence, trial
+            threading.Thread(target=put_answer, args=arguments, daemon=True).start()  # a name lookup may never end
+
+    def fastest(self, start):
+        """Ask all sources side by side -> the Answer of the fastest; None where all have failed."""
+        self.answers, best, until = queue.SimpleQueue(), None, time.monotonic() + 2 * self.patience.silence
+        waiting = self.live()
+        self.say(f"asking {' and '.join(map(host_of, waiting))}")
+        self.ask(waiting, start)
+        while waiting:
+            try:
+                answer = self.answers.get(timeout=max(0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            waiting.remove(answer.source)
+            if answer.failure:
+                self.fail(answer, answer.failure, answer.may_recover, answer.is_slow)
+                continue
+            best = max(best or answer, answer, key=lambda each: (each.start, each.speed))
+            is_fast = len(answer.data) >= ENOUGH or answer.start + len(answer.data) == answer.total
+            until = 0 if is_fast else min(until, time.monotonic() + 0.5)  # the others began as early
+        if best is None:
+            for source in waiting:
+                self.fail(Answer(source), f"no answer within {2 * self.patience.silence:g} s")
+            if any("answers 416" in why.failure for why in self.failures.values()):
+                self.partial.truncate(0)  # it is as long as the source's file, or longer, and not that
+        return best
+
+    def receive(self, answer):
+        """Write what a source sends to the partial file -> the Answer of a much faster source, if there is one."""
+        block, received, speed, since = answer.data, answer.start, answer.speed, time.monotonic()
+        mark = received + len(block)
+        self.partial.truncate(received)
+        self.tell(answer, received, speed)
+        with answer.response, progress(total=answer.total, initial=received, unit="B") as bar:
+            while received <= MAX_BYTES:
+                self.partial.write(block)
+                received += len(block)
+                bar.update(len(block))
+                with contextlib.suppress(queue.Empty):
+                    other = self.answers.get_nowait()
+                    if other.speed > MUCH * speed and other.start + len(other.data) > received:
+                        return other
+                if time.monotonic() - since > self.patience.again:
+                    speed = (received - mark) / (time.monotonic() - since)
+                    mark, since = received, time.monotonic()
+                    self.tell(answer, received, speed)
+                    self.ask(self.live(but=answer.source), received)
                 try:
-                    yield file
-                    return
-                finally:
-                    if not file.closed and file.seek(0, os.SEEK_END) == 0 and os.name != "nt":
-                        os.unlink(path)  # Windows removes no open file
-        while news:
-            say(news.pop())
-        time.sleep(WAITING_SECONDS)
+                    block = answer.response.read1(2**16)
+                except (OSError, http.client.HTTPException) as error:
+                    return self.fail(answer, f"broke off ({error})", may_recover=True, is_slow=True)
+                if not block:
+                    return self.check(answer, received)
+        self.fail(answer, f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive")
+
+    def tell(self, answer, received, speed):
+        """Say where the file comes from, how fast, and how long that will take."""
+        if speed:
+            left = f", {(answer.total - received) / speed:,.0f} s left" if answer.total else ""
+            self.say(f"  {received / 1e6:.1f} MB, now from {host_of(answer.source)}: {speed / 1e3:,.0f} kB/s{left}")
+
+    def check(self, answer, received):
+        """See whether the file is whole, now that the source has ended."""
+        self.partial.flush()
+        os.fsync(self.partial.fileno())
+        if answer.total is not None and received < answer.total:
+            text = f"broke off after {received / 1e6:.1f} of {answer.total / 1e6:.1f} MB"
+            self.fail(answer, text, may_recover=True, is_slow=True)
+        elif md5_of(self.partial.name) != self.md5:
+            self.partial.truncate(0)
+            self.fail(answer, f"sent another file ({received:,} bytes)", may_recover=answer.start > 0)
+
+    def fail(self, answer, failure, may_recover=False, is_slow=False):
+        """Note, and say, that a source has failed."""
+        self.failures[answer.source] = answer._replace(failure=failure, may_recover=may_recover, is_slow=is_slow)
+        self.say(f"  {host_of(answer.source)}: {failure}")
 
 
-def fetch_patiently(sources, partial, md5, say, patience):
-    """Bring the partial file to the right MD5, in several attempts. Errors: DownloadFailed."""
-    failed, pauses, live = {}, iter(patience.pauses), sources
-    while md5_of(partial.name) != md5:
-        start, race = partial.seek(0, os.SEEK_END), Race(partial, say, patience)
-        try:
-            race.run(live, md5, failed)
-        finally:
-            race.drop(race.streams)
-        if partial.seek(0, os.SEEK_END) - start > ENOUGH:
-            pauses = iter(patience.pauses)
-        live = [source for source in sources if source not in failed or failed[source].again]
-        if race.is_done:
-            return
-        pause = next(pauses, None) if live else None
-        if pause is None:
-            reasons = [f"{urlsplit(source).hostname}: {failed[source]}" for source in sources if source in failed]
-            raise DownloadFailed(reasons, any(failure.is_slow for failure in failed.values()))
-        say(f"  again in {pause:g} s")
-        time.sleep(pause)
+def host_of(source):
+    """The name of a source's server."""
+    return urlsplit(source).hostname
+
+
+def put_answer(answers, source, start, silence, trial):
+    """Ask a source for what follows byte `start`, see for `trial` seconds how fast it is, and put its Answer down."""
+    headers = {"User-Agent": "image-classification", **({"Range": f"bytes={start}-"} if start else {})}
+    try:  # a new opener each time: it reads the proxies from the environment
+        response = urllib.request.build_opener().open(urllib.request.Request(source, headers=headers), timeout=silence)
+    except urllib.error.HTTPError as error:
+        may_recover = error.code in (408, 416, 429) or error.code >= 500
+        return answers.put(Answer(source, failure=f"answers {error.code} {error.reason}", may_recover=may_recover))
+    except TimeoutError:  # connected, for otherwise urllib wraps it
+        return answers.put(Answer(source, failure=f"no answer within {silence:g} s", is_slow=True))
+    except Exception as error:  # where something was received before, it may be a passing trouble
+        text = f"cannot be reached ({getattr(error, 'reason', error)})"
+        return answers.put(Answer(source, failure=text, may_recover=start > 0))
+    length, kind = response.headers.get("Content-Length", ""), response.headers.get("Content-Type", "")
+    if kind.startswith("text/"):  # of a network that wants a login first
+        return answers.put(Answer(source, failure=f"sent another file ({kind})"))
+    if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        start = 0
+    data, block, since = b"", None, time.monotonic()
+    with contextlib.suppress(OSError, http.client.HTTPException):  # who reads on sees it again
+        while block != b"" and len(data) < ENOUGH and time.monotonic() - since < trial:
+            block = response.read1(2**16)
+            data += block
+    total = start + int(length) if length.isdecimal() else None
+    answers.put(Answer(source, start, total, data, len(data) / (time.monotonic() - since + 0.001), response))
