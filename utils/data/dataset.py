@@ -142,25 +142,17 @@ def cached(name, make, say):
     return arrays
 
 
-def layout(train, test):
-    """The one record of a file of arrays, for these numbers of images."""
-    return np.dtype([("train_images", "u1", (train, 3, 32, 32)), ("train_labels", "<i8", (train,)),
-                     ("test_images", "u1", (test, 3, 32, 32)), ("test_labels", "<i8", (test,))])
-
-
 def map_arrays(path):
     """What `write_arrays` wrote, read-only. Errors: as `cached` suppresses them, where the file is not whole."""
     record = np.lib.format.open_memmap(path, mode="r")  # it never unpickles
-    arrays = [np.asarray(record[field][0]) for field in layout(0, 0).names]
-    if record.shape != (1,) or record.dtype != layout(len(arrays[1]), len(arrays[3])):
-        raise ValueError(f"{path} has another layout")
-    return arrays
+    return [np.asarray(record[field][0]) for field in Dataset._fields[1:5]]
 
 
 def write_arrays(path, arrays):
-    """Write a file for `map_arrays`. Errors: UserError where the folder has no room for it."""
-    record = np.empty(1, layout(len(arrays[1]), len(arrays[3])))
-    for field, array in zip(record.dtype.names, arrays):
+    """Write a file with one record for `map_arrays`. Errors: UserError where the folder has no room for it."""
+    fields = [*zip(Dataset._fields[1:5], arrays)]
+    record = np.empty(1, [(field, array.dtype, array.shape) for field, array in fields])
+    for field, array in fields:
         record[field] = array
     with whole_file(path) as temporary:
         np.save(temporary, record)  # not through a map: where the disk is full, that would end the process

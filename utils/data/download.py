@@ -80,21 +80,18 @@ class Download:
 
     def run(self):
         """Bring the partial file to the right MD5, in several attempts. Errors: DownloadFailed."""
-        pauses, start = iter(self.patience.pauses), self.partial.seek(0, os.SEEK_END)
-        while md5_of(self.partial.name) != self.md5:
-            pause = next(pauses, None) if self.failures else 0
+        for pause in (0, *self.patience.pauses, None):
+            if md5_of(self.partial.name) == self.md5:
+                return
             if pause is None or not self.live():
                 raise DownloadFailed([f"{host_of(source)}: {why.failure}" for source, why in self.failures.items()],
                                      any(why.is_slow for why in self.failures.values()))
             if pause:
                 self.say(f"  again in {pause:g} s")
                 time.sleep(pause)
-            answer = self.fastest(start)
+            answer = self.fastest(self.partial.seek(0, os.SEEK_END))
             while answer:
                 answer = self.receive(answer)
-            start, before = self.partial.seek(0, os.SEEK_END), start
-            if start > before + ENOUGH:
-                pauses = iter(self.patience.pauses)
 
     def live(self, but=None):
         """The sources that may still give the file."""
