@@ -156,6 +156,7 @@ def test_all_of_a_folder_or_of_its_test_folder_is_to_test_on_where_nobody_trains
 def test_a_runs_own_folder_is_never_a_class(pets, run_on, monkeypatch):
     """A run in the folder of the pictures makes its model folder there before it looks for classes."""
     monkeypatch.chdir(pets)
+    picture(pets / "evaluation" / "model" / "confusion.png", 5)
     for _ in range(2):
         status, out, err = run_on("--data-dir", ".", "--epochs", "1", to=pets / "model")
         assert status == 0 and "Classes: cat 18, dog 18" in out and "Left out" in out, err

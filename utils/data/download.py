@@ -84,8 +84,9 @@ class Download:
             if md5_of(self.partial.name) == self.md5:
                 return
             if pause is None or not self.live():
-                raise DownloadFailed([f"{host_of(source)}: {why.failure}" for source, why in self.failures.items()],
-                                     any(why.is_slow for why in self.failures.values()))
+                failures = [self.failures[source] for source in self.sources if source in self.failures]
+                raise DownloadFailed([f"{host_of(each.source)}: {each.failure}" for each in failures],
+                                     any(each.is_slow for each in failures))
             if pause:
                 self.say(f"  again in {pause:g} s")
                 time.sleep(pause)
@@ -143,7 +144,8 @@ class Download:
                 bar.update(len(block))
                 with contextlib.suppress(queue.Empty):
                     other = self.answers.get_nowait()
-                    if other.speed > MUCH * speed and other.start + len(other.data) > received:
+                    lately = (received - mark) / (time.monotonic() - since + 1)
+                    if other.speed > MUCH * max(speed, lately) and other.start + len(other.data) > received:
                         return other
                 if time.monotonic() - since > self.patience.again:
                     speed = (received - mark) / (time.monotonic() - since)

@@ -19,7 +19,7 @@ MOST_UNREADABLE = 0.1  # of all files
 MOST_CLASSES, LONGEST_NAME = 1000, 100  # what a saved model's description takes
 MOST_NAMES = 10  # in a line
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "lost+found")  # and .names and @names: systems put them
-RUNS_OWN = (".run.lock", "description.json", "checkpoint.npz")  # and this program puts such a file into its folders
+OWN = (".run.lock", "description.json", "checkpoint.npz", "confusion.png")  # in folders that this program writes
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
 NEARLY_EQUAL = 2  # levels of 255 between two pictures reduced to 8 x 8; another size or compression makes about 1
@@ -84,8 +84,10 @@ def classes_in(folder, left_out):
     """The classes of a folder, sorted: {name: paths of the files in it}. Errors: OSError, UserError."""
     classes = {}
     for name in entries(folder, left_out)[0]:
-        path = os.path.join(folder, name)
+        path, before = os.path.join(folder, name), len(left_out)
         inside, files = entries(path, left_out)
+        if not inside + files and any(map(os.path.isdir, left_out[before:])):
+            continue  # such as build/ or evaluation/, in which are a program's own folders
         inside = [each for each in inside if os.listdir(os.path.join(path, each))]
         if inside:
             raise UserError(f"--data-dir: {shown(path)} should hold pictures of one class, and holds folders, "
@@ -100,7 +102,7 @@ def entries(folder, left_out):
     found = [], []
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
-        is_own = any(os.path.exists(os.path.join(path, each)) for each in RUNS_OWN)
+        is_own = any(os.path.exists(os.path.join(path, each)) for each in OWN)
         if name[0] in ".@" or name.lower() in IGNORED or is_own:
             left_out.append(path)
         else:
