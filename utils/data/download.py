@@ -138,9 +138,11 @@ class Download:
         self.partial.truncate(received)
         self.tell(answer, received, speed)
         with answer.response, progress(total=answer.total, initial=received, unit="B") as bar:
-            while received <= MAX_BYTES:
+            while True:
                 self.partial.write(block)
                 received += len(block)
+                if received > MAX_BYTES:
+                    return self.fail(answer, f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive")
                 bar.update(len(block))
                 with contextlib.suppress(queue.Empty):
                     other = self.answers.get_nowait()
@@ -158,7 +160,6 @@ class Download:
                     return self.fail(answer, f"broke off ({error})", may_recover=True, is_slow=True)
                 if not block:
                     return self.check(answer, received)
-        self.fail(answer, f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive")
 
     def tell(self, answer, received, speed):
         """Say where the file comes from, how fast, and how long that will take."""
