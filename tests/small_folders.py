@@ -3,8 +3,8 @@ from PIL import Image
 
 # Those that `printf NAME | sha256sum` begins below 33333333 for, a fifth of all beginnings; 2.png has 33761a26.
 HELD_OUT = ["0.png", "6.png", "7.png", "8.png", "é.png"]
-NAMES = sorted([*(f"{number}.png" for number in range(10)), "a.png", "b.png", "c.png", "d.png", "x.png", "y.png",
-                "sub/a.png", "é.png"])
+NAMES = sorted([*(f"{number}.png" for number in range(10)), "a.png", "b.png", "c.png", "d.png", "e.png", "x.png",
+                "y.png", "é.png"])
 
 
 def picture(path, shade, size=(8, 8)):

@@ -90,7 +90,7 @@ def test_a_damaged_archive_in_the_cache_is_left_alone_and_another_one_fetched(ar
     with loopback.running() as server:
         source = server.serve("/file", loopback.whole(archive.read_bytes()))
         data = dataset.read("auto", say=lines.append, sources=[source], md5=md5_of(archive))
-    assert data.name == "CIFAR-10" and any("is not the official archive" in line for line in lines)
+    assert data.name == "CIFAR-10" and any("is not the official CIFAR-10" in line for line in lines)
     assert (cache / "cifar-10-python.tar.gz").stat().st_size == 5000
     assert md5_of(cache / "cifar-10-python-official.tar.gz") == md5_of(archive)
 
@@ -111,6 +111,15 @@ def test_auto_says_loudly_that_it_takes_sketches(few_sketches):
     framed = lines[-1].splitlines()
     assert len(framed) >= 5 and set(framed[0]) == set(framed[-1]) == {"="}
     assert "SKETCHES" in framed[1] and "--data-file" in lines[-1] and "127.0.0.1" in lines[-1]
+
+
+def test_auto_does_not_take_sketches_where_a_source_is_only_slow(few_sketches, monkeypatch):
+    """It was reached and stalled: the line says to start again."""
+    monkeypatch.setattr("utils.data.download.Patience.__new__.__defaults__", (0.4, 0.2, 1, ()))
+    with loopback.running() as server:
+        source = server.serve("/file", loopback.stalled(b"x" * 50_000, 20_000))
+        with pytest.raises(UserError, match="start again to go on with the download.*--dataset sketches"):
+            dataset.read("auto", say=lambda line: None, sources=[source, *NOWHERE])
 
 
 def test_sketches_need_no_network_and_no_notice(few_sketches, cache):
@@ -339,7 +348,7 @@ def test_own_pictures_are_read_by_all_and_warned_of_once(tmp_path):
     (root / "cat" / "notes.txt").write_text("no picture")
     team = Team("aab")
     loaded = team.load(settings("auto", data_dir=root))
-    assert len(team.lines) == 1 and "notes.txt" in team.lines[0]
+    assert len(team.lines) == 2 and "notes.txt" in team.lines[0] and team.lines[1].startswith("Classes: ")
     for data in loaded:
         assert data.choice == "auto" and data.name == "the folder pets" and len(data.train_labels) == 26
         assert_same(data, loaded[0])

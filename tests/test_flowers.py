@@ -43,9 +43,14 @@ def colors(images):
     return np.stack([np.append(np.bincount(code, minlength=64) / code.size, 1) for code in codes])
 
 
+def no_warning(line):
+    """Nothing is amiss with the flowers."""
+    assert not line.startswith("Warning")
+
+
 def test_colors_tell_pairs_from_each_other_but_not_twins(drawn):
     """Least squares on the colors of half of the pictures, tried on the other half."""
-    train_images, train_labels, test_images, test_labels, _, classes = folder.read(drawn, pytest.fail)
+    train_images, train_labels, test_images, test_labels, _, classes = folder.read(drawn, no_warning)
     images, labels = np.concatenate([train_images, test_images]), np.concatenate([train_labels, test_labels])
     features, half = colors(images), np.arange(len(labels)) % 2 == 0
 

@@ -21,10 +21,14 @@ from utils.data import batches, dataset, folder
 from utils.errors import UserError
 
 
-def read(root):
-    """Read a folder -> (the Dataset, the lines said)."""
+def read(root, **more):
+    """Read a folder -> (the Dataset, the lines said, but for the one about its classes)."""
     lines = []
-    return dataset.read_folder(root, lines.append), lines
+    found = dataset.read_folder(root, lines.append, **more)
+    (classes,) = [line for line in lines if line.startswith("Classes: ")]
+    assert [word.split()[0] for word in classes[len("Classes: "):].split(", ")][:10] == [
+        name.split()[0] for name in found.classes][:10]
+    return found, [line for line in lines if line != classes]
 
 
 def error_of(root):
@@ -92,14 +96,70 @@ def test_pixels_are_those_that_infer_sees(tmp_path):
         np.testing.assert_allclose(batches.to_float(image), infer.load_image(tmp_path / "dog" / name)[0], atol=1e-7)
 
 
-def test_what_systems_leave_in_folders_is_passed_over_in_silence(pets):
+def test_what_systems_leave_in_folders_is_left_out_and_counted(pets):
+    """Also a copy of each picture to test on, which would be trained on."""
     for name in (".DS_Store", "cat/.DS_Store", "cat/Thumbs.db", "dog/desktop.ini", "dog/._0.png"):
         (pets / name).write_bytes(b"no picture")
     (pets / "readme.txt").write_text("beside the classes")
-    (pets / ".git").mkdir()
-    (pets / "__MACOSX").mkdir()
+    for name in ("@eaDir", ".thumbnails", "__MACOSX"):
+        for number, held in enumerate(HELD_OUT):
+            picture(pets / "cat" / name / f"{number}.png", 7).write_bytes((pets / "cat" / held).read_bytes())
     found, said = read(pets)
-    assert said == [] and len(found.train_labels) + len(found.test_labels) == 36
+    assert len(found.train_labels) + len(found.test_labels) == 36
+    assert len(said) == 1 and said[0].startswith("Left out") and "(8): " in said[0]
+    assert str(pets / "cat" / "@eaDir") in said[0]
+
+
+def test_the_log_names_the_first_ten_classes_and_counts_their_pictures(tmp_path):
+    lines = []
+    write_classes(tmp_path, **{f"class {number:02}": NAMES[:number + 3] for number in range(12)})
+    dataset.read_folder(tmp_path, lines.append)
+    first = ", ".join(f"class {number:02} {number + 3}" for number in range(10))
+    assert f"Classes: {first}, ..." in lines
+
+
+@pytest.mark.parametrize("layout", [
+    {"training_set/cats": NAMES, "training_set/dogs": NAMES, "test_set/cats": NAMES, "test_set/dogs": NAMES},
+    {"color/apple": NAMES, "color/pear": NAMES, "grayscale/apple": NAMES, "grayscale/pear": NAMES},
+    {"train/cat": NAMES, "val/cat": NAMES, "more/cat": NAMES, "extra": NAMES},
+    {"cat": NAMES, "dog": NAMES, "dog/old": NAMES},
+], ids=["sets", "kinds", "one class", "one inside"])
+def test_outer_folders_are_not_classes(tmp_path, layout):
+    line = error_of(write_classes(tmp_path, **layout))
+    assert "holds folders, " in line or "holds 1 class folders, cat" in line
+
+
+def test_the_line_about_outer_folders_names_the_right_level(tmp_path):
+    write_classes(tmp_path, **{"set_1/cats": NAMES, "set_1/dogs": NAMES, "set_2/cats": NAMES})
+    line = error_of(tmp_path)
+    assert "cats, dogs" in line and f"name {tmp_path / 'set_1'}, or call two such folders train and test" in line
+    assert read(tmp_path / "set_1")[0].classes == ("cats", "dogs")
+
+
+@pytest.mark.parametrize("side", ["val", "valid", "validation"])
+def test_validation_folders_are_those_to_test_on(tmp_path, side):
+    for number, name in enumerate((f"{side}/cat", f"{side}/dog")):
+        picture(tmp_path / name / "1.png", 1000 + number)
+    write_classes(tmp_path, **{"train/cat": NAMES, "train/dog": NAMES})
+    found, said = read(tmp_path)
+    assert len(found.train_labels) == 36 and found.test_labels.tolist() == [0, 1]
+    assert said == [f"The pictures in {side}/ are those to test on"]
+
+
+def test_all_of_a_folder_or_of_its_test_folder_is_to_test_on_where_nobody_trains(pets, tmp_path):
+    assert len(read(pets, is_split=False)[0].test_labels) == 36
+    write_classes(tmp_path / "both", **{"train/a": NAMES, "train/b": NAMES, "test/a": ["1.png"], "test/b": ["1.png"]})
+    found, _ = read(tmp_path / "both", is_split=False)
+    assert len(found.test_labels) == 2 and len(found.train_labels) == 0
+
+
+def test_a_runs_own_folder_is_never_a_class(pets, run_on, monkeypatch):
+    """A run in the folder of the pictures makes its model folder there before it looks for classes."""
+    monkeypatch.chdir(pets)
+    picture(pets / "evaluation" / "model" / "confusion.png", 5)
+    for _ in range(2):
+        status, out, err = run_on("--data-dir", ".", "--epochs", "1", to=pets / "model")
+        assert status == 0 and "Classes: cat 18, dog 18" in out and "Left out" in out, err
 
 
 def test_unreadable_pictures_are_named_left_out_and_counted(pets):
@@ -130,27 +190,35 @@ def test_the_same_picture_on_both_sides_or_in_two_classes_is_said(pets):
     assert "in another class too (1): " in said[1] and said[1].endswith("dog/b.png")
 
 
-def test_links_to_pictures_are_followed_and_links_to_folders_are_not(pets, tmp_path):
-    outside = write_classes(tmp_path / "outside", bird=["u.png", "v.png"])
-    os.symlink(outside / "bird" / "u.png", pets / "cat" / "out.png")
-    os.symlink(outside / "bird", pets / "bird")
-    os.symlink(pets, pets / "cat" / "around")
+def test_the_same_picture_in_another_size_on_both_sides_is_found(tmp_path):
+    """Of 24 photographs each has a thumbnail on the other side; 24 other ones have none."""
+    rng = np.random.default_rng(3)
+    for number in range(48):
+        rough = Image.fromarray(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8))
+        photograph, thumbnail = rough.resize((400, 300), Image.BICUBIC), rough.resize((400, 300), Image.BICUBIC)
+        thumbnail.thumbnail((120, 120))
+        for side, kind in (("train", photograph), ("test", thumbnail if number < 24 else photograph.rotate(180))):
+            target = tmp_path / side / "ab"[number % 2]
+            target.mkdir(parents=True, exist_ok=True)
+            kind.save(target / f"{number:02}.jpg", quality=75)
+    _, said = read(tmp_path)
+    assert len(said) == 1 and "to test on are among those to train on" in said[0] and "(24): " in said[0]
+    assert all(f"test/{'ab'[number % 2]}/{number:02}.jpg" in said[0] for number in range(0, 20, 2))
+
+
+def test_links_to_pictures_and_to_classes_are_followed(pets, tmp_path):
+    outside = tmp_path / "outside"
+    for number, name in enumerate(("u.png", "v.png", "0.png")):
+        picture(outside / name, 1000 + 2000 * number)
+    os.symlink(picture(tmp_path / "one.png", 0xff0000), pets / "cat" / "out.png")
+    os.symlink(outside, pets / "bird")
     os.symlink("itself", pets / "dog" / "itself")
     found, said = read(pets)
-    assert found.classes == ("cat", "dog")
-    assert len(found.train_labels) + len(found.test_labels) == 37  # the 36 and out.png
-    assert ", of 38 (1): " in said[1] and "dog/itself" in said[1]
-    assert "are not followed (2): " in said[0] and "around" in said[0] and "bird" in said[0]
-
-
-def test_classes_that_are_links_are_named(tmp_path):
-    write_classes(tmp_path / "elsewhere", cat=NAMES, dog=NAMES)
-    (tmp_path / "pets").mkdir()
-    os.symlink(tmp_path / "elsewhere" / "cat", tmp_path / "pets" / "cat")
-    lines = []
-    with pytest.raises(UserError, match="holds 0 class folders"):
-        folder.read(tmp_path / "pets", lines.append)
-    assert len(lines) == 1 and str(tmp_path / "pets" / "cat") in lines[0]
+    assert found.classes == ("bird", "cat", "dog")
+    assert len(found.train_labels) + len(found.test_labels) == 40  # the 36, out.png and the birds
+    assert len(said) == 1 and ", of 41 (1): " in said[0] and "dog/itself" in said[0]
+    os.symlink(pets, pets / "cat" / "around")
+    assert f"{pets / 'cat'} should hold pictures" in error_of(pets)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
@@ -171,7 +239,8 @@ def test_names_that_are_no_text(tmp_path):
     ({"cat": ["1.png"], "dog": []}, "no picture to train on of dog"),
     ({"cat": ["1.png", "0.png"], "dog": ["0.png"]}, "no picture to train on of dog"),
     ({"cat": ["1.png"], "dog": ["1.png"]}, "no picture to test on of cat, dog"),
-    ({"train": ["1.png"], "val": ["1.png"]}, "holds train and val: call two folders train and test"),
+    ({"train": ["1.png"], "testing": ["1.png"]}, "holds testing and train: call two folders train and test"),
+    ({"train": ["1.png"], "val": ["1.png"]}, "holds 0 class folders: put"),
     ({"Train": ["1.png"]}, "holds Train: call"),
     ({"train/cat": ["1.png"], "train/dog": ["1.png"], "test/cat": ["1.png"], "test/cow": ["1.png"]},
      "only one of them has cow, dog"),
@@ -188,14 +257,14 @@ def test_folders_that_are_none(tmp_path):
 
 
 def test_a_folder_that_may_not_be_read(pets, monkeypatch):
-    listed = os.scandir
+    listed = os.listdir
 
     def refuse(path):
         if str(path).endswith("dog"):
             raise PermissionError(13, "Permission denied", str(path))
         return listed(path)
 
-    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", refuse)
     assert re.search("cannot read .*dog: Permission denied", error_of(pets))
 
 

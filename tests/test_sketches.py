@@ -1,13 +1,7 @@
 """The pictures that the program draws."""
-import os
-import shutil
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
-from conftest import ROOT
 from utils.data import sketches
 
 
@@ -48,44 +42,6 @@ def test_pictures_can_be_drawn_in_any_order_by_anybody():
     images, labels = sketches.draw(200, seed=9)
     for number in (150, 7, 199, 0):
         assert np.array_equal(sketches.draw_one(labels[number], 9, number), images[number])
-
-
-def drawn_alone(count, seed):
-    return np.stack([sketches.draw_one(label, seed, n) for n, label in enumerate(sketches.labels_of(count, seed))])
-
-
-def test_processes_draw_together_what_one_draws_alone():
-    cores = [0, 1, 2] if not hasattr(os, "sched_getaffinity") else [*os.sched_getaffinity(0)] * 3
-    assert np.array_equal(sketches.draw_in_processes(301, 4, cores[:3]), drawn_alone(301, 4))
-
-
-def test_many_pictures_are_drawn_by_processes(monkeypatch):
-    parts = []
-    monkeypatch.setattr(sketches.os, "cpu_count", lambda: 64)
-    monkeypatch.setattr(sketches.os, "sched_getaffinity", lambda process: range(64), raising=False)
-    monkeypatch.setattr(sketches, "draw_in_processes", lambda count, seed, cores: parts.append(len(cores)))
-    sketches.draw(10_000, seed=1)
-    sketches.draw(999, seed=1)
-    assert parts == [20]
-
-
-@pytest.mark.parametrize("executable", ["false", "no such program"])
-def test_where_a_process_fails_one_draws_alone(monkeypatch, executable):
-    monkeypatch.setattr(sketches.sys, "executable", shutil.which(executable) or executable)
-    with pytest.raises((OSError, ValueError)):
-        sketches.draw_in_processes(1000, 4, [0, 1])
-    images, labels = sketches.draw(1000, seed=4)
-    assert np.array_equal(images, drawn_alone(1000, 4)) and np.bincount(labels).tolist() == [100] * 10
-
-
-def test_what_draws_ends_with_its_parent():
-    """It would draw for minutes; its pipe breaks when the process that started it ends."""
-    core = str(min(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0)
-    with subprocess.Popen([sys.executable, "-m", "utils.data.sketches", core, "0", "1", "1000000", "1"], cwd=ROOT,
-                          stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
-        assert len(process.stdout.read(3072)) == 3072 and process.poll() is None
-        process.stdout.close()
-        assert process.wait(20) != 0
 
 
 def test_mean_colors_alone_do_not_tell_the_classes(drawn):

@@ -1,9 +1,10 @@
-"""CIFAR-10's archive on this machine: find it, or fetch it where it is missing."""
+"""CIFAR-10 on this machine: its archive, or the folder that was extracted from it; fetched where it is missing."""
 import contextlib
+import errno
+import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 from utils.errors import UserError
 from utils.storage.files import md5_of
@@ -13,65 +14,83 @@ CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "hors
 ARCHIVE = "cifar-10-python.tar.gz"
 OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has that one
 MD5 = "c58f30108f718f92721af3b95e74349a"
+FOLDER = "cifar-10-batches-py"  # in the archive
+BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
+FOLDER_MD5 = "3e7f702b20246354ed5e48a0be410009"  # of the official batches; see `md5_of_copy`
 SOURCES = ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
            "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz")
 CACHE_VARIABLE = "IMAGE_CLASSIFICATION_DATA"
-
-
-class Patience(NamedTuple):
-    """How long to wait, in seconds: for a source to answer, for more bytes, and between attempts."""
-
-    answer: float = 15
-    stall: float = 30
-    pauses: tuple[float, ...] = (1, 3, 9)
-
-
-PATIENT = Patience()
-HURRY = Patience(answer=4, pauses=(1, 2))  # where sketches are waiting, an absent network costs seconds
+PADDLES, KERAS, TORCHVISION = "~/.cache/paddle/dataset/cifar", "~/.keras/datasets", "data"  # where they keep a copy
 
 
 class NotFound(UserError):
-    """CIFAR-10 is not on this machine and cannot be fetched: `reasons` says why, `advice` what to do."""
+    """CIFAR-10 is not on this machine and cannot be fetched: `reasons` says why, `advice` what to do.
 
-    def __init__(self, reasons, advice):
+    is_slow: whether a source was reached, and another start may go on with the download.
+    """
+
+    def __init__(self, reasons, advice, is_slow=False):
         super().__init__(f"CIFAR-10 is not here ({'; '.join(reasons)}): {advice}")
-        self.reasons, self.advice = reasons, advice
+        self.reasons, self.advice, self.is_slow = reasons, advice, is_slow
 
 
 def cache_folders():
     """Where the archive may be, best first: the folder the user names or Paddle's own, then spare ones."""
     name, owner, folders = "image_classification_data", os.getuid() if hasattr(os, "getuid") else "user", []
     with contextlib.suppress(RuntimeError):  # a container's user may have no home
-        named = os.environ.get(CACHE_VARIABLE) or "~/.cache/paddle/dataset/cifar"
+        named = os.environ.get(CACHE_VARIABLE) or PADDLES
         folders.append(Path(named).expanduser())
     with contextlib.suppress(FileNotFoundError):  # there need be no folder for temporary files
         folders.append(Path(tempfile.gettempdir()) / f"{name}_{owner}")
     return [*folders, Path(name)]
 
 
+def copies(folders):
+    """The archives and extracted folders in these folders, then where Paddle, Keras and torchvision keep theirs."""
+    places = [*folders, Path(TORCHVISION)]
+    with contextlib.suppress(RuntimeError):
+        places += [Path(PADDLES).expanduser(), Path(KERAS).expanduser()]
+    for folder in dict.fromkeys(places):
+        for pattern in ("cifar-10-*gz", FOLDER, f"*/{FOLDER}"):
+            yield from sorted(folder.glob(pattern))
+
+
+def md5_of_copy(path):
+    """MD5 of an archive; of an extracted folder, of the MD5s of its batches, or MD5 where they are the official ones.
+
+    Errors: OSError where one cannot be read.
+    """
+    files = [path / name for name in BATCHES] if path.is_dir() else [path]
+    for file in files:
+        if not file.is_file():
+            raise FileNotFoundError(errno.ENOENT, "it does not exist, or is not a file", str(file))
+    found = [md5_of(file) for file in files]
+    whole = hashlib.md5("".join(found).encode(), usedforsecurity=False).hexdigest() if found[1:] else found[0]
+    return MD5 if whole == FOLDER_MD5 else whole
+
+
 def md5_of_named(data_file):
-    """MD5 of the archive the user names; UserError where it cannot be read."""
-    if not os.path.isfile(data_file):
-        raise UserError(f"{data_file} does not exist, or is not a file: --data-file takes the path of a {ARCHIVE}")
+    """`md5_of_copy` of what the user names; UserError where it cannot be read."""
     try:
-        return md5_of(data_file)
+        return md5_of_copy(Path(data_file))
     except OSError as error:
-        raise UserError(f"cannot read {data_file}: {error.strerror}; name a file you may read") from error
+        raise UserError(f"cannot read {error.filename or data_file}: {error.strerror}; --data-file takes the path of "
+                        f"a {ARCHIVE}, or of the folder {FOLDER} from it") from error
 
 
-def cached_archive(folders, md5=MD5, say=print):
-    """The path of the official archive in the first folder that has it, or None; another file is left alone."""
-    for path in (folder / name for folder in folders for name in (ARCHIVE, OFFICIAL)):
+def official_copy(folders, md5=MD5, say=print):
+    """The path of the first official copy, or None; another file is named, and left alone."""
+    for path in copies(folders):
         try:
-            found = md5_of(path)
-        except FileNotFoundError:
-            continue
+            found = md5_of_copy(path)
         except OSError as error:
-            say(f"cannot use {path}: {error.strerror}")
+            say(f"cannot use {error.filename or path}: {error.strerror}")
             continue
         if found == md5:
+            if path.parent not in folders:
+                say(f"CIFAR-10 is taken from {path}")
             return path
-        say(f"{path} is not the official archive (MD5 {found}): not used; to train on it, name it with --data-file")
+        say(f"{path} is not the official CIFAR-10 (MD5 {found}): not used; to train on it, name it with --data-file")
     return None
 
 
@@ -88,18 +107,20 @@ def place_for_archive(folders):
     raise NotFound(reasons, f"set {CACHE_VARIABLE} to a folder with room for 170 MB")
 
 
-def find(say=print, sources=SOURCES, md5=MD5, patience=PATIENT):
-    """The path of the archive in the cache, or of a new download; NotFound where it cannot be fetched."""
+def find(say=print, sources=SOURCES, md5=MD5):
+    """The path of a copy on this machine, or of a new download; NotFound where it cannot be fetched."""
     from utils.data.download import DownloadFailed, download  # what most starts can do without
 
     folders = cache_folders()
-    path = cached_archive(folders, md5, say)
+    path = official_copy(folders, md5, say)
     if path is None:
         path = place_for_archive(folders)
-        say(f"CIFAR-10 is not in the cache: fetching it (170 MB) to {path}")
+        say(f"CIFAR-10 is not on this machine: fetching it (170 MB) to {path}")
         try:
-            download(sources, path, md5, say, patience)
+            download(sources, path, md5, say)
         except DownloadFailed as failure:
             advice = f"fetch {sources[0]} and name it with --data-file, or put it at {path}"
-            raise NotFound(failure.reasons, advice) from failure
+            if failure.is_slow:
+                advice = f"start again to go on with the download; or {advice}; or take --dataset sketches"
+            raise NotFound(failure.reasons, advice, failure.is_slow) from failure
     return path

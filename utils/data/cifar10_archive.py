@@ -1,20 +1,19 @@
-"""CIFAR-10's archive, read with care: it writes nothing to the disk, calls no code, and cannot fill the memory."""
+"""CIFAR-10's archive, or the folder in it, read with care: nothing is written, no code called, no memory filled."""
 import codecs
 import gzip
 import io
+import os
 import pickle
 import posixpath
 import tarfile
 import zlib  # noqa: F401  before Paddle: see utils/flags.py
+from pathlib import Path
 
 import numpy as np
 
-from utils.data.cifar10 import ARCHIVE, CLASSES
+from utils.data.cifar10 import ARCHIVE, BATCHES, CLASSES, FOLDER
 from utils.errors import Stopped, UserError, shown
 
-FOLDER = "cifar-10-batches-py"
-TRAIN_BATCHES = tuple(f"data_batch_{number}" for number in range(1, 6))
-TEST_BATCH = "test_batch"
 META = "batches.meta"
 BATCH_ROWS, ROW_BYTES = 10_000, 3 * 32 * 32
 # A real batch has 31 MB, or up to 62 MB as Python 3 pickles it; the whole archive has up to 370 MB.
@@ -24,7 +23,7 @@ MAX_HEADERS = 2**20
 
 
 def read(path):
-    """All images of an archive in the official layout; UserError says what is wrong with any other file.
+    """All images of an archive or folder in the official layout; UserError says what is wrong with any other one.
 
     Returns train_images, train_labels, test_images, test_labels: uint8 [N, 3, 32, 32] (RGB) and int64 [N].
     """
@@ -40,11 +39,11 @@ def read(path):
     except Exception as error:  # a damaged archive may raise anything at all
         reason = shown(" ".join(str(error).split()))[:200] or type(error).__name__
         raise UserError(f"{where} is damaged, not a whole {ARCHIVE} ({reason}): fetch it again") from error
-    missing = [name for name in (*TRAIN_BATCHES, TEST_BATCH) if name not in batches]
+    missing = [name for name in BATCHES if name not in batches]
     if missing:
         raise UserError(f"{path} is not a whole {ARCHIVE}: {FOLDER}/{missing[0]} is missing")
-    images, labels = (np.concatenate(parts) for parts in zip(*(batches[name] for name in TRAIN_BATCHES)))
-    return images, labels, *batches[TEST_BATCH]
+    images, labels = (np.concatenate(parts) for parts in zip(*(batches[name] for name in BATCHES[:-1])))
+    return images, labels, *batches[BATCHES[-1]]
 
 
 class Headers:
@@ -68,15 +67,19 @@ class Headers:
 
 
 def members(path):
-    """Yield (name, bytes) of the CIFAR-10 files in the archive; one outside of cifar-10-batches-py is skipped."""
-    wanted = {f"{FOLDER}/{name}": name for name in (*TRAIN_BATCHES, TEST_BATCH, META)}
+    """Yield (name, bytes) of the CIFAR-10 files in the archive or folder; one outside of FOLDER is skipped."""
+    wanted = {f"{FOLDER}/{name}": name for name in (*BATCHES, META)}
+    if os.path.isdir(path):
+        for file in filter(Path.is_file, (Path(path) / name for name in wanted.values())):
+            check_size(file.stat().st_size)
+            yield file.name, file.read_bytes()
+        return
     with open(path, "rb") as file:
         is_zipped = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         stream = gzip.GzipFile(fileobj=file) if is_zipped else file
         for member in tarfile.TarFile(fileobj=Headers(stream)):
-            if not 0 <= member.size <= MAX_MEMBER:
-                raise tarfile.ReadError(f"a file in it is larger than {MAX_MEMBER // 2**20} MB")
+            check_size(member.size)
             name = wanted.pop(posixpath.normpath(member.name), None) if member.isreg() else None
             if name is not None:
                 stream.seek(member.offset_data)
@@ -86,6 +89,12 @@ def members(path):
                 yield name, blob
         while stream.read(2**20):  # up to the end, where gzip has its checksum
             Headers(stream).seek(stream.tell())
+
+
+def check_size(size):
+    """ReadError where a file is too large for a batch."""
+    if not 0 <= size <= MAX_MEMBER:
+        raise tarfile.ReadError(f"a file in it is larger than {MAX_MEMBER // 2**20} MB")
 
 
 class BatchUnpickler(pickle.Unpickler):

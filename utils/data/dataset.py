@@ -79,14 +79,13 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
     def unpack():
         from utils.data import cifar10_archive  # what most starts can do without
 
-        patience = cifar10.PATIENT if choice == "cifar10" else cifar10.HURRY
-        return cifar10_archive.read(data_file or cifar10.find(say, sources, md5, patience))
+        return cifar10_archive.read(data_file or cifar10.find(say, sources, md5))
 
     found = md5 if data_file is None else cifar10.md5_of_named(data_file)
     try:
         arrays = cached(f"cifar10-{found}", unpack, say)
     except cifar10.NotFound as absence:
-        if choice == "cifar10":
+        if choice == "cifar10" or absence.is_slow:
             raise
         say(notice(absence))
         return draw_sketches(say)
@@ -97,11 +96,11 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
     return Dataset("CIFAR-10", *arrays, "; ".join(notes), choice="cifar10")
 
 
-def read_folder(path, say=print, is_seen=True):
+def read_folder(path, say=print, is_seen=True, is_split=True):
     """The pictures in a folder that holds a folder for each class; see folder.read."""
     from utils.data import folder  # needs Pillow, as sketches do
 
-    *images, note, classes = folder.read(path, say, is_seen)
+    *images, note, classes = folder.read(path, say, is_seen, is_split)
     name = shown(Path(path).resolve().name)[:50]  # a saved model's description takes twice as much
     return Dataset(f"the folder {name}", *images, note, classes)
 
@@ -147,25 +146,17 @@ def cached(name, make, say):
     return arrays
 
 
-def layout(train, test):
-    """The one record of a file of arrays, for these numbers of images."""
-    return np.dtype([("train_images", "u1", (train, 3, 32, 32)), ("train_labels", "<i8", (train,)),
-                     ("test_images", "u1", (test, 3, 32, 32)), ("test_labels", "<i8", (test,))])
-
-
 def map_arrays(path):
     """What `write_arrays` wrote, read-only. Errors: as `cached` suppresses them, where the file is not whole."""
     record = np.lib.format.open_memmap(path, mode="r")  # it never unpickles
-    arrays = [np.asarray(record[field][0]) for field in layout(0, 0).names]
-    if record.shape != (1,) or record.dtype != layout(len(arrays[1]), len(arrays[3])):
-        raise ValueError(f"{path} has another layout")
-    return arrays
+    return [np.asarray(record[field][0]) for field in Dataset._fields[1:5]]
 
 
 def write_arrays(path, arrays):
-    """Write a file for `map_arrays`. Errors: UserError where the folder has no room for it."""
-    record = np.empty(1, layout(len(arrays[1]), len(arrays[3])))
-    for field, array in zip(record.dtype.names, arrays):
+    """Write a file with one record for `map_arrays`. Errors: UserError where the folder has no room for it."""
+    fields = [*zip(Dataset._fields[1:5], arrays)]
+    record = np.empty(1, [(field, array.dtype, array.shape) for field, array in fields])
+    for field, array in fields:
         record[field] = array
     with whole_file(path) as temporary:
         np.save(temporary, record)  # not through a map: where the disk is full, that would end the process

@@ -1,4 +1,4 @@
-"""One file over HTTP, whole or not at all: several sources, retries, resuming, and a check of every byte."""
+"""One file over HTTP, whole or not at all: from the fastest of several sources, resumed, and checked byte for byte."""
 import contextlib
 import http.client
 import os
@@ -7,148 +7,210 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from utils.progress import progress
 from utils.storage.files import lock, md5_of
 
 MAX_BYTES = 2**30  # a server that sends more than this sends something else
-MIN_SPEED = 512  # bytes a second: a slower server has stalled
+ENOUGH = 2**20  # bytes that tell how fast a source is
+MUCH = 2  # times as fast: worth a change
 WAITING_SECONDS = 0.5  # between two looks at whether another process has ended its download
 
 
+class Patience(NamedTuple):
+    """Seconds: without a byte; for which sources are compared; until they are compared again; between attempts."""
+    silence: float = 15
+    trial: float = 3
+    again: float = 20
+    pauses: tuple[float, ...] = (1, 3, 9)
+
+
 class DownloadFailed(Exception):
-    """No source gave the file; `reasons` has one line for each."""
+    """No source gave the file; reasons: a line for each; is_slow: whether one was there, but did not go on."""
 
-    def __init__(self, reasons):
-        self.reasons = reasons
-
-
-class SourceFailed(Exception):
-    """One attempt failed; again: whether the same source may do better after a pause."""
-
-    def __init__(self, reason, again):
-        super().__init__(reason)
-        self.again = again
+    def __init__(self, reasons, is_slow=False):
+        self.reasons, self.is_slow = reasons, is_slow
 
 
-def download(sources, target, md5, say, patience):
-    """Fetch the file with this MD5 from the first source that gives it; TARGET.part has what a run left to resume.
+class Answer(NamedTuple):
+    """What a source sends from byte `start` of the file on, or why it does not."""
+    source: str
+    start: int = 0
+    total: Any = None  # bytes of the whole file, where the source says it
+    data: bytes = b""  # of the first seconds
+    speed: float = 0  # bytes a second
+    response: Any = None  # gives the rest
+    failure: str = ""
+    may_recover: bool = False
+    is_slow: bool = False  # as in DownloadFailed
 
-    Errors: DownloadFailed, also where the target's folder cannot be written.
+
+def download(sources, target, md5, say, patience=Patience()):
+    """Fetch the file with this MD5 from the fastest source; TARGET.part has what a run left to resume.
+
+    Where another process is fetching it, wait. Errors: DownloadFailed, also where the folder cannot be written.
     """
-    reasons = []
-    try:
-        with partial_file(target, say) as partial:
-            if target.exists() and md5_of(target) == md5:
-                return  # another process has fetched it in the meantime
-            for source in sources:
-                say(f"fetching {source}")
-                try:
-                    fetch_patiently(source, partial, md5, say, patience)
-                    if os.name == "nt":
-                        partial.close()  # Windows renames no open file
-                    return os.replace(partial.name, target)
-                except SourceFailed as failure:
-                    reasons.append(f"{urlsplit(source).hostname}: {failure}")
-                    say(f"  {failure}")
-    except OSError as error:
-        reasons.append(f"cannot write {target.parent}: {error.strerror or error}")
-    raise DownloadFailed(reasons)
-
-
-@contextlib.contextmanager
-def partial_file(target, say):
-    """The target's partial file, open and locked; where another process has it, wait until that process ends."""
     path, news = target.with_name(f"{target.name}.part"), [f"another process is fetching {target}: waiting for it"]
-    while True:
-        with open(path, "a+b") as file:
-            if lock(file) and os.path.exists(path) and os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
-                try:
-                    yield file
-                    return
-                finally:
-                    if not file.closed and file.seek(0, os.SEEK_END) == 0 and os.name != "nt":
-                        os.unlink(path)  # Windows removes no open file
-        while news:
-            say(news.pop())
-        time.sleep(WAITING_SECONDS)
-
-
-def fetch_patiently(source, partial, md5, say, patience):
-    """Bring the partial file to the right MD5 from one source, in several attempts, or raise SourceFailed."""
-    for pause in (*patience.pauses, None):
-        try:
-            return fetch(source, partial, md5, patience)
-        except SourceFailed as failure:
-            if pause is None or not failure.again:
-                raise
-            say(f"  {failure}; again in {pause:g} s")
-            time.sleep(pause)
-
-
-def fetch(source, partial, md5, patience):
-    """One attempt: append what is missing to the partial file, and check the whole; or raise SourceFailed."""
-    resumed = partial.seek(0, os.SEEK_END)
-    with ask(source, partial, patience) as response:
-        start = resumed if response.headers.get("Content-Range", "").startswith(f"bytes {resumed}-") else 0
-        partial.truncate(start)
-        length, kind = response.headers.get("Content-Length", ""), response.headers.get("Content-Type")
-        total = start + int(length) if length.isdecimal() else None
-        received = receive(response, partial, start, total, patience.stall)
-    if total is not None and received < total:
-        raise SourceFailed(f"broke off after {received / 1e6:.1f} of {total / 1e6:.1f} MB", again=True)
-    partial.flush()
-    os.fsync(partial.fileno())
-    found = md5_of(partial.name)
-    if found != md5:
-        partial.truncate(0)
-        raise SourceFailed(f"sent another file ({kind}, {received:,} bytes, MD5 {found})", again=resumed > 0)
-
-
-def ask(source, partial, patience):
-    """The source's answer, for what is missing in the partial file; SourceFailed after patience.answer seconds."""
-    start, answers = partial.tell(), queue.Queue()
-    headers = {"User-Agent": "image-classification", **({"Range": f"bytes={start}-"} if start else {})}
-
-    def put_answer():
-        try:  # a new opener each time: it reads the proxies from the environment
-            request = urllib.request.Request(source, headers=headers)
-            answers.put(urllib.request.build_opener().open(request, timeout=patience.stall))
-        except Exception as error:  # for the caller, who raises it
-            answers.put(error)
-
-    threading.Thread(target=put_answer, daemon=True).start()  # a daemon, for nothing can interrupt a name lookup
     try:
-        answer = answers.get(timeout=patience.answer)
-    except queue.Empty:
-        answer = TimeoutError(f"no answer within {patience.answer:g} s")
-    if isinstance(answer, urllib.error.HTTPError):
-        if answer.code == 416:  # the partial file is as long as the source's or longer, and not it
-            partial.truncate(0)
-        raise SourceFailed(f"answers {answer.code} {answer.reason}",
-                           again=answer.code in (408, 416, 429) or answer.code >= 500) from answer
-    if isinstance(answer, Exception):  # where something was received before, it may be a passing trouble
-        raise SourceFailed(f"cannot be reached ({getattr(answer, 'reason', answer)})", again=start > 0) from answer
-    return answer
+        with open(path, "a+b") as partial:
+            while not lock(partial):
+                while news:
+                    say(news.pop())
+                time.sleep(WAITING_SECONDS)
+            if target.exists() and md5_of(target) == md5:  # that process has ended well
+                with contextlib.suppress(OSError):  # on Windows no open file is removed
+                    os.unlink(path)
+                return
+            Download(sources, partial, md5, say, patience).run()
+            if os.name == "nt":
+                partial.close()  # Windows renames no open file
+            os.replace(path, target)
+    except OSError as error:
+        raise DownloadFailed([f"cannot write {target.parent}: {error.strerror or error}"]) from error
 
 
-def receive(response, partial, received, total, stall):
-    """Append what the source sends; returns how many bytes the file has. SourceFailed where it stalls or never ends."""
-    checked, since = received, time.monotonic()
-    with progress(total=total, initial=received, unit="B") as bar:
-        while received <= MAX_BYTES:
+class Download:
+    """A download that is under way: its partial file, and what is known about its sources."""
+
+    def __init__(self, sources, partial, md5, say, patience):
+        self.sources, self.partial, self.md5, self.say, self.patience = sources, partial, md5, say, patience
+        self.answers, self.failures = None, {}  # a queue of Answers; by source
+
+    def run(self):
+        """Bring the partial file to the right MD5, in several attempts. Errors: DownloadFailed."""
+        for pause in (0, *self.patience.pauses, None):
+            if md5_of(self.partial.name) == self.md5:
+                return
+            if pause is None or not self.live():
+                failures = [self.failures[source] for source in self.sources if source in self.failures]
+                raise DownloadFailed([f"{host_of(each.source)}: {each.failure}" for each in failures],
+                                     any(each.is_slow for each in failures))
+            if pause:
+                self.say(f"  again in {pause:g} s")
+                time.sleep(pause)
+            answer = self.fastest(self.partial.seek(0, os.SEEK_END))
+            while answer:
+                answer = self.receive(answer)
+
+    def live(self, but=None):
+        """The sources that may still give the file."""
+        return [each for each in self.sources if each != but
+                and (each not in self.failures or self.failures[each].may_recover)]
+
+    def ask(self, sources, start):
+        """Ask sources for what follows byte `start`; their Answers come to the queue."""
+        trial = self.patience.trial if len(self.live()) > 1 else 0
+        for source in sources:
+            arguments = self.answers, source, start, self.patience.silence, trial
+            threading.Thread(target=put_answer, args=arguments, daemon=True).start()  # a name lookup may never end
+
+    def fastest(self, start):
+        """Ask all sources side by side -> the Answer of the fastest; None where all have failed."""
+        self.answers, best, until = queue.SimpleQueue(), None, time.monotonic() + 2 * self.patience.silence
+        waiting = self.live()
+        self.say(f"asking {' and '.join(map(host_of, waiting))}")
+        self.ask(waiting, start)
+        while waiting:
             try:
-                block = response.read1(2**16)
-            except (OSError, http.client.HTTPException) as error:  # a server that stalls, among others
-                raise SourceFailed(f"broke off ({error})", again=True) from error
-            if not block:
-                return received
-            partial.write(block)
-            received += len(block)
-            bar.update(len(block))
-            if time.monotonic() - since > stall:
-                if received - checked < MIN_SPEED * stall:
-                    raise SourceFailed(f"is too slow: {received - checked} bytes in {stall:g} s", again=True)
-                checked, since = received, time.monotonic()
-    raise SourceFailed(f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive", again=False)
+                answer = self.answers.get(timeout=max(0, until - time.monotonic()))
+            except queue.Empty:
+                break
+            waiting.remove(answer.source)
+            if answer.failure:
+                self.fail(answer, answer.failure, answer.may_recover, answer.is_slow)
+                continue
+            best = max(best or answer, answer, key=lambda each: (each.start, each.speed))
+            is_fast = len(answer.data) >= ENOUGH or answer.start + len(answer.data) == answer.total
+            until = 0 if is_fast else min(until, time.monotonic() + 0.5)  # the others began as early
+        if best is None:
+            for source in waiting:
+                self.fail(Answer(source), f"no answer within {2 * self.patience.silence:g} s")
+            if any("answers 416" in why.failure for why in self.failures.values()):
+                self.partial.truncate(0)  # it is as long as the source's file, or longer, and not that
+        return best
+
+    def receive(self, answer):
+        """Write what a source sends to the partial file -> the Answer of a much faster source, if there is one."""
+        block, received, speed, since = answer.data, answer.start, answer.speed, time.monotonic()
+        mark = received + len(block)
+        self.partial.truncate(received)
+        self.tell(answer, received, speed)
+        with answer.response, progress(total=answer.total, initial=received, unit="B") as bar:
+            while True:
+                self.partial.write(block)
+                received += len(block)
+                if received > MAX_BYTES:
+                    return self.fail(answer, f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive")
+                bar.update(len(block))
+                with contextlib.suppress(queue.Empty):
+                    other = self.answers.get_nowait()
+                    lately = (received - mark) / (time.monotonic() - since + 1)
+                    if other.speed > MUCH * max(speed, lately) and other.start + len(other.data) > received:
+                        return other
+                if time.monotonic() - since > self.patience.again:
+                    speed = (received - mark) / (time.monotonic() - since)
+                    mark, since = received, time.monotonic()
+                    self.tell(answer, received, speed)
+                    self.ask(self.live(but=answer.source), received)
+                try:
+                    block = answer.response.read1(2**16)
+                except (OSError, http.client.HTTPException) as error:
+                    return self.fail(answer, f"broke off ({error})", may_recover=True, is_slow=True)
+                if not block:
+                    return self.check(answer, received)
+
+    def tell(self, answer, received, speed):
+        """Say where the file comes from, how fast, and how long that will take."""
+        if speed:
+            left = f", {(answer.total - received) / speed:,.0f} s left" if answer.total else ""
+            self.say(f"  {received / 1e6:.1f} MB, now from {host_of(answer.source)}: {speed / 1e3:,.0f} kB/s{left}")
+
+    def check(self, answer, received):
+        """See whether the file is whole, now that the source has ended."""
+        self.partial.flush()
+        os.fsync(self.partial.fileno())
+        if answer.total is not None and received < answer.total:
+            text = f"broke off after {received / 1e6:.1f} of {answer.total / 1e6:.1f} MB"
+            self.fail(answer, text, may_recover=True, is_slow=True)
+        elif md5_of(self.partial.name) != self.md5:
+            self.partial.truncate(0)
+            self.fail(answer, f"sent another file ({received:,} bytes)", may_recover=answer.start > 0)
+
+    def fail(self, answer, failure, may_recover=False, is_slow=False):
+        """Note, and say, that a source has failed."""
+        self.failures[answer.source] = answer._replace(failure=failure, may_recover=may_recover, is_slow=is_slow)
+        self.say(f"  {host_of(answer.source)}: {failure}")
+
+
+def host_of(source):
+    """The name of a source's server."""
+    return urlsplit(source).hostname
+
+
+def put_answer(answers, source, start, silence, trial):
+    """Ask a source for what follows byte `start`, see for `trial` seconds how fast it is, and put its Answer down."""
+    headers = {"User-Agent": "image-classification", **({"Range": f"bytes={start}-"} if start else {})}
+    try:  # a new opener each time: it reads the proxies from the environment
+        response = urllib.request.build_opener().open(urllib.request.Request(source, headers=headers), timeout=silence)
+    except urllib.error.HTTPError as error:
+        may_recover = error.code in (408, 416, 429) or error.code >= 500
+        return answers.put(Answer(source, failure=f"answers {error.code} {error.reason}", may_recover=may_recover))
+    except TimeoutError:  # connected, for otherwise urllib wraps it
+        return answers.put(Answer(source, failure=f"no answer within {silence:g} s", is_slow=True))
+    except Exception as error:  # where something was received before, it may be a passing trouble
+        text = f"cannot be reached ({getattr(error, 'reason', error)})"
+        return answers.put(Answer(source, failure=text, may_recover=start > 0))
+    length, kind = response.headers.get("Content-Length", ""), response.headers.get("Content-Type", "")
+    if kind.startswith("text/"):  # of a network that wants a login first
+        return answers.put(Answer(source, failure=f"sent another file ({kind})"))
+    if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
+        start = 0
+    data, block, since = b"", None, time.monotonic()
+    with contextlib.suppress(OSError, http.client.HTTPException):  # who reads on sees it again
+        while block != b"" and len(data) < ENOUGH and time.monotonic() - since < trial:
+            block = response.read1(2**16)
+            data += block
+    total = start + int(length) if length.isdecimal() else None
+    answers.put(Answer(source, start, total, data, len(data) / (time.monotonic() - since + 0.001), response))

@@ -1,16 +1,10 @@
 """Images of CIFAR-10's ten classes that this program draws, for machines without the data set: see `draw`."""
-import contextlib
 import math
-import os
 import random
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
-WORTH_A_PROCESS = 500  # pictures
 SIZE = 32
 HALF = 48  # drawn larger, then reduced: smooth edges
 CIRCLE = [(math.cos(k * math.pi / 9), math.sin(k * math.pi / 9)) for k in range(18)]
@@ -250,39 +244,7 @@ def draw_one(label, seed, number):
     return np.clip(picture * light + grain, 0, 255).astype(np.uint8)
 
 
-def labels_of(count, seed):
-    """The class of each picture, int64 [count]: all equally often, give or take one, and shuffled."""
-    return np.random.default_rng(seed).permutation(np.arange(count, dtype=np.int64) % len(ARTISTS))
-
-
 def draw(count, seed):
-    """Draw `count` pictures, on all cores: images uint8 [count, 3, 32, 32] (RGB) and labels int64 [count]."""
-    labels, cores = labels_of(count, seed), list(range(os.cpu_count() or 1))
-    if hasattr(os, "sched_getaffinity"):  # a worker is kept on some of its launcher's cores
-        cores = sorted(os.sched_getaffinity(os.getppid() if "PADDLE_LOCAL_RANK" in os.environ else 0))
-    cores = cores[:count // WORTH_A_PROCESS]
-    if len(cores) > 1:
-        with contextlib.suppress(OSError, ValueError):
-            return draw_in_processes(count, seed, cores), labels
+    """Draw `count` pictures, all classes equally often: uint8 [count, 3, 32, 32] (RGB) and labels int64 [count]."""
+    labels = np.random.default_rng(seed).permutation(np.arange(count, dtype=np.int64) % len(ARTISTS))
     return np.stack([draw_one(label, seed, number) for number, label in enumerate(labels)]), labels
-
-
-def draw_in_processes(count, seed, cores):
-    """The images, by a process on each of `cores`. Errors: OSError; ValueError where one does not do its part."""
-    images = np.empty((count, 3, SIZE, SIZE), np.uint8)
-    with contextlib.ExitStack() as stack:
-        commands = [[sys.executable, "-m", __name__, *map(str, (core, part, len(cores), count, seed))]
-                    for part, core in enumerate(cores)]
-        pipes = [stack.enter_context(subprocess.Popen(command, cwd=Path(__file__).parents[2], stdout=subprocess.PIPE,
-                                                      stderr=subprocess.DEVNULL)).stdout for command in commands]
-        for number, image in enumerate(images):  # in turns, so that no process waits long for its reader
-            image.reshape(-1)[...] = np.frombuffer(pipes[number % len(pipes)].read(image.nbytes), np.uint8)
-    return images
-
-
-if __name__ == "__main__":  # a process of `draw_in_processes`, which ends when nobody reads what it draws
-    core, part, parts, count, seed = map(int, sys.argv[1:])
-    if hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, [core])
-    for number, label in [*enumerate(labels_of(count, seed))][part::parts]:
-        sys.stdout.buffer.write(draw_one(label, seed, number))

@@ -6,20 +6,17 @@ already, and batch normalization may join the convolutions there. Weights keep t
 program and exported models know nothing of this.
 """
 from utils.speed.backward import convolve_backwards, omit_biases, pass_sums_on
-from utils.speed.edit import (
-    FIRST_TO_LAST,
-    LAST_TO_FIRST,
-    Edits,
-    insert_transpose,
-    kind,
-    rename_inputs,
-    transpose_output,
-)
+from utils.speed.edit import FIRST_TO_LAST, LAST_TO_FIRST, Edits, insert_transpose, rename_inputs, transpose_output
 
 CHANNELS = {"conv2d": "data_format", "fused_conv2d": "data_format", "pool2d": "data_format",
             "batch_norm": "data_layout"}  # where an op says the order
 AXIS = ("concat", "elementwise_add")  # ops that may name the axis of the channels: 1, and now 3
 ANY_ORDER = ("relu", "gelu", "sum", "dropout")  # element by element
+
+
+def kind(op):
+    """The op's type, the same for forward and backward."""
+    return op.type.removesuffix("_grad")
 
 
 def turn(program):

@@ -1,7 +1,7 @@
 """Dropout with masks that NumPy draws, 16 bits a number; drawing them is 9% of a step of VGG where Paddle does it.
 
-An element is dropped with the probability asked for, to 1 in 65,536, whatever happens to the others: only the random
-numbers are others than Paddle's. They follow from `paddle.seed`, as Paddle's do.
+An element is dropped with the probability asked for, to 1 in 65,536, independently of the others; the random numbers
+are not Paddle's, but follow from `paddle.seed`, as Paddle's do.
 """
 import math
 
@@ -46,10 +46,8 @@ def become_gradient(op):
 def masks(count, kinds, seed):
     """A mask for each pair (elements of an image, probability of dropping one): uint8 [count * elements], 1 to keep."""
     rng = np.random.Generator(np.random.SFC64(seed))
-    return [mask(rng, count * size, probability) for size, probability in kinds]
-
-
-def mask(rng, size, probability):
-    """uint8 [size], 0 with this probability, else 1."""
-    words = rng.integers(0, 2 ** 64 - 1, -(-size // 4), np.uint64, endpoint=True)
-    return (words.view(np.uint16)[:size] >= round(probability * NUMBERS)).view(np.uint8)
+    drawn = []
+    for size, probability in kinds:
+        words = rng.integers(0, 2 ** 64 - 1, -(-count * size // 4), np.uint64, endpoint=True)
+        drawn.append((words.view(np.uint16)[:count * size] >= round(probability * NUMBERS)).view(np.uint8))
+    return drawn

@@ -47,11 +47,6 @@ class Edits:
         self.block.ops[:] = ops
 
 
-def kind(op):
-    """The op's type, the same for forward and backward."""
-    return op.type[:-len("_grad")] if op.type.endswith("_grad") else op.type
-
-
 def rename_inputs(ops, old, new):
     """Have ops that read `old` read `new`."""
     for op in ops:

@@ -67,10 +67,10 @@ class FastExecutor(paddle.static.Executor):
         return self.notes[program]
 
     def close(self):
-        """Give back the memory of the faster ways, and close Paddle's executor."""
+        """Give back the memory of the folded programs, and close Paddle's executor."""
         for faster in self.faster.values():
-            if faster is not None:
-                faster.close()
+            if isinstance(faster, FoldedProgram):
+                program_state.free(faster.scope)
         self.faster = {}
         super().close()
 
@@ -115,15 +115,11 @@ class FoldedProgram:
         if len(names) != 1 or names[0] not in self.program.global_block().vars:
             return False
         if self.folded is None:
-            self.fold(names[0])
+            self.output, probabilities = names[0], self.program.global_block().var(names[0])
+            self.folded, self.folds = fold_batch_norm.fold(self.program, probabilities)
+            channels_last.turn(self.folded)  # as the training program, or not, as that
+            put_on_onednn(self.folded, ("conv2d", "fused_conv2d"))
         return names[0] == self.output
-
-    def fold(self, output):
-        """Make the folded program."""
-        self.output = output
-        self.folded, self.folds = fold_batch_norm.fold(self.program, self.program.global_block().var(output))
-        channels_last.turn(self.folded)  # as the training program, or not, as that
-        put_on_onednn(self.folded, ("conv2d", "fused_conv2d"))
 
     def run(self, feed, fetch_list, scope):
         """Run it with the weights that are in the scope, which is looked at where they may have changed."""
@@ -134,10 +130,6 @@ class FoldedProgram:
             self.executor = paddle.static.Executor(self.place)  # a new one: oneDNN keeps the weights it has worked with
             self.is_stale, self.weights_of = False, scope
         return self.executor.run(self.folded, feed=feed, scope=self.scope, fetch_list=[self.output])
-
-    def close(self):
-        """Give its memory back."""
-        program_state.free(self.scope)
 
 
 def put_on_onednn(program, kinds):
@@ -169,10 +161,9 @@ def is_deep(program):
 class DeepProgram:
     """A very deep program, run op by op in its own order; it always fetches what it did at first.
 
-    Paddle's executor first works out which ops each op has to wait for, and looks their variables up one by one among
-    all: 65 s and 3.6 GB for training a network of 302 layers, and out of reach for 1,202. Paddle still has the executor
-    that does no such thing, with which it once ran all programs. It gives the same numbers, bit for bit, and takes 0.02
-    ms an op longer, since it chooses the ops' kernels again in each step.
+    Paddle's executor first works out which ops each op has to wait for: 65 s and 3.6 GB for training a network of 302
+    layers, and out of reach for 1,202. Its older executor, which Paddle still has, does not. It gives the same numbers,
+    bit for bit, and takes 0.02 ms an op longer, since it chooses the ops' kernels again in each step.
     """
 
     def __init__(self, program):
@@ -186,18 +177,11 @@ class DeepProgram:
             self.scope = scope.new_scope()  # for what is not kept between runs
             core.create_variables(self.program.desc, self.scope, 0)
             self.ops = core.prepare(self.program.desc, 0, names, False)
-        for name, array in {**(feed or {}), **learning_rate(self.program)}.items():
+        schedule = getattr(self.program, "lr_scheduler", None)
+        rate = {schedule._var_name: np.array(schedule(), np.float32)} if schedule else {}
+        for name, array in {**(feed or {}), **rate}.items():
             self.scope.find_var(name).get_tensor().set(array, executor.place)
         # Paddle notes in `run` alone which executor is at work in this thread, and so whose oneDNN's kept results are.
         core.run(self.nothing.desc, self.scope, 0, False, False, [])
         core.run_prepared_ctx(self.ops, self.scope, False, False, False)
         return [np.array(self.scope.find_var(name).get_tensor()) for name in names]
-
-    def close(self):
-        """Its variables belong to the scope that it ran in, and go with that."""
-
-
-def learning_rate(program):
-    """What a program's schedule, if it has one, feeds to it: {name: float32 []}."""
-    schedule = getattr(program, "lr_scheduler", None)
-    return {schedule._var_name: np.array(schedule(), np.float32)} if schedule else {}

@@ -44,16 +44,11 @@ def values(folds, state):
     new = dict(state)
     with np.errstate(all="ignore"):  # of weights that have diverged; the loss will tell
         for one in folds:
-            new.update(folded_values(one, state))
+            factor = state[one.gamma] / np.sqrt(state[one.variance] + np.float32(one.epsilon))
+            bias = state[one.bias] if one.bias else 0
+            new[one.weights + SUFFIX] = state[one.weights] * factor[:, None, None, None]
+            new[one.beta + SUFFIX] = state[one.beta] + (bias - state[one.mean]) * factor
     return new
-
-
-def folded_values(one, state):
-    """What `values` adds for one convolution."""
-    factor = state[one.gamma] / np.sqrt(state[one.variance] + np.float32(one.epsilon))
-    bias = state[one.bias] if one.bias else 0
-    return {one.weights + SUFFIX: state[one.weights] * factor[:, None, None, None],
-            one.beta + SUFFIX: state[one.beta] + (bias - state[one.mean]) * factor}
 
 
 def fold_norm(edits, convolution):
@@ -85,7 +80,11 @@ def join(block):
     for op in edits.ops:
         if op.type == "fused_conv2d":
             join_sum(edits, op, results, place)
-            join_relu(edits, op)
+            relu = edits.only_reader(op.output("Output")[0])
+            if relu is not None and relu.type == "relu":
+                op._set_attr("fuse_activation", "relu")
+                op.desc.set_output("Output", relu.output("Out"))
+                edits.removed.add(relu)
             results.update(op.output("Output"))
     edits.make()
 
@@ -107,12 +106,3 @@ def join_sum(edits, convolution, results, place):
         convolution._set_attr("fuse_residual_connection", True)
         convolution.desc.set_output("Output", add.output("Out"))
         edits.removed.add(add)
-
-
-def join_relu(edits, convolution):
-    """Have a convolution do the relu that follows it."""
-    relu = edits.only_reader(convolution.output("Output")[0])
-    if relu is not None and relu.type == "relu":
-        convolution._set_attr("fuse_activation", "relu")
-        convolution.desc.set_output("Output", relu.output("Out"))
-        edits.removed.add(relu)
