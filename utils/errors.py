@@ -1,7 +1,10 @@
 """How a script ends: with one line for its reader and an exit status; only unforeseen errors have a traceback."""
+import argparse
+import atexit
 import contextlib
 import errno
 import functools
+import json
 import os
 import signal
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 NO_MEMORY = ("ResourceExhausted", "could not create a memory object")  # so Paddle says it, and so oneDNN
+HANDLERS_BEFORE = {}  # of the signals that a script answers in its own way; what the interpreter had for them
 
 
 class UserError(Exception):
@@ -32,6 +36,30 @@ class OutputLost(Exception):
         is_closed = error.errno in (errno.EPIPE, errno.EIO)
         super().__init__("" if is_closed else f"cannot write the output: {error.strerror or error}")
         self.status = 128 + getattr(signal, "SIGPIPE", 13) if is_closed else UserError.status
+
+
+class Parser(argparse.ArgumentParser):
+    """A command line of which a mistake is a UserError, so one line."""
+
+    def error(self, message):
+        raise UserError(shown(message))
+
+
+def above_zero(kind):
+    """A reader of command-line values that must be above zero, and below 1e38, where float32 ends."""
+    def number(text):
+        value = kind(text)
+        if not 0 < value < 1e38:
+            raise argparse.ArgumentTypeError(f"{text} is {'too large' if value > 0 else 'not above zero'}")
+        return value
+    return number
+
+
+def name(text):
+    """A reader of command-line names, which cannot be empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
 
 
 def shown(text):
@@ -71,6 +99,17 @@ def report(program, error, out_of_memory):
     return error.status
 
 
+@contextlib.contextmanager
+def _errors_as_json(is_json):
+    """Print an error that ends the block as a JSON object, where the output is JSON."""
+    try:
+        yield
+    except UserError as error:
+        if is_json:
+            say(json.dumps({"error": str(error)}, indent=2))
+        raise
+
+
 def _print_error(text):
     """Print a line on standard error, if it can be written."""
     if sys.stderr is not None:  # None where the shell has closed it
@@ -82,7 +121,7 @@ def end_at_once_on_signals():
     """Until a script has something to save: the system ends it at a signal, even in the middle of an import."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+            HANDLERS_BEFORE.setdefault(number, signal.signal(number, signal.SIG_DFL))
     if hasattr(signal, "pthread_sigmask"):  # the process that started this one may have blocked them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
@@ -94,10 +133,19 @@ def restore_signals():
             signal.signal(number, signal.getsignal(number))
 
 
+def put_signals_back():
+    """At the end of a script, for an interpreter that goes on, as IPython's does; one that ends does so at once."""
+    if HANDLERS_BEFORE:
+        atexit.register(end_at_once_on_signals)
+    while HANDLERS_BEFORE:
+        signal.signal(*HANDLERS_BEFORE.popitem())
+
+
 def exit_status(out_of_memory):
     """A decorator for a script's `main(arguments)`: it returns the exit status, however `main` ends.
 
-    Statuses: what `main` returns; 2 for a mistake to mend; 128 + n where signal n ended the work.
+    Statuses: what `main` returns; 2 for a mistake to mend; 128 + n where signal n ended the work. With --json the line
+    about a mistake is printed as a JSON object too.
     """
     def decorate(main):
         program = Path(main.__code__.co_filename).name
@@ -105,8 +153,11 @@ def exit_status(out_of_memory):
         @functools.wraps(main)
         def run(arguments=None):
             try:
-                return main(arguments)
+                with _errors_as_json("--json" in (sys.argv if arguments is None else arguments)):
+                    return main(arguments)
             except (Exception, KeyboardInterrupt) as error:
                 return report(program, error, out_of_memory)
+            finally:
+                put_signals_back()
         return run
     return decorate

@@ -3,11 +3,13 @@
 Only what draws imports this. matplotlib is imported by the functions: without it one picture is missing, and no more.
 """
 import contextlib
+import os
 import warnings
 
 import numpy as np
 from PIL import Image
 
+from utils.errors import Stopped, UserError, shown
 from utils.storage.files import whole_file
 
 MOST_COUNTED = 25  # classes of a confusion matrix: beyond, a cell is too small for a number
@@ -15,26 +17,45 @@ MOST_NAMED = 80  # classes: beyond, the names are too small to read
 COLUMNS = 6  # of the sheet of mistakes
 SIDE, GAP, MARGIN, HEAD, FOOT = 256, 16, 20, 40, 36  # of the heat maps, in pixels
 GROUND, INK, QUIET = "#fbfbf9", "#1f2733", "#5d6878"
-TITLE = "infer.py --explain"  # in the file, by which `is_explanation` knows it
+CURVES, JUDGED, EXPLANATION = "train.py", "evaluate.py", "infer.py --explain"  # titles in the files, unseen
 FOOTNOTE = "Red: what speaks most for the class; gray: nothing does. Each map has its own scale."
 NAME = 30  # letters of a picture's name
 
 
 @contextlib.contextmanager
-def picture(path, width, height, title=None, **options):
+def picture(path, width, height, title, **options):
     """Give a figure of this size in inches to draw on; at the end of the block it is written as a PNG, whole.
 
-    title: in the file, unseen; options: of matplotlib.figure.Figure
+    title: by which `refuse_to_replace` knows the file; options: of matplotlib.figure.Figure
+    Errors: UserError where it cannot be drawn or written, whatever is wrong with matplotlib.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
-    from matplotlib.figure import Figure
+    try:
+        refuse_to_replace(path, title)
+        if "module://" not in os.environ.get("MPLBACKEND", ""):  # not a notebook's: matplotlib ends at unknown names
+            os.environ.pop("MPLBACKEND", None)
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), **options)
-    FigureCanvasAgg(figure)
-    yield figure
-    with warnings.catch_warnings(), whole_file(path) as temporary:
-        warnings.simplefilter("ignore")  # of letters that the font lacks
-        figure.savefig(temporary, format="png", metadata={"Software": None, "Title": title})
+        figure = FigureCanvasAgg(Figure(figsize=(width, height), **options)).figure
+        yield figure
+        with warnings.catch_warnings(), whole_file(path) as temporary:
+            warnings.simplefilter("ignore")  # of letters that the font lacks
+            figure.savefig(temporary, format="png", metadata={"Software": None, "Title": title})
+    except (UserError, Stopped, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"cannot draw {shown(path)}: {shown(error)}; matplotlib comes with python -m pip install -r "
+                        "requirements.txt") from error
+
+
+def refuse_to_replace(path, title):
+    """UserError where there is something that `picture` has not drawn under this title."""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            if b"Title\0" + title.encode() in file.read(1000):
+                return
+    if os.path.lexists(path):
+        raise UserError(f"{shown(path)} is there already and was not drawn by {title}: name another file, or move it")
 
 
 def draw_curves(path, history, title):
@@ -42,7 +63,7 @@ def draw_curves(path, history, title):
 
     history: {"points": [[pass, cost, accuracy], ...], "tests": [[pass, loss, accuracy], ...]}, passes as fractions
     """
-    with picture(path, 9, 3.6, dpi=110, layout="constrained") as figure:
+    with picture(path, 9, 3.6, CURVES, dpi=110, layout="constrained") as figure:
         cost, error = figure.subplots(1, 2)
         _draw_panel(cost, history, "cost (cross entropy)", lambda row: row[1])
         _draw_panel(error, history, "error (%)", lambda row: 100 * (1 - row[2]))
@@ -68,14 +89,12 @@ def draw_confusion(path, metrics, title):
 
     metrics: as `metrics.measure` returns them
     """
-    from matplotlib.colors import PowerNorm
-
     counts, classes = np.array(metrics["confusion"]), metrics["classes"]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.5 + 0.55 * min(len(classes), MOST_COUNTED)
-    with picture(path, side, side, dpi=110, layout="constrained") as figure:
+    with picture(path, side, side, JUDGED, dpi=110, layout="constrained") as figure:
         axes = figure.add_subplot()
-        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # the root: mistakes are rare, and are seen
+        axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root: mistakes are rare, and are seen
         if len(classes) <= MOST_COUNTED:
             for row, column in zip(*counts.nonzero()):
                 axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", fontsize=8,
@@ -95,7 +114,7 @@ def draw_mistakes(path, images, mistakes, title):
     images: uint8 [N, 3, H, W]; mistakes: as `metrics.worst_mistakes` returns them
     """
     rows = max(1, -(-len(mistakes) // COLUMNS))
-    with picture(path, 1.65 * COLUMNS, 0.5 + 2.05 * rows, dpi=110, layout="constrained") as figure:
+    with picture(path, 1.65 * COLUMNS, 0.5 + 2.05 * rows, JUDGED, dpi=110, layout="constrained") as figure:
         cells = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
         for axes in cells:
             axes.axis("off")
@@ -114,7 +133,7 @@ def draw_heat(path, names, pixels, heats, labels):
     width = 2 * MARGIN + SIDE + heats.shape[1] * (GAP + SIDE)
     height = len(names) * (HEAD + SIDE) + FOOT
     size = width / 100 + 1e-6, height / 100 + 1e-6  # not a pixel less
-    with picture(path, *size, title=TITLE, dpi=100, facecolor=GROUND) as figure:
+    with picture(path, *size, EXPLANATION, dpi=100, facecolor=GROUND) as figure:
         axes = figure.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(height, 0))
         axes.axis("off")
         for row, name in enumerate(names):
@@ -152,9 +171,3 @@ def heat_over(pixels, heat, side):
     gray = squares(pixels, side).mean(axis=2, keepdims=True)
     opacity = 0.75 * np.sqrt(share)[:, :, np.newaxis]
     return (1 - opacity) * gray + opacity * colormaps["YlOrRd"](0.15 + 0.75 * share)[:, :, :3]
-
-
-def is_explanation(path):
-    """Whether a file is one that `draw_heat` has written."""
-    with open(path, "rb") as file:
-        return b"Title\0" + TITLE.encode() in file.read(1000)

@@ -4,14 +4,13 @@ Nothing here imports Paddle: the process that only starts workers and watches th
 """
 import argparse
 import json
-import math
 import os
 import secrets
 import shlex
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from utils.errors import UserError
+from utils.errors import Parser, UserError, above_zero, name
 from utils.parallel.launch import SMALLEST_SHARE, is_worker
 from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
@@ -19,8 +18,6 @@ from utils.storage.checkpoint import holds_finished_model
 
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
-DATASETS = ("auto", "cifar10", "sketches")
-DEVICES = ("auto", "cpu", "gpu")
 DEPTH = 32  # of a ResNet
 MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
@@ -87,20 +84,16 @@ class Settings(NamedTuple):
 
     def infer_command(self):
         """The command that classifies a picture with this run's model."""
-        return command("infer.py", "PICTURE" if self.data_dir else "dog.png", *self._folder_option())
+        return self._command("infer.py", "PICTURE" if self.data_dir else "dog.png")
 
     def resume_command(self, *more):
         """The command that resumes this run; the checkpoint knows the rest."""
         model = [] if self.model_dir or self.model == "resnet" else ["--model", self.model]
-        return command("train.py", "--resume", *model, *self._folder_option(), *more)
+        return self._command("train.py", "--resume", *model, *more)
 
-    def _folder_option(self):
-        return ["--model-dir", self.model_dir] if self.model_dir else []
-
-
-def command(script, *arguments):
-    """A command line that a shell takes as it is printed."""
-    return shlex.join(["python", script, *arguments])
+    def _command(self, *arguments):
+        """A command line about the run's folder that a shell takes as it is printed."""
+        return shlex.join(["python", *arguments, *(["--model-dir", self.model_dir] if self.model_dir else [])])
 
 
 def parse(arguments=None, check_network=None):
@@ -108,27 +101,22 @@ def parse(arguments=None, check_network=None):
 
     In a worker that train.py has started they are those that it has parsed.
     check_network: raises ValueError for a network (name, depth) that does not exist; of a process that trains.
-    Errors: UserError where the command line and the checkpoint do not fit together, and where an unfinished run would
-    be lost; SystemExit with argparse's line for a value that is wrong by itself.
+    Errors: UserError for a wrong value, where the command line and the checkpoint do not fit together, where an
+    unfinished run would be lost, and where other workers are here than the run is for.
     """
     parsed = os.environ.pop(PARSED, None)
     settings = Settings(**json.loads(parsed)) if parsed else settle(read_command_line(arguments))
     if check_network:
-        check(settings, check_network)
+        try:
+            check_network(settings.model, settings.depth)
+        except ValueError as error:
+            raise UserError(f"--depth: {error}") from error
+        world = int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+        if settings.workers not in (None, world):
+            reason = "the checkpoint was made with {} workers" if settings.resume else "--workers {}"
+            raise UserError(f"{reason.format(settings.workers)}, here are {world}: start train.py from the command "
+                            f"line, or have the launcher start {settings.workers}")
     return settings
-
-
-def check(settings, check_network):
-    """UserError where the network does not exist, or other workers are here than the run is for."""
-    try:
-        check_network(settings.model, settings.depth)
-    except ValueError as error:
-        raise UserError(f"--depth: {error}") from error
-    world = int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
-    if settings.workers not in (None, world):
-        reason = "the checkpoint was made with {} workers" if settings.resume else "--workers {}"
-        raise UserError(f"{reason.format(settings.workers)}, here are {world}: start train.py from the command line, "
-                        f"or have the launcher start {settings.workers}")
 
 
 def pass_on(settings):
@@ -138,8 +126,8 @@ def pass_on(settings):
 
 def read_command_line(arguments):
     """The options that the command line has, by their names in Settings."""
-    parser = argparse.ArgumentParser(prog="train.py", description="Train a CIFAR-10 classifier (chapter 3).",
-                                     argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    parser = Parser(prog="train.py", description="Train a CIFAR-10 classifier (chapter 3).",
+                    argument_default=argparse.SUPPRESS, allow_abbrev=False)
     add = parser.add_argument
     add("--model", choices=sorted(NETWORKS), help="the network (default: resnet)")
     add("--depth", type=int, help=f"layers of a ResNet: 6n+2 (default: {DEPTH})")
@@ -150,31 +138,22 @@ def read_command_line(arguments):
         ", ".join(f"{recipe.learning_rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
     add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
-    add("--dataset", choices=DATASETS, help="auto: CIFAR-10, or drawings where it is unavailable (default)")
-    add("--data-file", type=os.path.abspath, help="your own cifar-10-python.tar.gz")
+    add("--dataset", choices=("auto", "cifar10", "sketches"),
+        help="auto: CIFAR-10, or drawings where it is unavailable (default)")
+    add("--data-file", type=whole_path, help="your own cifar-10-python.tar.gz")
     add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
     add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with the weights of a trained model, but for "
         "its last layer")
-    add("--device", choices=DEVICES, help="auto: CUDA where it works, else the CPU (default)")
+    add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
     add("--seed", type=seed, help="the same seed, the same numbers (default: a new one for each run)")
-    add("--model-dir", type=folder, help="where to save (default: image_classification_<model>.inference.model)")
+    add("--model-dir", type=name, help="where to save (default: image_classification_<model>.inference.model)")
     add("--max-batches", type=above_zero(int), help="end each pass after so many batches, for a quick look")
     add("--workers", type=above_zero(int), help="processes that share each batch on a CPU (default: one per core, as "
         f"long as each has {SMALLEST_SHARE} images, and in half of the memory)")
     add("--resume", action="store_true", help="resume the unfinished run in the model's folder")
     add("--plain", action="store_true", help="use Paddle unmodified, without the fast path")
     return vars(parser.parse_args(arguments))
-
-
-def above_zero(kind):
-    """A reader of command-line values that must be above zero."""
-    def number(text):
-        value = kind(text)
-        if not (value > 0 and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(f"{text} is not above zero")
-        return value
-    return number
 
 
 def seed(text):
@@ -184,16 +163,9 @@ def seed(text):
     return int(text)
 
 
-def folder(text):
-    """A reader of folder names, which cannot be empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("the name is empty")
-    return text
-
-
 def whole_path(text):
-    """A reader of folder names that hold wherever the program is started."""
-    return os.path.abspath(folder(text))
+    """A reader of names that hold wherever the program is started."""
+    return os.path.abspath(name(text))
 
 
 def settle(options):
@@ -261,8 +233,8 @@ def resumed(options):
     path = settings.checkpoint_path
     head = checkpoint.read_head(path)
     before = settings_saved(path, head.settings)
-    differing = [f"{name} {getattr(before, name)} -> {value}" for name, value in options.items()
-                 if name not in ("resume", *FREE_ON_RESUME) and getattr(before, name) != value]
+    differing = [f"{key} {getattr(before, key)} -> {value}" for key, value in options.items()
+                 if key not in ("resume", *FREE_ON_RESUME) and getattr(before, key) != value]
     if differing:
         raise UserError(f"--resume: the checkpoint was made with other settings ({'; '.join(differing)}): omit them, "
                         "or start over in another --model-dir")
@@ -273,8 +245,8 @@ def resumed(options):
                         f"--recipe {before.recipe} --epochs {epochs}")
     if epochs <= done:
         more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * (before.recipe == "book")
-        raise UserError(f"the run in {path.parent} is finished after {done} passes: nothing to resume{more}")
-    free = {name: options[name] for name in FREE_ON_RESUME if name in options}
+        raise UserError(f"the run in {path.parent} is finished (passes: {done}): nothing to resume{more}")
+    free = {key: options[key] for key in FREE_ON_RESUME if key in options}
     return before._replace(**{**free, "model_dir": settings.model_dir, "resume": True})
 
 

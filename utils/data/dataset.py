@@ -93,13 +93,17 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
     return Dataset("CIFAR-10", *arrays, "; ".join(notes), choice="cifar10")
 
 
-def read_folder(path, say=print, is_seen=True):
+def read_folder(path, say=print, is_seen=True, is_split=True):
     """The pictures in a folder that holds a folder for each class; see folder.read."""
     from utils.data import folder  # needs Pillow, as sketches do
 
-    *images, note, classes = folder.read(path, say, is_seen)
-    name = shown(Path(path).resolve().name)[:50]  # a saved model's description takes twice as much
-    return Dataset(f"the folder {name}", *images, note, classes)
+    *images, note, classes = folder.read(path, say, is_seen, is_split)
+    return Dataset(name_of(path), *images, note, classes)
+
+
+def name_of(folder):
+    """What a folder of pictures is called as a data set."""
+    return f"the folder {shown(Path(folder).resolve().name)[:50]}"  # a saved model's description takes twice as much
 
 
 def draw_sketches(say=print):

@@ -21,15 +21,16 @@ IGNORED = ("thumbs.db", "desktop.ini", "__macosx")  # and hidden files: systems 
 SIDES = ("train", "training", "test", "testing", "val", "valid", "validation")  # never meant as classes
 
 
-def read(folder, say, is_seen=True):
+def read(folder, say, is_seen=True, is_split=True):
     """Read the pictures of all classes, by name; returns what a Dataset has after its name.
 
     say: takes each warning; is_seen: whether a progress bar may be shown.
+    is_split: whether some of the pictures are to train on; otherwise all, or those in FOLDER/test, are to test on.
     Errors: UserError where the folder is not laid out as the module says, or more than a tenth is unreadable.
     """
     links, unreadable = [], []
     try:
-        train, test, note = find(folder, links, say)
+        train, test, note = find(folder, links, say, is_split)
     except OSError as error:
         raise UserError(f"--data-dir: cannot read {shown(error.filename or folder)}: {error.strerror}") from error
     finally:
@@ -43,8 +44,8 @@ def read(folder, say, is_seen=True):
         warn(f"files that cannot be read are left out, of {count:,}", unreadable, say)
     untrained, untested = ([name for label, name in enumerate(classes) if label not in labels]
                            for _, labels, _ in (train, test))
-    if untrained or len(untested) == len(classes):
-        side, names = ("train", untrained) if untrained else ("test", untested)
+    if untrained and is_split or len(untested) == len(classes):
+        side, names = ("train", untrained) if untrained and is_split else ("test", untested)
         raise UserError(f"{shown(folder)} has no picture to {side} on of {', '.join(names[:MOST_NAMES])}: put more "
                         "pictures there")
     warn("classes have no picture to test on, since they have so few", untested, say)
@@ -52,17 +53,19 @@ def read(folder, say, is_seen=True):
     return *train[:2], *test[:2], note, classes
 
 
-def find(folder, links, say):
+def find(folder, links, say, is_split=True):
     """The files to train on and those to test on, each {class: paths}, and a note. Errors: UserError, OSError."""
     names = next(walk(folder, []))[1]
     if {"train", "test"} <= set(names):
         warn("folders beside train and test are not read", sorted({*names} - {"train", "test"}), say)
         train, test = (classes_in(os.path.join(folder, side), links) for side in ("train", "test"))
-        return train, test, f"{len(train)} classes"
+        return train if is_split else dict.fromkeys(test, ()), test, f"{len(test)} classes"
     if names and all(name.lower() in SIDES for name in names):
         raise UserError(f"--data-dir: {shown(folder)} holds {shown(' and '.join(names))}: call two folders "
                         "train and test, both with class folders, or name a folder that holds class folders itself")
     classes = classes_in(folder, links)
+    if not is_split:
+        return dict.fromkeys(classes, ()), classes, f"{len(classes)} classes"
     test = {name: [path for path in paths if is_held_out(os.path.relpath(path, folder).split(os.sep, 1)[1])]
             for name, paths in classes.items()}
     train = {name: sorted(set(paths) - set(test[name])) for name, paths in classes.items()}
@@ -99,8 +102,8 @@ def check_classes(folder, train, test):
                         f"{', '.join(sorted(set(train) ^ set(test))[:MOST_NAMES])}")
     if not 2 <= len(train) <= MOST_CLASSES or max(map(len, train)) > LONGEST_NAME:
         raise UserError(f"{shown(folder)} holds {len(train):,} class folders, {', '.join([*train][:MOST_NAMES])}: put "
-                        f"the pictures of each class into a folder there, named after it; training takes 2 to "
-                        f"{MOST_CLASSES:,} of them, with names of at most {LONGEST_NAME} letters")
+                        f"the pictures of each class into a folder there, named after it, 2 to "
+                        f"{MOST_CLASSES:,} of them with names of at most {LONGEST_NAME} letters")
     return tuple(train)
 
 
