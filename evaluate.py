@@ -15,7 +15,7 @@ import numpy as np
 import infer
 from utils import answers
 from utils.data.batches import to_float
-from utils.errors import exit_status, say
+from utils.errors import exit_status, say, shown
 from utils.evaluation import report
 from utils.evaluation.metrics import measure, worst_mistakes
 from utils.storage import saved_model
@@ -39,6 +39,13 @@ def ask(model, images, change=lambda pixels: pixels):
                            for first in range(0, len(images), BATCH)])
 
 
+def opening(model_dir, description, data):
+    """Two lines: which model is judged, on what."""
+    note = f" ({data.note})" if data.note else ""
+    return (f"Model: {answers.introduce(model_dir, description, infer.SHIPPED)}\n"
+            f"Data: {shown(data.name)}, {len(data.test_labels):,} test images{shown(note)}")
+
+
 @exit_status(out_of_memory="end other programs, or try --device cpu")
 def main(arguments=None):
     """Judge as the command line asks -> exit status."""
@@ -49,7 +56,7 @@ def main(arguments=None):
     data = report.load_data(options, description, model_dir)
     labels = report.labels_for(data, description["classes"])
     if not options.json:
-        say(report.opening(model_dir, description, infer.SHIPPED, data))
+        say(opening(model_dir, description, data))
     model, place = load_model(model_dir, options.device)
     probabilities = ask(model, data.test_images)
     metrics = measure(probabilities, labels, description["classes"])

@@ -176,7 +176,7 @@ def slow_kinds():
     rows = {"ppm of 16 bits": b"P6 4000 3000 65535\n", "ppm in letters": b"P3 4000 3000 255\n",
             "qoi": struct.pack(">4sIIBB", b"qoif", 4000, 3000, 3, 0),
             "sgi of 16 bits": struct.pack(">HBBHHHH", 474, 0, 2, 3, 4000, 3000, 3) + bytes(500),
-            "bmp": b"BM" + struct.pack("<4I2i2H6I", 200, 0, 1078, 40, 4000, 3000, 1, 8, 1, 100, 0, 0, 0, 0) + bytes(1024)}
+            "bmp": struct.pack("<2s4I2i2H6I", b"BM", 9, 0, 1078, 40, 4000, 3000, 1, 8, 1, 9, *bytes(4)) + bytes(1024)}
     return [pytest.param(content + bytes(1000), id=name) for name, content in rows.items()]
 
 

@@ -174,9 +174,10 @@ def test_as_many_classes_are_named_as_are_asked_for_and_there(count, named, tmp_
     assert len(json.loads(capsys.readouterr().out)["results"][0]["best"]) == named
 
 
-@pytest.mark.parametrize("name, problem", [("", "--model-dir: the name is empty"), ("red.png", "red.png is a file: name the folder"), ("a" * 300, "File name too long"),
-                                           ("my model", "python train.py --model-dir 'my model'"),
-                                           ("red\n\x1b[31m", "no model in red\\n\\x1b[31m ")])
+@pytest.mark.parametrize("name, problem", [
+    ("", "--model-dir: the name is empty"), ("a" * 300, "File name too long"),
+    ("red.png", "red.png is a file: name the folder"), ("my model", "python train.py --model-dir 'my model'"),
+    ("red\n\x1b[31m", "no model in red\\n\\x1b[31m ")])
 def test_an_odd_name_of_a_model_is_one_line(name, problem, pictures, capsys):
     assert ask("red.png", "--model-dir", name) == 2
     out, err = capsys.readouterr()
@@ -219,7 +220,7 @@ AFTERWARDS = """
 import runpy, signal, sys
 sys.path.insert(0, sys.argv[1])
 before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
-sys.argv = [sys.argv[1] + "/infer.py", *sys.argv[2:]]
+sys.argv = sys.argv[2:]
 for _ in range(2):
     try:
         runpy.run_path(sys.argv[0], run_name="__main__")
@@ -230,9 +231,11 @@ signal.raise_signal(signal.SIGINT)
 
 
 @ON_POSIX
-def test_signals_are_the_interpreters_again_afterwards(pictures):
+@pytest.mark.parametrize("script, argument", [("infer.py", "nowhere.png"), ("train.py", "--resume")])
+def test_signals_are_the_interpreters_again_afterwards(script, argument, pictures):
     """As in IPython after %run, twice: Ctrl-C is a KeyboardInterrupt again."""
-    done = subprocess.run([sys.executable, "-c", AFTERWARDS, ROOT, "nowhere.png"], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", AFTERWARDS, ROOT, ROOT / script, argument], capture_output=True,
+                          text=True)
     assert done.stdout == "2 True\n2 True\n" and done.stderr.endswith("KeyboardInterrupt\n"), done.stderr
 
 

@@ -287,21 +287,21 @@ def test_json_and_both_files_at_once(seer_dir, here, capsys):
     assert sorted(path.name for path in here.iterdir()) == ["blue.png", "e.png", "f.npz", "halves.png", "red.png"]
 
 
-def tiles_of(path, row):
-    """The three squares of a row of the drawing: uint8 arrays."""
-    top = row * (figures.HEAD + figures.SIDE) + figures.HEAD
-    lefts = [figures.MARGIN + column * (figures.SIDE + figures.GAP) for column in range(3)]
+def halves_of(path, row, column):
+    """The left and the right half of a tile of a drawing of two rows and three columns, without its edges."""
     whole = np.asarray(Image.open(path).convert("RGB"), np.int16)
-    return [whole[top + 4:top + figures.SIDE - 4, left + 4:left + figures.SIDE - 4] for left in lefts]
+    height, width = whole.shape[0] // 2, whole.shape[1] // 3
+    cell = whole[row * height + 80:row * height + height - 80, column * width:(column + 1) * width]
+    return cell[:, 30:width // 2 - 12], cell[:, width // 2 + 12:width - 30]
 
 
 def test_the_drawing_shows_each_picture_and_the_heat_on_its_half(seer_dir, here):
     assert ask("--explain", "out.png", "red.png", "halves.png", "--model-dir", seer_dir) == 0
-    picture, best, second = tiles_of("out.png", 1)
-    assert abs(picture[:, :110] - [127, 0, 0]).max() <= 2 and abs(picture[:, 140:] - [0, 0, 255]).max() <= 2
-    heat = [tile[..., 0] - tile[..., 2] for tile in (best, second)]  # gray has as much red as blue
-    assert heat[0][:, 140:].min() > 60 and abs(heat[0][:, :110]).max() <= 2, "blue, on the right"
-    assert heat[1][:, :110].min() > 60 and abs(heat[1][:, 140:]).max() <= 2, "red, on the left"
+    left, right = halves_of("out.png", 1, 0)
+    assert abs(left - [127, 0, 0]).max() <= 2 and abs(right - [0, 0, 255]).max() <= 2
+    heat = [[half[..., 0] - half[..., 2] for half in halves_of("out.png", 1, column)] for column in (1, 2)]
+    assert heat[0][1].min() > 60 and abs(heat[0][0]).max() <= 2, "blue, on the right; gray has as much red as blue"
+    assert heat[1][0].min() > 60 and abs(heat[1][1]).max() <= 2, "red, on the left"
     first = Path("out.png").read_bytes()
     assert ask("--explain", "out.png", "blue.png", "--model-dir", seer_dir) == 0, "a drawing of its own is replaced"
     assert Path("out.png").read_bytes() != first
@@ -393,11 +393,11 @@ def test_the_users_backend_does_not_matter(backend, seer_dir, here):
 
 
 def test_a_model_with_one_class_has_one_heat_map(tmp_path):
-    one = np.array([[1.0]])
-    figures.draw_heat(tmp_path / "one.png", ["x"], halves(), np.ones([1, 1, 2, 2]), [[("only", one[0, 0])]])
-    with Image.open(tmp_path / "one.png") as picture:
-        assert picture.size == (2 * figures.SIDE + figures.GAP + 2 * figures.MARGIN,
-                                figures.HEAD + figures.SIDE + figures.FOOT)
+    widths = []
+    for count in (1, 2):
+        figures.draw_heat(tmp_path / "x.png", ["x"], halves(), np.ones([1, count, 2, 2]), [[("only", 1.0)] * count])
+        widths.append(Image.open(tmp_path / "x.png").width)
+    assert widths == [int(110 * (0.2 + 1.9 * tiles)) for tiles in (2, 3)]
 
 
 def test_a_network_that_names_no_layers_is_refused_in_python_too(tmp_path):

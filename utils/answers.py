@@ -90,10 +90,9 @@ def look_inside(options, model, images, probabilities):
 
 def introduce(model_dir, description, shipped):
     """One line: which model answers, and what it was trained on. `shipped`: the supplied one's folder."""
-    whole, here = Path(os.path.abspath(model_dir)), Path.cwd()
+    whole, here, depth = Path(os.path.abspath(model_dir)), Path.cwd(), description.get("depth")
     folder = whole.relative_to(here) if here in whole.parents else model_dir
-    depth = f"-{description['depth']}" if description.get("depth") else ""
-    line = f"{shown(folder)}, {description['model']}{depth} trained on {description['dataset']}"
+    line = f"{shown(folder)}, {description['model']}{f'-{depth}' if depth else ''} trained on {description['dataset']}"
     if description["dataset"] == "sketches":
         line += " (drawings that the program made, not photographs)"
     if description.get("test_accuracy") is not None:
@@ -120,11 +119,11 @@ def show(options, labels, errors, description, place, model_dir, shipped):
 
 
 def _as_json(picture, best, error):
-    """One picture's best classes, or its error; with the file where that is another than was named."""
-    entry = {"picture": picture, **({"file": str(find(picture))} if find(picture) != picture else {})}
+    """One picture's best classes, or its error; with its file where that is one of the chapter's own."""
     if error is not None:
-        return {**entry, "error": str(error)}
-    return {**entry, "label": best[0][0],
+        return {"picture": picture, "error": str(error)}
+    return {"picture": picture, **({"file": str(find(picture))} if find(picture) != picture else {}),
+            "label": best[0][0],
             "best": [{"class": kind, "probability": round(probability, 6)} for kind, probability in best]}
 
 

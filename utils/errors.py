@@ -46,10 +46,10 @@ class Parser(argparse.ArgumentParser):
 
 
 def above_zero(kind):
-    """A reader of command-line values that must be above zero, and below 1e38, where float32 ends."""
+    """A reader of command-line values that must be above zero, and below 3.4e38, where float32 ends."""
     def number(text):
         value = kind(text)
-        if not 0 < value < 1e38:
+        if not 0 < value < 3.4e38:
             raise argparse.ArgumentTypeError(f"{text} is {'too large' if value > 0 else 'not above zero'}")
         return value
     return number

@@ -15,8 +15,8 @@ from utils.errors import Stopped, UserError, shown
 SIDE = 32
 SUPPLIED = Path(__file__).resolve().parent.parent / "image"  # the chapter's own pictures
 MAX_BYTES = 200_000_000
-# WebP's decoder holds 20 bytes for a pixel; JPEG 2000 takes 0.6 s for a million, what Pillow decodes in Python up to
-# 2 s; a JPEG is shrunk while it is read, except that a progressive one is held whole, with 6 to 8 bytes for a pixel.
+# WebP takes 20 bytes a pixel; JPEG 2000 0.6 s for a million, what Pillow decodes in Python up to 2 s; a JPEG is shrunk
+# while it is read, except that a progressive one is held whole, with 6 to 8 bytes a pixel.
 MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000, "Python": 3_000_000}
 MAX_PIXELS_ELSE = 40_000_000
 MAX_SIDE = 200_000  # Pillow's resize holds 50 bytes for a pixel of a side, and is slow where lines are short and many
@@ -25,7 +25,7 @@ ICONS = (b"\0\0\1\0", b"icns")  # starts of files that hold other pictures, deco
 PHONES = {b"ftyphe": "HEIC", b"ftypmi": "HEIC", b"ftypms": "HEIC", b"ftypav": "AVIF"}  # by bytes 4 to 9 of a file
 DEEP = ("PNG", "PPM", "JPEG2000")  # formats whose gray of more than 8 bits Pillow gives with 65535 for white
 BITS, WHITE_IS_ZERO, MAXIMUM, SIGNS, FLOAT_MAXIMUM = 258, 262, 281, 339, 341  # TIFF 6.0's tags about numbers
-ORIENTATION = 274  # EXIF's tag: how the camera was held, and what undoes that
+ORIENTATION = 274  # EXIF's tag: how the camera was held; and what undoes that
 TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
          6: Image.ROTATE_270, 7: Image.TRANSVERSE, 8: Image.ROTATE_90}
 
@@ -52,8 +52,7 @@ def open_picture(path):
     """Read the picture at `path` -> an upright RGB picture, transparent parts white, of an animation the first frame.
 
     It is already 32 x 32 where it was transparent, turned by the camera (EXIF), or gray of more than 8 bits.
-    Errors: UserError where there is no file, no picture in it, one whose numbers have no known scale, or one of a size
-    that takes more than 10 s or 1 GB.
+    Errors: UserError where there is none, one of unknown scale, or one that would take more than 10 s or 1 GB.
     """
     with _reading(shown(path)):
         _check_file(path)
@@ -126,7 +125,7 @@ def _decode(picture):
     if picture.format == "EPS":  # a program for another program, without end if it likes
         raise UserError("is PostScript: save it as PNG first")
     if "transparency" in picture.info and any(str(tile[3]).endswith(";16B") for tile in picture.tile):
-        raise UserError("hides a color of 16 bits, which Pillow does not: save it with 8 bits")
+        raise UserError("hides a color of 16 bits, which Pillow would show: save it with 8 bits")
     _check_size(picture)
     if picture.format in ("JPEG", "MPO"):
         picture.draft(None, (4 * SIDE, 4 * SIDE))
@@ -148,7 +147,9 @@ def _check_size(picture):
 
 def _as_rgb(picture):
     """A decoded picture -> RGB, as `open_picture` describes it."""
-    turn = _turn_of(picture)
+    turn = None
+    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, OverflowError):  # EXIF may be broken
+        turn = TURNS.get(picture.getexif().get(ORIENTATION))
     if 2 in getattr(picture, "tag_v2", {}).get(SIGNS, ()):
         raise UserError("has numbers with a sign, whose scale is unknown: save it with 8 bits")
     if picture.mode.startswith(("I", "F")):
@@ -165,14 +166,6 @@ def _as_rgb(picture):
     elif picture.mode == "RGBA":
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
     return picture.convert("RGB")
-
-
-def _turn_of(picture):
-    """What undoes the turn that the camera noted; None where there is none, or EXIF is broken."""
-    try:
-        return TURNS.get(picture.getexif().get(ORIENTATION))
-    except (SyntaxError, ValueError, TypeError, KeyError, OverflowError):
-        return None
 
 
 def _gray(picture):

@@ -6,7 +6,6 @@ as N more rows of its batch: what is read here is the first N rows.
 import contextlib
 import os
 import zipfile
-from collections import deque
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -23,7 +22,7 @@ MASK = "inside.mask"  # fed for a gradient: [N, classes], 1 at the class to expl
 
 
 class Opened(NamedTuple):
-    """A program of which every variable can be fetched, what runs it, and names of its layers; None: no such layer."""
+    """A program of which every variable can be fetched, what runs it, and names of variables; None: no such layer."""
     program: Any
     executor: Any
     scope: Any
@@ -44,22 +43,17 @@ def open_up(model):
     for op in list(block.ops):
         if op.type in ("feed", "fetch"):
             block._remove_op(block.ops.index(op))
-        elif op.type == "dropout":
-            _scale_instead(block, op)
+        elif op.type == "dropout":  # a saved one has no gradient; in a test it only scales
+            shrinks = op.attr("dropout_implementation") == "downgrade_in_infer"
+            attributes = {"scale": 1 - op.attr("dropout_prob") if shrinks else 1.0, "bias": 0.0}
+            block._insert_op(block.ops.index(op), type="scale", inputs={"X": op.input("X")},
+                             outputs={"Out": op.output("Out")}, attrs=attributes)
+            block._remove_op(block.ops.index(op))
         elif op.type in RESHAPES and "XShape" not in op.output_names:  # which a saved program omits, for the gradient
             shape = block.create_var(name=f"{op.output('Out')[0]}.inside.shape", dtype="float32")
             op.desc.set_output("XShape", [shape.name])
     return Opened(program, model.executor, model.scope, model.feed_names[0],
                   *find_layers(block, model.fetch_targets[0].name))
-
-
-def _scale_instead(block, dropout):
-    """Replace a dropout by what it does in a test, scaling: a saved one has no gradient."""
-    shrinks = dropout.attr("dropout_implementation") == "downgrade_in_infer"
-    factor = 1 - dropout.attr("dropout_prob") if shrinks else 1.0
-    block._insert_op(block.ops.index(dropout), type="scale", inputs={"X": dropout.input("X")},
-                     outputs={"Out": dropout.output("Out")}, attrs={"scale": factor, "bias": 0.0})
-    block._remove_op(block.ops.index(dropout))
 
 
 def find_layers(block, probabilities):
@@ -82,12 +76,11 @@ def find_layers(block, probabilities):
 def _ops_before(block, name):
     """The ops from which a variable is computed, directly or by way of others, the nearest first."""
     writers = {output: op for op in block.ops for output in op.output_arg_names}
-    ops, names = [], deque([name])
-    while names:
-        op = writers.get(names.popleft())
-        if op is not None and op not in ops:
-            ops.append(op)
-            names.extend(op.input_arg_names)
+    ops, names = [], [name]
+    for each in names:  # which grows meanwhile
+        if each in writers and writers[each] not in ops:
+            ops.append(writers[each])
+            names += writers[each].input_arg_names
     return ops
 
 
@@ -95,8 +88,8 @@ def _maps_of(block, op):
     """Name of the feature maps that an op computes, more than one place each; None where it computes none."""
     for slot in ("Out", "Output", "Y"):  # not what it stores for its gradient
         if slot in op.output_names and op.output(slot):
-            name, shape = op.output(slot)[0], block.var(op.output(slot)[0]).shape
-            return name if len(shape) == 4 and shape[2] * shape[3] > 1 else None
+            shape = block.var(op.output(slot)[0]).shape
+            return op.output(slot)[0] if len(shape) == 4 and shape[2] * shape[3] > 1 else None
     return None
 
 
@@ -184,7 +177,8 @@ def write_features(path, model, names, pixels, probabilities):
     Errors: UserError where the model has no such layer, or the file cannot be written.
     """
     classes = np.array(model.description["classes"])
-    arrays = (features_of(model, pixels), np.array(names), probabilities, classes[probabilities.argmax(axis=1)], classes)
+    labels = classes[probabilities.argmax(axis=1)]
+    arrays = (features_of(model, pixels), np.array(names), probabilities, labels, classes)
     with whole_file(path) as temporary, open(temporary, "wb") as file:
         np.savez(file, **dict(zip(ARRAYS, arrays)))
 

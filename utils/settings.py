@@ -97,12 +97,10 @@ class Settings(NamedTuple):
 
 
 def parse(arguments=None, check_network=None):
-    """Settings from the command line, the defaults and, with --resume, the checkpoint.
+    """Settings from the command line, the defaults and, with --resume, the checkpoint; in a worker, those passed on.
 
-    In a worker that train.py has started they are those that it has parsed.
     check_network: raises ValueError for a network (name, depth) that does not exist; of a process that trains.
-    Errors: UserError for a wrong value, where the command line and the checkpoint do not fit together, where an
-    unfinished run would be lost, and where other workers are here than the run is for.
+    Errors: UserError for a wrong value, or one that does not fit the checkpoint, the workers or an unfinished run.
     """
     parsed = os.environ.pop(PARSED, None)
     settings = Settings(**json.loads(parsed)) if parsed else settle(read_command_line(arguments))
@@ -111,11 +109,11 @@ def parse(arguments=None, check_network=None):
             check_network(settings.model, settings.depth)
         except ValueError as error:
             raise UserError(f"--depth: {error}") from error
-        world = int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
-        if settings.workers not in (None, world):
-            reason = "the checkpoint was made with {} workers" if settings.resume else "--workers {}"
-            raise UserError(f"{reason.format(settings.workers)}, here are {world}: start train.py from the command "
-                            f"line, or have the launcher start {settings.workers}")
+        world, workers = int(os.environ.get("PADDLE_TRAINERS_NUM", 1)), settings.workers
+        if workers not in (None, world):
+            reason = f"the checkpoint was made with {workers} workers" if settings.resume else f"--workers {workers}"
+            raise UserError(f"{reason}, here are {world}: start train.py from the command line, or have the launcher "
+                            f"start {workers}")
     return settings
 
 
@@ -200,8 +198,7 @@ def with_defaults(settings):
 
 
 def refuse_unfinished(settings):
-    """UserError where the folder holds an unfinished run; returns what its checkpoint says, None where there is none.
-    """
+    """UserError where the folder holds an unfinished run; returns its checkpoint's head, None where there is none."""
     head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=False)
     if head is not None and not head.progress["finished"]:
         raise UserError(f"{settings.folder} holds an unfinished run (pass {head.progress['epoch']}, batch "
@@ -217,8 +214,8 @@ def network_started_from(options):
     model, depth, words = start_from.network_of(options["start_from"])
     if model not in NETWORKS:
         raise UserError(f"--start-from: {words} is no network that train.py builds: name another model")
-    other = Settings(model=options.get("model", model), depth=options.get("depth", depth)).title
-    title = Settings(model=model, depth=depth).title
+    title, other = (Settings(model=each.get("model", model), depth=each.get("depth", depth)).title
+                    for each in ({}, options))
     if title != other:
         raise UserError(f"--start-from is {words}, a {title}, not a {other}: omit --model and --depth")
     return {"model": model, "depth": depth}

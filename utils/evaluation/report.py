@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import answers, figures
+from utils import figures
+from utils.answers import FACTS
 from utils.data import dataset
 from utils.errors import Parser, UserError, complain, name, say, shown
 from utils.evaluation.metrics import BINS, class_errors, scores
@@ -86,20 +87,12 @@ def choose_files(output, model_dir):
     return files
 
 
-def opening(model_dir, description, shipped, data):
-    """Two lines: which model is judged, on what."""
-    note = f" ({data.note})" if data.note else ""
-    return (f"Model: {answers.introduce(model_dir, description, shipped)}\n"
-            f"Data: {shown(data.name)}, {len(data.test_labels):,} test images{shown(note)}")
-
-
 def draw(files, metrics, mistakes, data, is_quiet):
     """Draw both pictures -> exit status: 0, or 2 after a line about one that cannot be drawn."""
-    wrong, count = round(metrics["error"] * metrics["pictures"]), metrics["pictures"]
-    which = f"the {len(mistakes)} worst of {wrong:,} mistakes" if mistakes else "no mistakes"
+    error, count = metrics["error"], metrics["pictures"]
+    which = f"the {len(mistakes)} worst of {round(error * count):,} mistakes" if mistakes else "no mistakes"
     try:
-        figures.draw_confusion(files["confusion"], metrics,
-                               f"{data.name}: error {metrics['error']:.2%} on {count:,} images")
+        figures.draw_confusion(files["confusion"], metrics, f"{data.name}: error {error:.2%} on {count:,} images")
         figures.draw_mistakes(files["mistakes"], data.test_images, mistakes,
                               f"{data.name}: {which} on {count:,} images")
     except UserError as error:
@@ -154,7 +147,7 @@ def by_class(metrics):
 def as_json(metrics, mistakes, files, description, data):
     """One JSON object: the model, the data, all that was measured, and where the pictures will be."""
     by_name = {"class_errors": class_errors, "by_class": scores}
-    return json.dumps({"model": {key: description.get(key) for key in answers.FACTS},
+    return json.dumps({"model": {key: description.get(key) for key in FACTS},
                        "data": {"name": data.name, "note": data.note}, **metrics,
                        **{key: dict(zip(metrics["classes"], of(metrics["confusion"]))) for key, of in by_name.items()},
                        "mistakes": mistakes, "files": {what: str(path) for what, path in files.items()}}, indent=2)
