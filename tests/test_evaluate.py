@@ -87,7 +87,8 @@ def test_the_command_prints_tables_and_says_where_the_pictures_are(model_dir, co
     assert "Expected calibration error 0.0897 (15 intervals)" in lines
     assert "0.93 to 1.00          8       0.9647   87.50%" in lines
     target = Path("evaluation", model_dir.name)
-    assert "       precision   recall       F1" in lines and "red       1.0000   0.7500   0.8571" in lines
+    assert f"{'':16}  precision     recall         F1" in lines
+    assert f"{'red':16}     1.0000     0.7500     0.8571" in lines
     assert lines[-1] == f"The matrix is drawn in {target / 'confusion.png'}, the worst mistakes in " \
                         f"{target / 'mistakes.png'}"
     assert sorted(path.name for path in (colors.parent / target).iterdir()) == ["confusion.png", "mistakes.png"]
@@ -215,7 +216,7 @@ def test_a_picture_that_evaluate_did_not_draw_is_not_replaced(name, model_dir, t
     before = (tmp_path / name).read_bytes()
     monkeypatch.setattr(report, "load_data", lambda *_: pytest.fail("data was loaded"))
     line = failed(capsys, "--model-dir", model_dir, "--output", tmp_path)
-    assert f"{name} is there already and was not drawn by evaluate.py" in line
+    assert f"{name} is there already and was not written by evaluate.py" in line
     assert (tmp_path / name).read_bytes() == before
 
 

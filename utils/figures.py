@@ -47,13 +47,13 @@ def picture(path, width, height, title, **options):
 
 
 def refuse_to_replace(path, title):
-    """UserError where there is something that `picture` has not drawn under this title."""
+    """UserError where there is something that has not this title at its start, as what `picture` draws has."""
     if os.path.isfile(path):
         with open(path, "rb") as file:
-            if b"Title\0" + title.encode() in file.read(1000):
+            if title.encode() in file.read(1000):
                 return
     if os.path.lexists(path):
-        raise UserError(f"{shown(path)} is there already and was not drawn by {title}: name another file, or move it")
+        raise UserError(f"{shown(path)} is there already and was not written by {title}: name another file, or move it")
 
 
 def draw_curves(path, history, title):

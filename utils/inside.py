@@ -3,9 +3,6 @@
 Layers are found in the program by what they do, not by their names. A program may add each picture's mirrored copy,
 as N more rows of its batch: what is read here is the first N rows.
 """
-import contextlib
-import os
-import zipfile
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -17,7 +14,7 @@ from utils.storage.files import whole_file
 BATCH = 128
 RESHAPES = ("flatten_contiguous_range", "reshape2", "squeeze2", "unsqueeze2", "transpose2")
 PRODUCTS = ("mul", "matmul", "matmul_v2")
-ARRAYS = ("features", "pictures", "probabilities", "labels", "classes")  # in the file of --features, in this order
+FEATURES = "infer.py --features"  # at the start of its file, by which it is known
 MASK = "inside.mask"  # fed for a gradient: [N, classes], 1 at the class to explain, else 0
 
 
@@ -153,21 +150,11 @@ def add_gradient(opened):
 
 def check(features_path, drawing_path):
     """UserError, before any work, where a file would replace what the same option did not write."""
-    for option, path, ending in (("--features", features_path, ".npz"), ("--explain", drawing_path, ".png")):
+    for title, path, ending in ((FEATURES, features_path, ".npz"), (figures.EXPLANATION, drawing_path, ".png")):
         if path and not path.lower().endswith(ending):
-            raise UserError(f"{option} {shown(path)}: its name has to end with {ending}")
-    if features_path and os.path.lexists(features_path) and not _holds_features(features_path):
-        raise UserError(f"{shown(features_path)} is there already and was not written by infer.py --features: name "
-                        "another file, or move it")
-    if drawing_path:
-        figures.refuse_to_replace(drawing_path, figures.EXPLANATION)
-
-
-def _holds_features(path):
-    """Whether a file is one that `write_features` has written."""
-    with contextlib.suppress(OSError, zipfile.BadZipFile):
-        return os.path.isfile(path) and zipfile.ZipFile(path).namelist() == [f"{name}.npy" for name in ARRAYS]
-    return False
+            raise UserError(f"{shown(path)}: the name of a file for {title} has to end with {ending}")
+        if path:
+            figures.refuse_to_replace(path, title)
 
 
 def write_features(path, model, names, pixels, probabilities):
@@ -176,11 +163,10 @@ def write_features(path, model, names, pixels, probabilities):
     model: infer.Model; names: the pictures'; pixels: [N, 3, 32, 32]; probabilities: [N, classes]
     Errors: UserError where the model has no such layer, or the file cannot be written.
     """
-    classes = np.array(model.description["classes"])
-    labels = classes[probabilities.argmax(axis=1)]
-    arrays = (features_of(model, pixels), np.array(names), probabilities, labels, classes)
+    features, classes = features_of(model, pixels), np.array(model.description["classes"])
     with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, **dict(zip(ARRAYS, arrays)))
+        np.savez(file, written_by=FEATURES.encode(), features=features, pictures=np.array(names),
+                 probabilities=probabilities, labels=classes[probabilities.argmax(axis=1)], classes=classes)
 
 
 def write_explanation(path, model, names, pixels, probabilities):

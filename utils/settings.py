@@ -21,7 +21,7 @@ NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout
 DEPTH = 32  # of a ResNet
 MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
-FREE_ON_RESUME = ("model_dir", "data_file", "data_dir", "dataset", "device", "epochs")  # may differ from the checkpoint
+FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ from the checkpoint
 PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that train.py has parsed for its workers
 
 
@@ -230,21 +230,18 @@ def resumed(options):
     path = settings.checkpoint_path
     head = checkpoint.read_head(path)
     before = settings_saved(path, head.settings)
+    free = {*FREE_ON_RESUME, *(["epochs"] if before.recipe == "book" else [])}  # other recipes' rates end near 0
     differing = [f"{key} {getattr(before, key)} -> {value}" for key, value in options.items()
-                 if key not in ("resume", *FREE_ON_RESUME) and getattr(before, key) != value]
+                 if key not in free and getattr(before, key) != value]
     if differing:
         raise UserError(f"--resume: the checkpoint was made with other settings ({'; '.join(differing)}): omit them, "
                         "or start over in another --model-dir")
-    epochs, done = options.get("epochs", before.epochs), head.progress["epoch"]
-    if epochs != before.epochs and before.recipe != "book":
-        raise UserError(f"--resume --epochs {epochs}: the learning rate of the {before.recipe} recipe is laid out for "
-                        f"{before.epochs} passes and ends near 0: start over in another --model-dir with "
-                        f"--recipe {before.recipe} --epochs {epochs}")
-    if epochs <= done:
-        more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * (before.recipe == "book")
-        raise UserError(f"the run in {path.parent} is finished (passes: {done}): nothing to resume{more}")
-    free = {key: options[key] for key in FREE_ON_RESUME if key in options}
-    return before._replace(**{**free, "model_dir": settings.model_dir, "resume": True})
+    done = head.progress["epoch"]
+    if options.get("epochs", before.epochs) <= done:
+        more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * ("epochs" in free)
+        raise UserError(f"the run in {path.parent} is finished after {done} pass{'es' * (done != 1)}: nothing to resume{more}")
+    changed = {key: value for key, value in options.items() if key in free}
+    return before._replace(**{**changed, "model_dir": settings.model_dir})
 
 
 def settings_saved(path, saved):

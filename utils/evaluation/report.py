@@ -61,8 +61,8 @@ def load_data(options, description, model_dir):
 def trained_on(folder, description, run):
     """Whether a model was trained on this folder: it has that name, and its run, if known, took no other such one."""
     before = run.get("data_dir") or folder
-    return description["dataset"] == dataset.name_of(folder) and (
-        not os.path.isdir(before) or not os.path.isdir(folder) or os.path.samefile(before, folder))
+    is_same = os.path.realpath(before) == os.path.realpath(folder) or not os.path.isdir(before)
+    return is_same and description["dataset"] == dataset.name_of(folder)
 
 
 def labels_for(data, classes):
@@ -136,11 +136,10 @@ def _calibration(metrics):
 
 def by_class(metrics):
     """Precision, recall and F1 of each class, as a table for a terminal."""
-    longest = max(map(len, metrics["classes"]))
-    lines = [f"{'':{longest}}  precision   recall       F1"]
+    lines = [f"{'':{LONGEST}}  precision     recall         F1"]
     for each, row in zip(metrics["classes"], scores(metrics["confusion"])):
         values = ("none" if value is None else f"{value:.4f}" for value in row.values())
-        lines.append(f"{each:{longest}}" + "".join(f"{value:>{width}}" for value, width in zip(values, (11, 9, 9))))
+        lines.append(f"{each[:LONGEST]:{LONGEST}}" + "".join(f"{value:>11}" for value in values))
     return "\n".join(lines)
 
 
