@@ -21,7 +21,7 @@ NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout
 DEPTH = 32  # of a ResNet
 MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
-FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ from the checkpoint
+FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ
 PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that train.py has parsed for its workers
 
 
