@@ -40,9 +40,9 @@ def choose_model(model_dir, shipped):
 
     Errors: UserError where there is none.
     """
-    if model_dir is not None and os.path.isfile(model_dir):
-        raise UserError(f"--model-dir {shown(model_dir)} is a file: name the folder that it is in")
     if model_dir is not None:
+        if os.path.isfile(model_dir):
+            raise UserError(f"--model-dir {shown(model_dir)} is a file: name the folder that it is in")
         return Path(model_dir)
     trained = list(Path().glob(TRAINED))
     if trained:

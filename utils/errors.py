@@ -81,10 +81,10 @@ def complain(program, error):
     _print_error(f"{program}: error: {error}")
 
 
-def report(program, error, out_of_memory):
+def report(program, error, out_of_memory, is_json=False):
     """Say in one line why a script ends -> its exit status; an unforeseen error is raised again.
 
-    out_of_memory: what the user can do when memory runs out.
+    out_of_memory: what the user can do when memory runs out; is_json: whether a mistake is printed as JSON too.
     """
     if isinstance(error, KeyboardInterrupt):
         error = Stopped(signal.SIGINT)
@@ -94,20 +94,12 @@ def report(program, error, out_of_memory):
         error = UserError(f"not enough memory on the device: {out_of_memory}")
     if not isinstance(error, (Stopped, OutputLost, UserError)):
         raise error
+    if is_json and isinstance(error, UserError):
+        with contextlib.suppress(OutputLost):
+            say(json.dumps({"error": str(error)}, indent=2))
     if str(error):
         _print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
     return error.status
-
-
-@contextlib.contextmanager
-def _errors_as_json(is_json):
-    """Print an error that ends the block as a JSON object, where the output is JSON."""
-    try:
-        yield
-    except UserError as error:
-        if is_json:
-            say(json.dumps({"error": str(error)}, indent=2))
-        raise
 
 
 def _print_error(text):
@@ -153,10 +145,9 @@ def exit_status(out_of_memory):
         @functools.wraps(main)
         def run(arguments=None):
             try:
-                with _errors_as_json("--json" in (sys.argv if arguments is None else arguments)):
-                    return main(arguments)
+                return main(arguments)
             except (Exception, KeyboardInterrupt) as error:
-                return report(program, error, out_of_memory)
+                return report(program, error, out_of_memory, "--json" in (sys.argv if arguments is None else arguments))
             finally:
                 put_signals_back()
         return run

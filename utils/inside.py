@@ -66,7 +66,8 @@ def find_layers(block, probabilities):
     score = next((op.input("X")[0] for op in block.ops[block.ops.index(product):]
                   if op.type == "softmax" and op in ancestors), None)
     nearest = _ops_before(block, features)
-    maps = next(filter(None, (_maps_of(block, op) for op in nearest)), None)
+    shapes = {each: block.var(each).shape for op in nearest for each in op.output_arg_names if block.has_var(each)}
+    maps = next((each for each, shape in shapes.items() if len(shape) == 4 and shape[2] * shape[3] > 1), None)
     return maps if score and any(op.type == "conv2d" for op in nearest) else None, features, score
 
 
@@ -79,15 +80,6 @@ def _ops_before(block, name):
             ops.append(writers[each])
             names += writers[each].input_arg_names
     return ops
-
-
-def _maps_of(block, op):
-    """Name of the feature maps that an op computes, more than one place each; None where it computes none."""
-    for slot in ("Out", "Output", "Y"):  # not what it stores for its gradient
-        if slot in op.output_names and op.output(slot):
-            shape = block.var(op.output(slot)[0]).shape
-            return op.output(slot)[0] if len(shape) == 4 and shape[2] * shape[3] > 1 else None
-    return None
 
 
 def features_of(model, pixels):

@@ -239,7 +239,8 @@ def resumed(options):
     done = head.progress["epoch"]
     if options.get("epochs", before.epochs) <= done:
         more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * ("epochs" in free)
-        raise UserError(f"the run in {path.parent} is finished after {done} pass{'es' * (done != 1)}: nothing to resume{more}")
+        passes = f"{done} pass{'es' * (done != 1)}"
+        raise UserError(f"the run in {path.parent} is finished after {passes}: nothing to resume{more}")
     changed = {key: value for key, value in options.items() if key in free}
     return before._replace(**{**changed, "model_dir": settings.model_dir})
 
