@@ -61,24 +61,19 @@ def draw_curves(path, history, title):
 
     history: {"points": [[pass, cost, accuracy], ...], "tests": [[pass, loss, accuracy], ...]}, passes as fractions
     """
+    panels = (("cost (cross entropy)", lambda row: row[1]), ("error (%)", lambda row: 100 * (1 - row[2])))
+    lines = (("training", history["points"], "#4c78a8", None), ("test", history["tests"], "#e45756", "o"))
     with picture(path, 9, 3.6, CURVES, dpi=110, layout="constrained") as figure:
-        cost, error = figure.subplots(1, 2)
-        _draw_panel(cost, history, "cost (cross entropy)", lambda row: row[1])
-        _draw_panel(error, history, "error (%)", lambda row: 100 * (1 - row[2]))
+        for axes, (label, value) in zip(figure.subplots(1, 2), panels):
+            for name, rows, color, marker in lines:
+                axes.plot([row[0] for row in rows], [value(row) for row in rows], color=color, linewidth=1.6,
+                          label=name, marker=marker)
+            axes.set(xlabel="pass", ylabel=label)
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(frameon=False)
         figure.suptitle(title, fontsize=11)
-
-
-def _draw_panel(axes, history, label, value):
-    """Draw a curve for training and one for the tests; value: of a row of the history."""
-    for name, rows, color, marker in (("training", history["points"], "#4c78a8", None),
-                                      ("test", history["tests"], "#e45756", "o")):
-        axes.plot([row[0] for row in rows], [value(row) for row in rows], color=color, linewidth=1.6, label=name,
-                  marker=marker)
-    axes.set(xlabel="pass", ylabel=label)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
 
 
 def draw_confusion(path, metrics, title):
