@@ -15,7 +15,7 @@ import numpy as np
 import infer
 from utils import answers
 from utils.data.batches import to_float
-from utils.errors import exit_status, say
+from utils.errors import exit_status, say, shown
 from utils.evaluation import report
 from utils.evaluation.metrics import measure, worst_mistakes
 from utils.storage import saved_model
@@ -39,28 +39,33 @@ def ask(model, images, change=lambda pixels: pixels):
                            for first in range(0, len(images), BATCH)])
 
 
+def opening(model_dir, description, data):
+    """Two lines: which model is judged, on what."""
+    note = f" ({data.note})" if data.note else ""
+    return (f"Model: {answers.introduce(model_dir, description, infer.SHIPPED)}\n"
+            f"Data: {shown(data.name)}, {len(data.test_labels):,} test images{shown(note)}")
+
+
 @exit_status(out_of_memory="end other programs, or try --device cpu")
 def main(arguments=None):
     """Judge as the command line asks -> exit status."""
     options = report.parse(arguments)
-    with answers.errors_as_json(options.json):
-        model_dir = answers.choose_model(options.model_dir, infer.SHIPPED)
-        description = saved_model.check(model_dir)[0]  # a mistake is one line before the data is loaded
-        target = report.make_output(options.output, model_dir)
-        data = report.load_data(options, description)
-        labels = report.labels_for(data, description["classes"])
-        if not options.json:
-            say(report.opening(model_dir, description, infer.SHIPPED, data))
-        model, place = load_model(model_dir, options.device)
-        probabilities = ask(model, data.test_images)
-        metrics = measure(probabilities, labels, description["classes"])
-        mistakes = worst_mistakes(probabilities, labels, description["classes"], MISTAKES)
-        files = report.draw(target, metrics, mistakes, data)
-        if options.json:
-            report.print_json(metrics, mistakes, files, description, data)
-        else:
-            say(f"Place: {place}\n\n{report.text(metrics)}\n\n{report.where(files)}")
-    return 0
+    model_dir = answers.choose_model(options.model_dir, infer.SHIPPED)
+    description = saved_model.check(model_dir)[0]  # a mistake is one line before the data is loaded
+    files = report.choose_files(options.output, model_dir)
+    data = report.load_data(options, description, model_dir)
+    labels = report.labels_for(data, description["classes"])
+    if not options.json:
+        say(opening(model_dir, description, data))
+    model, place = load_model(model_dir, options.device)
+    probabilities = ask(model, data.test_images)
+    metrics = measure(probabilities, labels, description["classes"])
+    mistakes = worst_mistakes(probabilities, labels, description["classes"], MISTAKES)
+    if options.json:
+        say(report.as_json(metrics, mistakes, files, description, data))
+    else:
+        say(f"Place: {place}\n\n{report.text(metrics)}\n\n{report.by_class(metrics)}")
+    return report.draw(files, metrics, mistakes, data, is_quiet=options.json)
 
 
 if __name__ == "__main__":

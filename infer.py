@@ -80,18 +80,18 @@ def label(probabilities: np.ndarray, classes: list[str], top_k: int) -> list[tup
 def main(arguments: Optional[list[str]] = None) -> int:
     """Answer the command line -> exit status: 0, or 2 where a picture could not be read."""
     options = answers.parse(arguments)
-    with answers.errors_as_json(options.json):
-        model_dir = answers.choose_model(options.model_dir, SHIPPED)
-        description = saved_model.read_description(model_dir)  # at once, since Paddle takes a while
-        images, errors = answers.read_all(options.pictures, load_image)
-        labels, place = {}, None
-        if images:
-            model, place = load_model(model_dir, options.device)
-            probabilities = infer(model, np.concatenate(list(images.values())))
-            for number, row in zip(images, probabilities):
-                labels[number] = label(row, model.description["classes"], options.top_k)
-            answers.look_inside(options, model, images, probabilities)
+    model_dir = answers.choose_model(options.model_dir, SHIPPED)
+    description = saved_model.read_description(model_dir)  # at once, since Paddle takes a while
+    images, errors = answers.read_all(options.pictures, load_image)
+    labels, place = {}, None
+    if images:
+        model, place = load_model(model_dir, options.device)
+        probabilities = infer(model, np.concatenate(list(images.values())))
+        for number, row in zip(images, probabilities):
+            labels[number] = label(row, model.description["classes"], options.top_k)
     answers.show(options, labels, errors, description, place, model_dir, SHIPPED)
+    if images:
+        errors.update(answers.look_inside(options, model, images, probabilities))
     return 2 if errors else 0
 
 

@@ -14,8 +14,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from book.art.brush import curve, oval
-from utils.errors import UserError, exit_status, say, shown
-from utils.settings import above_zero
+from utils.errors import UserError, above_zero, exit_status, say, shown
 
 SIDE, FINE = 128, 2  # pixels of a picture; it is drawn larger by this factor, then reduced: smooth edges
 GROUNDS = ((95, 138, 75), (70, 110, 60), (120, 130, 70), (110, 95, 70), (75, 100, 115), (150, 150, 140))

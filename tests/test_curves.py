@@ -1,8 +1,10 @@
 """Durations as a reader says them; the curves are a picture."""
 import numpy as np
+import pytest
 from PIL import Image
 
 from utils import figures, log
+from utils.errors import UserError
 
 
 def test_durations():
@@ -18,3 +20,14 @@ def test_curves_show_both_lines(tmp_path):
         near = np.abs(pixels - color).max(axis=2) < 12
         half = pixels.shape[1] // 2
         assert near[:, :half].sum() > 50 and near[:, half:].sum() > 50
+
+
+def test_a_picture_that_training_did_not_draw_is_not_replaced(tmp_path):
+    history = {"points": [(0, 2, 0.1)], "tests": []}
+    for _ in range(2):
+        figures.draw_curves(tmp_path / "curves.png", history, "")  # its own is
+    Image.new("RGB", (8, 8)).save(tmp_path / "curves.png")
+    before = (tmp_path / "curves.png").read_bytes()
+    with pytest.raises(UserError, match="curves.png is there already and was not written by train.py"):
+        figures.draw_curves(tmp_path / "curves.png", history, "")
+    assert (tmp_path / "curves.png").read_bytes() == before

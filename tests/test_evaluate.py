@@ -2,6 +2,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import warnings
@@ -17,6 +18,7 @@ from utils import figures
 from utils.data import dataset
 from utils.data.cifar10 import CLASSES
 from utils.evaluation import metrics, report
+from utils.storage import checkpoint
 
 ROOT = Path(evaluate.__file__).resolve().parent
 SURE = math.exp(4) / (math.exp(4) + 2)  # what the color model says to a picture of one pure color
@@ -60,6 +62,7 @@ def test_numbers_are_those_counted_by_hand(model_dir, colors, capsys):
     assert said["classes"] == ["red", "green", "blue"] and said["pictures"] == 8
     assert said["confusion"] == [[3, 0, 1], [0, 2, 0], [0, 0, 2]]
     assert said["error"] == 1 / 8 and said["class_errors"] == {"red": 1 / 4, "green": 0, "blue": 0}
+    assert said["by_class"]["red"] == {"precision": 1, "recall": 3 / 4, "f1": 6 / 7}
     assert said["cost"] == pytest.approx(-(7 * math.log(SURE) + math.log(UNSURE)) / 8, abs=1e-5)
     assert said["calibration_error"] == pytest.approx(SURE - 7 / 8, abs=1e-6)
     assert [row for row in said["reliability"] if row[0]] == [[8, pytest.approx(SURE), 7 / 8]]
@@ -83,6 +86,8 @@ def test_the_command_prints_tables_and_says_where_the_pictures_are(model_dir, co
     assert "Expected calibration error 0.0897 (15 intervals)" in lines
     assert "0.93 to 1.00          8       0.9647   87.50%" in lines
     target = Path("evaluation", model_dir.name)
+    assert f"{'':16}  precision     recall         F1" in lines
+    assert f"{'red':16}     1.0000     0.7500     0.8571" in lines
     assert lines[-1] == f"The matrix is drawn in {target / 'confusion.png'}, the worst mistakes in " \
                         f"{target / 'mistakes.png'}"
     assert sorted(path.name for path in (colors.parent / target).iterdir()) == ["confusion.png", "mistakes.png"]
@@ -127,6 +132,56 @@ def test_without_a_choice_the_data_is_what_the_model_was_trained_on(tmp_path, mo
     assert said["data"]["name"] == "sketches" and said["error"] == (named != data.test_labels).mean()
 
 
+@pytest.fixture
+def pets(tmp_path, monkeypatch):
+    """A folder with a folder for each of two classes, with 20 pictures each."""
+    monkeypatch.chdir(tmp_path)
+    for color, name in (("red", "red"), ("blue", "blue")):
+        (tmp_path / "pets" / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("RGB", (32, 32), color).save(tmp_path / "pets" / name / f"{number}.png")
+    return tmp_path / "pets"
+
+
+def judged(capsys, *arguments):
+    """How many pictures are judged, and what is said of the data."""
+    assert judge(*arguments, "--json") == 0
+    out, err = capsys.readouterr()
+    assert "train" not in err
+    return json.loads(out)["pictures"], json.loads(out)["data"]
+
+
+def test_all_of_a_test_folder_is_judged(model_dir, pets, capsys):
+    assert judged(capsys, "--model-dir", model_dir, "--data-dir", pets) == (
+        40, {"name": "the folder pets", "note": "2 classes"})
+
+
+def test_of_the_folder_that_the_model_was_trained_on_what_was_held_out_is_judged(tmp_path, pets, capsys):
+    """Known by the path in the run's checkpoint; by the folder's name alone where there is none."""
+    model = tmp_path / "model"
+    small_models.save_colors(model)
+    small_models.redescribe(model, dataset="the folder pets")
+    part, data = judged(capsys, "--model-dir", model, "--data-dir", pets)
+    assert 0 < part < 20 and data["note"] == "2 classes, a fifth held out by name"
+    checkpoint.write(model / "checkpoint.npz", checkpoint.Checkpoint({}, {"data_dir": str(pets)}, {}))
+    assert judged(capsys, "--model-dir", model)[0] == part, "without --data-dir"
+    shutil.copytree(pets, tmp_path / "other" / "pets")
+    assert judged(capsys, "--model-dir", model, "--data-dir", tmp_path / "other" / "pets")[0] == 40
+    shutil.rmtree(pets)
+    assert judged(capsys, "--model-dir", model, "--data-dir", tmp_path / "other" / "pets")[0] == part, "moved"
+
+
+def test_without_a_choice_the_archive_is_the_runs_own(tmp_path, tiny_archive, capsys):
+    model = tmp_path / "model"
+    small_models.save_colors(model, classes=10)
+    small_models.redescribe(model, dataset="CIFAR-10", classes=list(CLASSES))
+    checkpoint.write(model / "checkpoint.npz", checkpoint.Checkpoint({}, {"data_file": str(tiny_archive)}, {}))
+    count, data = judged(capsys, "--model-dir", model, "--output", tmp_path / "out")
+    assert count == 8 and "instead of" in data["note"]
+    checkpoint.write(model / "checkpoint.npz", checkpoint.Checkpoint({}, {"data_file": "gone.tar.gz"}, {}))
+    assert "gone.tar.gz does not exist" in failed(capsys, "--model-dir", model)
+
+
 def failed(capsys, *arguments):
     """The one line that a mistake on the command line ends in."""
     assert judge(*arguments) == 2
@@ -138,7 +193,7 @@ def failed(capsys, *arguments):
 def test_data_with_other_classes_is_one_line(model_dir, capsys, tmp_path, monkeypatch):
     monkeypatch.setattr(dataset, "SKETCHES", {"train": (1, 1), "test": (1, 2)})
     line = failed(capsys, "--model-dir", model_dir, "--dataset", "sketches", "--output", tmp_path)
-    assert "the model names red, green, blue, and sketches shows airplane, automobile, bird and 7 more" in line
+    assert "sketches shows airplane, automobile, bird, and the model names only red, green, blue" in line
     assert "--data-dir" in line and "--model-dir" in line
 
 
@@ -154,10 +209,27 @@ def test_what_is_not_there_is_one_line(model_dir, tmp_path, capsys):
     assert "no model in" in failed(capsys, "--model-dir", tmp_path / "nowhere")
 
 
-def test_an_output_that_cannot_be_written_is_told_before_the_work(model_dir, tmp_path, capsys, monkeypatch):
-    (tmp_path / "file").write_text("")
+@pytest.mark.parametrize("name", ["confusion.png", "mistakes.png"])
+def test_a_picture_that_evaluate_did_not_draw_is_not_replaced(name, model_dir, tmp_path, capsys, monkeypatch):
+    Image.new("RGB", (8, 8), "red").save(tmp_path / name)
+    before = (tmp_path / name).read_bytes()
     monkeypatch.setattr(report, "load_data", lambda *_: pytest.fail("data was loaded"))
-    assert "another folder with --output" in failed(capsys, "--model-dir", model_dir, "--output", tmp_path / "file")
+    line = failed(capsys, "--model-dir", model_dir, "--output", tmp_path)
+    assert f"{name} is there already and was not written by evaluate.py" in line
+    assert (tmp_path / name).read_bytes() == before
+
+
+@pytest.mark.parametrize("json_too", [[], ["--json"]])
+def test_numbers_are_said_whatever_is_wrong_with_drawing(json_too, model_dir, colors, tmp_path, capsys, monkeypatch):
+    """An output that cannot be written, then no matplotlib: the numbers, one line, status 2."""
+    (tmp_path / "file").write_text("")
+    for output, hidden in ((tmp_path / "file", {}), (tmp_path / "out", {"matplotlib": None})):
+        for module, value in hidden.items():
+            monkeypatch.setitem(sys.modules, module, value)
+        assert judge("--model-dir", model_dir, "--data-dir", colors, "--output", output, *json_too) == 2
+        out, err = capsys.readouterr()
+        assert json.loads(out)["error"] == 1 / 8 if json_too else "Error 12.50% on 8 images" in out
+        assert err.splitlines()[-1].startswith("evaluate.py: error: cannot ") and err.count("evaluate.py") == 1
 
 
 def test_an_error_is_json_where_json_is_asked_for(tmp_path, capsys):
@@ -168,9 +240,7 @@ def test_an_error_is_json_where_json_is_asked_for(tmp_path, capsys):
 @pytest.mark.parametrize("arguments, words", [
     (("--dataset", "sketches", "--data-dir", "folder"), "not allowed with"), (("--output", ""), "the name is empty")])
 def test_arguments_that_cannot_be_are_refused(arguments, words, capsys):
-    with pytest.raises(SystemExit) as ended:
-        judge(*arguments)
-    assert ended.value.code == 2 and words in capsys.readouterr().err
+    assert words in failed(capsys, *arguments)
 
 
 def test_without_any_package_it_is_one_line():
@@ -195,14 +265,24 @@ def counted(classes, counts):
     return metrics.measure(np.eye(len(classes))[named], labels, classes)
 
 
-def test_of_many_classes_the_pairs_confused_most_stand_in_place_of_the_matrix():
+def test_of_many_classes_the_matrix_is_only_drawn():
     counts = 9 * np.eye(30, dtype=int)
-    counts[4, 7], counts[7, 4], counts[2, 3] = 5, 3, 1
+    counts[4, 7] = 5
     lines = report.text(counted([f"kind {number}" for number in range(30)], counts.tolist())).splitlines()
-    place = lines.index("confused most often:")
-    assert lines[place + 1:place + 5] == ["  kind 4, named kind 7: 5", "  kind 7, named kind 4: 3",
-                                          "  kind 2, named kind 3: 1", ""]
     assert "  5 kind 4      14  35.71%" in lines and max(map(len, lines)) < 60
+
+
+def test_precision_recall_and_f1_are_those_counted_by_hand():
+    """Of four classes c is never named, d has no images, and nothing is either for e."""
+    counts = [[3, 1, 0, 0, 0], [0, 4, 0, 2, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
+    none = {"precision": None, "recall": None, "f1": None}
+    assert metrics.scores(counts) == [
+        {"precision": 3 / 4, "recall": 3 / 4, "f1": 3 / 4}, {"precision": 4 / 5, "recall": 4 / 6, "f1": 8 / 11},
+        {**none, "recall": 0, "f1": 0}, {**none, "precision": 0, "f1": 0}, none]
+    lines = report.by_class(counted(list("abcde"), counts)).splitlines()
+    assert [line.split() for line in lines[1:4]] == [["a", "0.7500", "0.7500", "0.7500"],
+                                                     ["b", "0.8000", "0.6667", "0.7273"],
+                                                     ["c", "none", "0.0000", "0.0000"]]
 
 
 @pytest.mark.parametrize("count", [2, 30, 120])

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageFile, features
 
 from conftest import ROOT
 from infer import load_image
@@ -69,7 +69,7 @@ def test_broken_exif_does_not_cost_the_picture(tmp_path):
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr",
                                   "LAB", "HSV", "I", "F", "I;16", "I;16B", "I;16L"])
 def test_every_mode_of_pillow_gives_its_color(mode):
-    white = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 255, "F": 1.0}
+    white = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535, "F": 1.0}
     if mode in white:
         image, expected = Image.new(mode, (40, 30), white[mode]), (255, 255, 255)
     elif mode == "LAB":  # sRGB's red under D50: L* 54.3 of 100, a* 80.8, b* 69.9 (both kept with 128 added)
@@ -83,6 +83,7 @@ def test_every_mode_of_pillow_gives_its_color(mode):
     else:
         image, expected = Image.new("RGB", (40, 30), RED).convert(mode), RED
     assert image.mode == mode
+    image.format = "PNG"  # which says that white is 65535 where it has more than 8 bits
     picture = image_file._as_rgb(image)
     assert picture.mode == "RGB"
     np.testing.assert_allclose(np.asarray(picture).mean(axis=(0, 1)), expected, atol=6 if mode == "LAB" else 2)
@@ -95,15 +96,114 @@ def test_deep_gray_keeps_its_brightness(tmp_path):
     np.testing.assert_allclose(row[2:-2], np.linspace(0, 1, 64).reshape(32, 2).mean(axis=1)[2:-2], atol=0.01)
 
 
-@pytest.mark.parametrize("white", [1.0, 255.0, 65535.0, 1e6])
-def test_floating_point_gray_is_scaled_by_its_range(tmp_path, white):
-    values = np.full((32, 32), white / 4, np.float32)
-    values[:16] = white
-    values[0, 0], values[31, 31] = np.nan, -np.inf
-    Image.fromarray(values).save(tmp_path / "a.tif")
+def tiff(values, bits, order="<", **tags):
+    """The bytes of an uncompressed gray TIFF of 32 x 32 pixels, whose rows are given; tags: see TIFF_TAGS.
+
+    Written by hand after TIFF 6.0, section 2, since Pillow writes few of these kinds.
+    """
+    content = values if isinstance(values, bytes) else values.astype(values.dtype.newbyteorder(order)).tobytes()
+    entries = {256: (4, 32), 257: (4, 32), 258: (3, bits), 259: (3, 1), 262: (3, 1), 273: (4, 8), 277: (3, 1),
+               278: (4, 32), 279: (4, len(content)), **{TIFF_TAGS[name]: value for name, value in tags.items()}}
+    rows, more, place = b"", b"", 8 + len(content) + 2 + 12 * len(entries) + 4
+    for tag, (kind, value) in sorted(entries.items()):
+        letter = {3: "H2x", 4: "I", 12: "d"}[kind]
+        packed = struct.pack(order + letter, value)
+        if len(packed) > 4:
+            packed, more = struct.pack(order + "I", place + len(more)), more + packed
+        rows += struct.pack(order + "HHI", tag, kind, 1) + packed
+    start = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(content))
+    return start + content + struct.pack(order + "H", len(entries)) + rows + bytes(4) + more
+
+
+TIFF_TAGS = {"photometric": 262, "maximum": 281, "signs": 339, "float_maximum": 341}
+RAMP = np.linspace(0, 1, 32)[np.newaxis].repeat(32, 0)  # black at the left, white at the right
+
+
+def packed_in_12_bits(values):
+    """Rows of 12-bit numbers, two in three bytes."""
+    first, second = values[:, ::2].astype(int), values[:, 1::2].astype(int)
+    return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8).tobytes()
+
+
+@pytest.mark.parametrize("content, is_inverted", [
+    (tiff((RAMP * 65535).astype("u2"), 16), False), (tiff((RAMP * 65535).astype("u2"), 16, ">"), False),
+    (tiff((RAMP * 65535).astype("u2"), 16, photometric=(3, 0)), True),
+    (tiff((RAMP * 4095).astype("u2"), 16, maximum=(3, 4095)), False),
+    (tiff(packed_in_12_bits(RAMP * 4095), 12), False),
+    (tiff((RAMP * (2 ** 32 - 1)).astype("u4"), 32), False),
+    (tiff(RAMP.astype("f4"), 32, signs=(3, 3)), False), (tiff(RAMP.astype("f4"), 32, ">", signs=(3, 3)), False),
+    (tiff(RAMP.astype("f4"), 32, signs=(3, 3), photometric=(3, 0)), True),
+    (tiff((RAMP * 300).astype("f4"), 32, signs=(3, 3), float_maximum=(12, 300.0)), False),
+], ids=str)
+def test_deep_gray_is_scaled_as_its_file_says(content, is_inverted, tmp_path):
+    (tmp_path / "a.tif").write_bytes(content)
+    expected = (1 - RAMP if is_inverted else RAMP).astype(np.float32)
+    np.testing.assert_allclose(load_image(tmp_path / "a.tif")[0], np.stack([expected] * 3), atol=0.003)
+
+
+@pytest.mark.parametrize("content", [
+    tiff((RAMP * 32767).astype("i2"), 16, signs=(3, 2)), tiff((RAMP * 255).astype("i4"), 32, signs=(3, 2)),
+    tiff((RAMP * 127).astype("i1"), 8, signs=(3, 2)), tiff((RAMP * 300).astype("f4"), 32, signs=(3, 3)),
+    tiff((RAMP - 0.5).astype("f4"), 32, signs=(3, 3))], ids=str)
+def test_deep_gray_of_unknown_scale_is_one_line(content, tmp_path):
+    (tmp_path / "a.tif").write_bytes(content)
+    with pytest.raises(UserError, match="scale is unknown: save it with 8 bits"):
+        load_image(tmp_path / "a.tif")
+
+
+def test_what_is_no_number_in_a_picture_is_black(tmp_path):
+    values = RAMP.astype("f4")
+    values[0, 31], values[31, 31] = np.nan, -np.inf
+    (tmp_path / "a.tif").write_bytes(tiff(values, 32, signs=(3, 3)))
     pixels = load_image(tmp_path / "a.tif")
-    assert pixels[0, 0, 0, 0] == 0 and pixels[0, 0, 31, 31] == 0
-    np.testing.assert_allclose([pixels[0, 0, 8, 8], pixels[0, 2, 24, 8]], [1, 0.25], atol=0.005)
+    assert pixels[0, 0, 0, 31] == 0 == pixels[0, 0, 31, 31] and pixels[0, 0, 15, 31] == 1
+
+
+@pytest.mark.parametrize("color, hidden", [(0, b"\x12\x34"), (2, b"\x12\x34" * 3)])
+def test_a_hidden_color_of_16_bits_is_one_line(color, hidden, tmp_path):
+    """A PNG of this one color, gray or RGB, which its tRNS chunk calls transparent."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, color, 0, 0, 0)), (b"tRNS", hidden),
+              (b"IDAT", zlib.compress((b"\0" + 8 * hidden) * 8)), (b"IEND", b""))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks))
+    with pytest.raises(UserError, match="hides a color of 16 bits"):
+        load_image(tmp_path / "a.png")
+
+
+def slow_kinds():
+    """Starts of files of 12 million pixels that Pillow decodes in Python; what follows them is never looked at."""
+    rows = {"ppm of 16 bits": b"P6 4000 3000 65535\n", "ppm in letters": b"P3 4000 3000 255\n",
+            "qoi": struct.pack(">4sIIBB", b"qoif", 4000, 3000, 3, 0),
+            "sgi of 16 bits": struct.pack(">HBBHHHH", 474, 0, 2, 3, 4000, 3000, 3) + bytes(500),
+            "bmp": struct.pack("<2s4I2i2H6I", b"BM", 9, 0, 1078, 40, 4000, 3000, 1, 8, 1, 9, *bytes(4)) + bytes(1024)}
+    return [pytest.param(content + bytes(1000), id=name) for name, content in rows.items()]
+
+
+@pytest.mark.parametrize("content", slow_kinds())
+def test_slow_decoders_are_refused_before_they_begin(content, tmp_path, monkeypatch):
+    (tmp_path / "a").write_bytes(content)
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda self: pytest.fail("decoded"))
+    with pytest.raises(UserError, match="4000 x 3000 pixels, more than 3 million"):
+        load_image(tmp_path / "a")
+
+
+@pytest.mark.parametrize("start, words", [
+    (b"\0\0\0\x18ftypheic", "is HEIC.*pillow-heif, or export it as JPEG"),
+    (b"\0\0\0\x18ftypmif1", "is HEIC.*or export it as JPEG")])
+def test_a_phones_format_is_named_with_its_cure(start, words, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    (tmp_path / "a.heic").write_bytes(start + bytes(100))
+    with pytest.raises(UserError, match=words):
+        load_image(tmp_path / "a.heic")
+
+
+def test_avif_is_named_where_this_pillow_does_not_read_it(tmp_path, monkeypatch):
+    endings = {ending: kind for ending, kind in Image.registered_extensions().items() if kind != "AVIF"}
+    monkeypatch.setattr(Image, "registered_extensions", lambda: endings)
+    (tmp_path / "a.avif").write_bytes(b"\0\0\0\x18ftypavif" + bytes(100))
+    with pytest.raises(UserError, match="is AVIF.*-U pillow, or export it as JPEG"):
+        load_image(tmp_path / "a.avif")
 
 
 def test_what_is_transparent_is_white_and_colors_hidden_there_do_not_leak(tmp_path):
@@ -210,12 +310,12 @@ def test_an_address_is_told_from_a_file_that_is_missing(address):
 
 
 def test_an_icon_does_not_smuggle_a_large_picture_in(tmp_path, monkeypatch):
-    monkeypatch.setattr(image_file, "MAX_PIXELS_ELSE", 10_000)
+    monkeypatch.setitem(image_file.MAX_PIXELS, "JPEG2000", 10_000)
     inner = io.BytesIO()
     Image.new("RGB", (200, 100)).save(inner, "PNG")
     entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, inner.tell(), 22)
     (tmp_path / "a.ico").write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + inner.getvalue())
-    with pytest.raises(UserError, match="200 x 100 pixels"):
+    with pytest.raises(UserError, match="too many pixels"):
         load_image(tmp_path / "a.ico")
 
 

@@ -130,16 +130,54 @@ def test_a_bare_name_is_looked_for_here_and_then_among_the_chapters_pictures(pic
         infer.load_image("elsewhere/dog.png")
 
 
-@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + "/dog.png", "..", ".", "", "https://example.org/dog.png"])
+@pytest.mark.parametrize("name", ["a" * 300, "a" * 300 + "/dog.png", "empty", "*.jpg", "", "https://example.org/dog.png"])
 def test_an_odd_name_of_a_picture_is_one_line(name, model_dir, pictures, capsys):
+    (pictures / "empty").mkdir()
     assert ask(name, "--model-dir", model_dir) == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and err.startswith(f"infer.py: error: {name}")
+    assert out == "" and err.count("\n") == 1
+    assert err.startswith(f"infer.py: error: {name or 'argument PICTURE: the name is empty'}")
 
 
-@pytest.mark.parametrize("name, problem", [("", "--model-dir is empty"), ("a" * 300, "File name too long"),
-                                           ("my model", "python train.py --model-dir 'my model'"),
-                                           ("red\n\x1b[31m", "no model in red\\n\\x1b[31m ")])
+def test_a_link_to_nowhere_is_no_picture_of_the_chapter(model_dir, pictures, capsys):
+    (pictures / "cat.png").symlink_to(pictures / "nowhere.png")
+    assert ask("cat.png", "--model-dir", model_dir) == 2
+    assert capsys.readouterr() == ("", "infer.py: error: cat.png: No such file or directory\n")
+
+
+def test_that_a_picture_is_the_chapters_own_is_said(model_dir, pictures, capsys):
+    assert ask("cat.png", "red.png", "--model-dir", model_dir) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if "cat.png" in line)
+    assert line == "Not found here, so the chapter's own picture: cat.png"
+    assert ask("cat.png", "red.png", "--json", "--model-dir", model_dir) == 0
+    cat, red = json.loads(capsys.readouterr().out)["results"]
+    assert cat["file"] == str(ROOT / "image" / "cat.png") and "file" not in red
+
+
+@pytest.mark.parametrize("name", [".", "*.png", "[br]*"])
+def test_a_folder_means_its_pictures_and_a_pattern_what_fits_it(name, model_dir, pictures, capsys):
+    (pictures / "notes.txt").write_text("no picture")
+    (pictures / "folder.png").mkdir()
+    assert ask(name, "--json", "--model-dir", model_dir) == 0
+    results = json.loads(capsys.readouterr().out)["results"]
+    assert [os.path.basename(entry["picture"]) for entry in results] == ["blue.png", "red.png"]
+    Image.new("RGB", (8, 8), "lime").save("*.png")  # a file of this very name comes first
+    assert ask("*.png", "--json", "--model-dir", model_dir) == 0
+    assert [entry["label"] for entry in json.loads(capsys.readouterr().out)["results"]] == ["green"]
+
+
+@pytest.mark.parametrize("count, named", [(12, 12), (13, 12), (11, 11)])
+def test_as_many_classes_are_named_as_are_asked_for_and_there(count, named, tmp_path, pictures, capsys):
+    small_models.save_colors(tmp_path / "model", classes=12)
+    small_models.redescribe(tmp_path / "model", classes=[f"kind {number}" for number in range(12)])
+    assert ask("red.png", "--top-k", count, "--json", "--model-dir", tmp_path / "model") == 0
+    assert len(json.loads(capsys.readouterr().out)["results"][0]["best"]) == named
+
+
+@pytest.mark.parametrize("name, problem", [
+    ("", "--model-dir: the name is empty"), ("a" * 300, "File name too long"),
+    ("red.png", "red.png is a file: name the folder"), ("my model", "python train.py --model-dir 'my model'"),
+    ("red\n\x1b[31m", "no model in red\\n\\x1b[31m ")])
 def test_an_odd_name_of_a_model_is_one_line(name, problem, pictures, capsys):
     assert ask("red.png", "--model-dir", name) == 2
     out, err = capsys.readouterr()
@@ -169,11 +207,36 @@ def test_a_model_of_drawings_says_so():
 
 @pytest.mark.parametrize("arguments", [[], ["a.png", "--top-k", "0"], ["a.png", "--device", "tpu"],
                                        ["a.png", "--top", "1"], ["a.png", "--model", "m"]])
-def test_a_wrong_command_line_is_status_2(arguments, capsys):
-    with pytest.raises(SystemExit) as left:
-        infer.main(arguments)
-    assert left.value.code == 2
-    assert "Traceback" not in capsys.readouterr().err
+def test_a_wrong_command_line_is_one_line_and_json_where_that_is_asked_for(arguments, capsys):
+    assert infer.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("infer.py: error: ") and err.count("\n") == 1
+    assert infer.main([*arguments, "--json"]) == 2
+    out, again = capsys.readouterr()
+    assert f"infer.py: error: {json.loads(out)['error']}\n" == again == err
+
+
+AFTERWARDS = """
+import runpy, signal, sys
+sys.path.insert(0, sys.argv[1])
+before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+sys.argv = sys.argv[2:]
+for _ in range(2):
+    try:
+        runpy.run_path(sys.argv[0], run_name="__main__")
+    except SystemExit as end:
+        print(end.code, before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)])
+signal.raise_signal(signal.SIGINT)
+"""
+
+
+@ON_POSIX
+@pytest.mark.parametrize("script, argument", [("infer.py", "nowhere.png"), ("train.py", "--resume")])
+def test_signals_are_the_interpreters_again_afterwards(script, argument, pictures):
+    """As in IPython after %run, twice: Ctrl-C is a KeyboardInterrupt again."""
+    done = subprocess.run([sys.executable, "-c", AFTERWARDS, ROOT, ROOT / script, argument], capture_output=True,
+                          text=True)
+    assert done.stdout == "2 True\n2 True\n" and done.stderr.endswith("KeyboardInterrupt\n"), done.stderr
 
 
 def test_mistakes_are_answered_without_paddle_and_training(model_dir, pictures):

@@ -1,9 +1,11 @@
 """utils/inside.py and infer.py's --features and --explain, against PyTorch (tests/golden) and networks made by hand."""
 import doctest
 import json
+import os
 import re
 import shutil
 import struct
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -146,28 +148,22 @@ def test_features_and_heat_maps_are_pytorchs(name, mirrored, tmp_path, golden):
     np.testing.assert_allclose(heats / largest, expected / largest, rtol=0, atol=1e-4)
 
 
-SHAPES = {"resnet": [(16, 32), (32, 16), (64, 8)], "vgg": [(64, 32), (128, 16), (256, 8), (512, 4), (512, 2)],
-          "googlenet": [(96, 32), (240, 16), (416, 8), (512, 4)],
-          "airbench": [(24, 31), (64, 15), (256, 7), (256, 3)]}
-FIRST = {"resnet": (16, 32), "vgg": (64, 32), "googlenet": (32, 32), "airbench": (24, 31)}
+LAST = {"resnet": (64, 8), "vgg": (512, 2), "googlenet": (512, 4), "airbench": (256, 3)}  # channels, side of maps
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_the_last_maps_of_each_size_are_found(name, tmp_path):
+def test_the_last_maps_and_the_score_are_found(name, tmp_path):
     model = save_golden(tmp_path / name, name)
     opened, (pixels, _) = inside.open_up(model), recipe.batch(name)
-    maps = opened.fetch(pixels, opened.layers.stages)
-    assert [each.shape[1:] for each in maps] == [(channels, side, side) for channels, side in SHAPES[name]]
-    first, score = opened.fetch(pixels, [opened.layers.first, opened.layers.score])
-    channels, side = FIRST[name]
-    assert first.shape == (len(pixels), channels, side, side) and -0.2 < first.min() <= 0, "after the activation"
-    assert opened.layers.maps == opened.layers.stages[-1]
+    maps, score = opened.run({opened.input: pixels}, [opened.maps, opened.score])
+    channels, side = LAST[name]
+    assert maps.shape == (len(pixels), channels, side, side) and -0.2 < maps.min() <= 0, "after the activation"
     odds = np.exp(score - score.max(axis=1, keepdims=True))
     np.testing.assert_allclose(odds / odds.sum(axis=1, keepdims=True), infer.infer(model, pixels), atol=1e-6)
 
 
 def test_a_heat_map_is_enlarged_as_pytorch_does_it(golden):
-    for name in SHAPES:
+    for name in LAST:
         for heat, large in zip(golden[f"{name}/heats"][0], golden[f"{name}/large"][0]):
             np.testing.assert_allclose(figures.enlarge(heat, 32), large, rtol=0, atol=1e-4 * large.max())
 
@@ -203,9 +199,8 @@ def test_heat_maps_through_a_max_pooling_are_those_worked_out_by_hand(mirrored, 
     paddle.seed(3)
     model = save(tmp_path / "model", pooled, classes=5, mirrored=mirrored)
     opened, pixels = inside.open_up(model), np.random.default_rng(1).random([3, 3, 32, 32], np.float32)
-    *stages, last = opened.fetch(pixels, opened.layers.stages)
-    assert [each.shape for each in (*stages, last)] == [(3, 24, 31, 31), (3, 16, 15, 15), (3, 32, 7, 7), (3, 32, 3, 3)]
-    assert opened.layers.first == opened.layers.stages[0] and opened.layers.maps == opened.layers.stages[-1]
+    last = opened.run({opened.input: pixels}, [opened.maps])[0][:3]
+    assert last.shape == (3, 32, 3, 3)
     np.testing.assert_allclose(features_of(model, pixels), last.max(axis=(2, 3)), rtol=1e-5)
     weights, = [array for array in program_state.take(opened.program, opened.scope).values() if array.shape == (32, 5)]
     by_hand = np.maximum(np.einsum("nchw,ck->nkhw", last, weights / 9 / 9), 0)
@@ -288,25 +283,25 @@ def test_names_are_kept_as_they_are(seer_dir, here):
 def test_json_and_both_files_at_once(seer_dir, here, capsys):
     assert ask("--json", "--features", "f.npz", "--explain", "e.png", "halves.png", "--model-dir", seer_dir) == 0
     assert json.loads(capsys.readouterr().out)["results"][0]["label"] == "blue"
-    assert np.load("f.npz")["features"].shape == (1, 3) and figures.is_explanation("e.png")
+    assert np.load("f.npz")["features"].shape == (1, 3) and Path("e.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in here.iterdir()) == ["blue.png", "e.png", "f.npz", "halves.png", "red.png"]
 
 
-def tiles_of(path, row):
-    """The three squares of a row of the drawing: uint8 arrays."""
-    top = row * (figures.HEAD + figures.SIDE) + figures.HEAD
-    lefts = [figures.MARGIN + column * (figures.SIDE + figures.GAP) for column in range(3)]
+def halves_of(path, row, column):
+    """The left and the right half of a tile of a drawing of two rows and three columns, without its edges."""
     whole = np.asarray(Image.open(path).convert("RGB"), np.int16)
-    return [whole[top + 4:top + figures.SIDE - 4, left + 4:left + figures.SIDE - 4] for left in lefts]
+    height, width = whole.shape[0] // 2, whole.shape[1] // 3
+    cell = whole[row * height + 80:row * height + height - 80, column * width:(column + 1) * width]
+    return cell[:, 30:width // 2 - 12], cell[:, width // 2 + 12:width - 30]
 
 
 def test_the_drawing_shows_each_picture_and_the_heat_on_its_half(seer_dir, here):
     assert ask("--explain", "out.png", "red.png", "halves.png", "--model-dir", seer_dir) == 0
-    picture, best, second = tiles_of("out.png", 1)
-    assert abs(picture[:, :110] - [127, 0, 0]).max() <= 2 and abs(picture[:, 140:] - [0, 0, 255]).max() <= 2
-    heat = [tile[..., 0] - tile[..., 2] for tile in (best, second)]  # gray has as much red as blue
-    assert heat[0][:, 140:].min() > 60 and abs(heat[0][:, :110]).max() <= 2, "blue, on the right"
-    assert heat[1][:, :110].min() > 60 and abs(heat[1][:, 140:]).max() <= 2, "red, on the left"
+    left, right = halves_of("out.png", 1, 0)
+    assert abs(left - [127, 0, 0]).max() <= 2 and abs(right - [0, 0, 255]).max() <= 2
+    heat = [[half[..., 0] - half[..., 2] for half in halves_of("out.png", 1, column)] for column in (1, 2)]
+    assert heat[0][1].min() > 60 and abs(heat[0][0]).max() <= 2, "blue, on the right; gray has as much red as blue"
+    assert heat[1][0].min() > 60 and abs(heat[1][1]).max() <= 2, "red, on the left"
     first = Path("out.png").read_bytes()
     assert ask("--explain", "out.png", "blue.png", "--model-dir", seer_dir) == 0, "a drawing of its own is replaced"
     assert Path("out.png").read_bytes() != first
@@ -321,25 +316,26 @@ def test_odd_names_are_drawn_without_a_word(seer_dir, here, capsys, recwarn):
         assert ask("--explain", "out.png", *names, "--json", "--model-dir", seer_dir) == 0
     finally:
         small_models.redescribe(seer_dir, classes=small_models.COLORS)
-    assert figures.is_explanation("out.png") and capsys.readouterr().err == ""
+    assert Path("out.png").exists() and capsys.readouterr().err == ""
     assert not [each for each in recwarn if "Glyph" in str(each.message)]
 
 
 @pytest.mark.parametrize("arguments, problem", [
-    (["--features", "out.txt"], "--features out.txt: its name has to end with .npz"),
-    (["--features", ""], "its name has to end with .npz"),
-    (["--explain", "out.jpg"], "--explain out.jpg: its name has to end with .png"),
-    (["--explain", "blue.png"], "--explain blue.png is there already and was not drawn by --explain"),
-    (["--features", "folder.npz"], "folder.npz is no ordinary file"),
-    (["--explain", "huge.png"], "huge.png is there already"),
-    (["--features", "red.png/out.npz"], "red.png/out.npz"),
-    (["--explain", "out.png", *["red.png"] * figures.SIDE], "--explain draws 50 pictures at most, not 257"),
+    (["--features", "out.txt"], "out.txt: the name of a file for infer.py --features has to end with .npz"),
+    (["--features", ""], "--features: the name is empty"),
+    (["--explain", "out.jpg"], "out.jpg: the name of a file for infer.py --explain has to end with .png"),
+    (["--explain", "blue.png"], "blue.png is there already and was not written by infer.py --explain"),
+    (["--features", "folder.npz"], "folder.npz is there already"), (["--explain", "huge.png"], "huge.png is there"),
+    (["--features", "checkpoint.npz"], "checkpoint.npz is there already and was not written by infer.py --features"),
+    (["--features", "text.npz"], "text.npz is there already"),
 ])
 def test_a_file_that_is_not_to_be_written_is_one_line(arguments, problem, seer_dir, here, capsys):
     Path("folder.npz").mkdir()
     start = zlib.crc32(b"IHDR" + (size := struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)))
     Path("huge.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size + struct.pack(">I", start))
-    before = {path.name: path.read_bytes() for path in here.glob("*.png")}
+    np.savez("checkpoint.npz", head=np.zeros(3), features=np.zeros(3))
+    Path("text.npz").write_text("a reader's own")
+    before = {path.name: path.read_bytes() for path in here.iterdir() if path.is_file()}
     assert ask(*arguments, "red.png", "--model-dir", seer_dir) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.count("\n") == 1 and err.startswith("infer.py: error: ") and problem in err
@@ -349,46 +345,59 @@ def test_a_file_that_is_not_to_be_written_is_one_line(arguments, problem, seer_d
 @pytest.mark.parametrize("option, network, problem", [
     ("--explain", None, "no convolution"), ("--features", averages, "no fully connected layer"),
     ("--explain", averages, "no convolution before a fully connected layer")])
-def test_a_model_without_such_layers_is_one_line_and_nothing_is_lost(option, network, problem, here, model_dir, capsys):
+def test_a_model_without_such_layers_is_one_line_after_the_answer(option, network, problem, here, model_dir, seer_dir,
+                                                                  capsys):
     out = Path("out.npz" if option == "--features" else "out.png")
-    figures.draw_heat(out, ["x"], halves(), np.ones([1, 1, 2, 2]), [[("a", 1.0)]]) if option == "--explain" else \
-        out.write_bytes(b"of before")
+    assert ask(option, out, "red.png", "--model-dir", seer_dir) == 0
     before = out.read_bytes()
     if network:
         save("averages", network, classes=3)
+    capsys.readouterr()
     assert ask(option, out, "red.png", "--model-dir", "averages" if network else model_dir) == 2
-    err = capsys.readouterr().err
-    assert err.count("\n") == 1 and problem in err
+    told, err = capsys.readouterr()
+    assert err.count("\n") == 1 and problem in err and "infer results: " in told and str(out) not in told
     assert out.read_bytes() == before and not list(here.glob(".*"))
 
 
-def test_a_full_disk_keeps_what_was_there(seer_dir, here, capsys, monkeypatch):
-    Path("out.npz").write_bytes(b"of before")
+def test_a_full_disk_keeps_what_was_there_and_the_answer(seer_dir, here, capsys, monkeypatch):
+    assert ask("--features", "out.npz", "blue.png", "--model-dir", seer_dir) == 0
+    before = Path("out.npz").read_bytes()
 
     def savez(file, **_):
         file.write(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", savez)
-    assert ask("--features", "out.npz", "red.png", "--model-dir", seer_dir) == 2
-    assert "No space left on device" in capsys.readouterr().err
-    assert Path("out.npz").read_bytes() == b"of before" and not list(here.glob(".*"))
+    capsys.readouterr()
+    assert ask("--features", "out.npz", "red.png", "--json", "--model-dir", seer_dir) == 2
+    out, err = capsys.readouterr()
+    assert "No space left on device" in err and json.loads(out)["results"][0]["label"] == "red"
+    assert Path("out.npz").read_bytes() == before and not list(here.glob(".*"))
 
 
-def test_without_matplotlib_the_line_says_what_to_install(seer_dir, here, capsys, monkeypatch):
+def test_without_matplotlib_the_answer_and_a_line_that_says_what_to_install(seer_dir, here, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError):
         import matplotlib  # noqa: F401  to see that it is hidden
     assert ask("--explain", "out.png", "red.png", "--model-dir", seer_dir) == 2
-    assert "pip install -r requirements.txt" in capsys.readouterr().err
+    out, err = capsys.readouterr()
+    assert "infer results: red" in out and err.count("\n") == 1 and "pip install -r requirements.txt" in err
+
+
+@pytest.mark.parametrize("backend", ["Qt4Agg", "module://nowhere"])
+def test_the_users_backend_does_not_matter(backend, seer_dir, here):
+    done = subprocess.run([sys.executable, ROOT / "infer.py", "red.png", "--explain", "out.png", "--device", "cpu",
+                           "--model-dir", seer_dir], env={**os.environ, "MPLBACKEND": backend}, capture_output=True,
+                          text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == "" and Path("out.png").exists(), done.stderr
 
 
 def test_a_model_with_one_class_has_one_heat_map(tmp_path):
-    one = np.array([[1.0]])
-    figures.draw_heat(tmp_path / "one.png", ["x"], halves(), np.ones([1, 1, 2, 2]), [[("only", one[0, 0])]])
-    with Image.open(tmp_path / "one.png") as picture:
-        assert picture.size == (2 * figures.SIDE + figures.GAP + 2 * figures.MARGIN,
-                                figures.HEAD + figures.SIDE + figures.FOOT)
+    widths = []
+    for count in (1, 2):
+        figures.draw_heat(tmp_path / "x.png", ["x"], halves(), np.ones([1, count, 2, 2]), [[("only", 1.0)] * count])
+        widths.append(Image.open(tmp_path / "x.png").width)
+    assert widths == [int(110 * (0.2 + 1.9 * tiles)) for tiles in (2, 3)]
 
 
 def test_a_network_that_names_no_layers_is_refused_in_python_too(tmp_path):

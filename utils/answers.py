@@ -1,38 +1,37 @@
 """What infer.py does around the chapter's steps: its command line, which model answers, and what is printed."""
-import argparse
-import contextlib
 import json
 import os
 from pathlib import Path
 
 import numpy as np
 
-from utils.errors import UserError, complain, say, shown
+from utils.errors import Parser, UserError, above_zero, complain, name, say, shown
+from utils.image_file import find, pictures_of
 
 TRAINED = "image_classification_*.inference.model/description.json"  # where train.py saves by default
 FACTS = ("model", "depth", "dataset", "epochs", "test_accuracy")  # of the description, in the JSON that is printed
 
 
 def parse(arguments):
-    """Read the command line of infer.py. Errors: UserError where it names a file that must not be written."""
-    parser = argparse.ArgumentParser(prog="infer.py", description="Name pictures with a trained model.",
-                                     allow_abbrev=False)
-    parser.add_argument("pictures", nargs="+", metavar="PICTURE",
-                        help="a picture file; the chapter's own in image/ by their names alone")
-    parser.add_argument("--model-dir", help="a folder that train.py wrote (default: the newest one here)")
+    """Read the command line of infer.py. Errors: UserError for a mistake, and for a file that must not be written."""
+    parser = Parser(prog="infer.py", description="Name pictures with a trained model.", allow_abbrev=False)
+    parser.add_argument("pictures", nargs="+", type=name, metavar="PICTURE",
+                        help="a picture file, or a folder of them; the chapter's own in image/ by their names alone")
+    parser.add_argument("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--top-k", type=int, default=3, choices=range(1, 11), metavar="K",
-                        help="how many classes to name, 1 to 10 (default: 3)")
+    parser.add_argument("--top-k", type=above_zero(int), default=3, metavar="K",
+                        help="how many classes to name (default: 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--features", metavar="OUT.npz",
+    parser.add_argument("--features", type=name, metavar="OUT.npz",
                         help="write what the last layer makes its answer from, for each picture")
-    parser.add_argument("--explain", metavar="OUT.png",
+    parser.add_argument("--explain", type=name, metavar="OUT.png",
                         help="draw where in each picture its two likeliest classes are seen (Grad-CAM)")
     options = parser.parse_args(arguments)
-    if (options.features, options.explain) != (None, None):
-        from utils import inside  # 400 lines that other command lines do not need
+    options.pictures = [picture for each in options.pictures for picture in pictures_of(each)]
+    if options.features or options.explain:
+        from utils import inside  # which other command lines do not need
 
-        inside.check(options.features, options.explain, len(options.pictures))
+        inside.check(options.features, options.explain)
     return options
 
 
@@ -41,32 +40,25 @@ def choose_model(model_dir, shipped):
 
     Errors: UserError where there is none.
     """
-    if model_dir == "":
-        raise UserError("--model-dir is empty: name a folder that train.py wrote, or omit it")
     if model_dir is not None:
+        if os.path.isfile(model_dir):
+            raise UserError(f"--model-dir {shown(model_dir)} is a file: name the folder that it is in")
         return Path(model_dir)
     trained = list(Path().glob(TRAINED))
     if trained:
-        return max(trained, key=_time_written).parent
+        return max(trained, key=os.path.getmtime).parent
     if (shipped / "description.json").exists():
         return shipped
     raise UserError("there is no trained model here: train one with python train.py, or name its folder with "
                     "--model-dir")
 
 
-def _time_written(path):
-    """When a file was written last; 0 where that is unknown, as when it is being replaced."""
-    with contextlib.suppress(OSError):
-        return path.stat().st_mtime
-    return 0
-
-
 def read_all(names, load_image):
     """Read the pictures -> pixels, and errors of those that cannot be read; both by number on the command line."""
     images, errors = {}, {}
-    for number, name in enumerate(names):
+    for number, picture in enumerate(names):
         try:
-            images[number] = load_image(name)
+            images[number] = load_image(picture)
         except UserError as error:
             complain("infer.py", error)
             errors[number] = error
@@ -74,35 +66,33 @@ def read_all(names, load_image):
 
 
 def look_inside(options, model, images, probabilities):
-    """Write what --features and --explain ask for about the pictures that could be read.
+    """Write what --features and --explain ask for about the pictures that could be read -> errors, by option.
 
     model: infer.Model; images: as `read_all` returns them; probabilities: [N, classes]
     """
-    if options.features or options.explain:
-        from utils import inside
+    if not (options.features or options.explain):
+        return {}
+    from utils import inside
 
-        names = [options.pictures[number] for number in images]
-        inside.write(options.features, options.explain, model, names, np.concatenate(list(images.values())),
-                     probabilities)
-
-
-@contextlib.contextmanager
-def errors_as_json(is_json):
-    """Print an error that ends the block as a JSON object too, where the output is JSON."""
-    try:
-        yield
-    except UserError as error:
-        if is_json:
-            say(json.dumps({"error": str(error)}, indent=2))
-        raise
+    names, pixels, errors = [options.pictures[number] for number in images], np.concatenate([*images.values()]), {}
+    for word, path, write in (("Features", options.features, inside.write_features),
+                              ("Explanation", options.explain, inside.write_explanation)):
+        if path:
+            try:
+                write(path, model, names, pixels, probabilities)
+                if not options.json:
+                    say(f"{word}: {shown(path)}")
+            except UserError as error:
+                complain("infer.py", error)
+                errors[word] = error
+    return errors
 
 
 def introduce(model_dir, description, shipped):
     """One line: which model answers, and what it was trained on. `shipped`: the supplied one's folder."""
-    whole, here = Path(os.path.abspath(model_dir)), Path.cwd()
+    whole, here, depth = Path(os.path.abspath(model_dir)), Path.cwd(), description.get("depth")
     folder = whole.relative_to(here) if here in whole.parents else model_dir
-    depth = f"-{description['depth']}" if description.get("depth") else ""
-    line = f"{shown(folder)}, {description['model']}{depth} trained on {description['dataset']}"
+    line = f"{shown(folder)}, {description['model']}{f'-{depth}' if depth else ''} trained on {description['dataset']}"
     if description["dataset"] == "sketches":
         line += " (drawings that the program made, not photographs)"
     if description.get("test_accuracy") is not None:
@@ -117,30 +107,31 @@ def show(options, labels, errors, description, place, model_dir, shipped):
     place: a line about where the model ran; description, model_dir, shipped: as `introduce` takes them
     """
     if options.json:
-        results = [_as_json(name, labels.get(number), errors.get(number))
-                   for number, name in enumerate(options.pictures)]
+        results = [_as_json(picture, labels.get(number), errors.get(number))
+                   for number, picture in enumerate(options.pictures)]
         facts = {key: description.get(key) for key in FACTS}
         say(json.dumps({"model": facts, "results": results}, indent=2))
     elif labels:
         lines = [f"Model: {introduce(model_dir, description, shipped)}", f"Place: {place}"]
-        for word, path in (("Features", options.features), ("Explanation", options.explain)):
-            lines += [f"{word}: {shown(path)}"] if path else []
+        supplied = [picture for picture in dict.fromkeys(options.pictures) if find(picture) != picture]
+        lines += [f"Not found here, so the chapter's own picture: {', '.join(supplied)}"] if supplied else []
         say("\n".join(lines + _lines(options.pictures, labels)))
 
 
-def _as_json(name, best, error):
-    """One picture's best classes, or its error."""
+def _as_json(picture, best, error):
+    """One picture's best classes, or its error; with its file where that is one of the chapter's own."""
     if error is not None:
-        return {"picture": name, "error": str(error)}
-    return {"picture": name, "label": best[0][0],
+        return {"picture": picture, "error": str(error)}
+    return {"picture": picture, **({"file": str(find(picture))} if find(picture) != picture else {}),
+            "label": best[0][0],
             "best": [{"class": kind, "probability": round(probability, 6)} for kind, probability in best]}
 
 
 def _lines(names, labels):
     """The answers as the book prints them, each under its picture's name where there are several."""
-    lines, width = [], max([11, *(len(name) for best in labels.values() for name, _ in best)])
+    lines, width = [], max([11, *(len(kind) for best in labels.values() for kind, _ in best)])
     for number, best in labels.items():
         lines += ["", shown(names[number])] if len(names) > 1 else []
         lines.append(f"infer results: {best[0][0]}")
-        lines += [f"  {name:<{width}} {probability:.4f}" for name, probability in best]
+        lines += [f"  {kind:<{width}} {probability:.4f}" for kind, probability in best]
     return lines

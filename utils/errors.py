@@ -1,7 +1,10 @@
 """How a script ends: with one line for its reader and an exit status; only unforeseen errors have a traceback."""
+import argparse
+import atexit
 import contextlib
 import errno
 import functools
+import json
 import os
 import signal
 import sys
@@ -10,6 +13,7 @@ from pathlib import Path
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 NO_MEMORY = ("MemoryError", "ResourceExhausted", "could not create a memory object")  # of Python, Paddle and oneDNN
+HANDLERS_BEFORE = {}  # of the signals that a script answers in its own way; what the interpreter had for them
 
 
 class UserError(Exception):
@@ -34,6 +38,30 @@ class OutputLost(Exception):
         self.status = 128 + getattr(signal, "SIGPIPE", 13) if is_closed else UserError.status
 
 
+class Parser(argparse.ArgumentParser):
+    """A command line of which a mistake is a UserError, so one line."""
+
+    def error(self, message):
+        raise UserError(shown(message))
+
+
+def above_zero(kind):
+    """A reader of command-line values that must be above zero, and below 3.4e38, where float32 ends."""
+    def number(text):
+        value = kind(text)
+        if not 0 < value < 3.4e38:
+            raise argparse.ArgumentTypeError(f"{text} is {'too large' if value > 0 else 'not above zero'}")
+        return value
+    return number
+
+
+def name(text):
+    """A reader of command-line names, which cannot be empty."""
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty")
+    return text
+
+
 def shown(text):
     """`text` on one line of the terminal: line ends and bytes that are not text are escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(text))
@@ -55,10 +83,10 @@ def complain(program, error):
             print(error if isinstance(error, Stopped) else f"{program}: error: {error}", file=sys.stderr, flush=True)
 
 
-def report(program, error, out_of_memory):
+def report(program, error, out_of_memory, is_json=False):
     """Say in one line why a script ends -> its exit status; an unforeseen error is raised again.
 
-    out_of_memory: what the user can do when memory runs out
+    out_of_memory: what the user can do when memory runs out; is_json: whether a mistake is printed as JSON too.
     """
     if isinstance(error, KeyboardInterrupt):
         error = Stopped(signal.SIGINT)
@@ -66,6 +94,9 @@ def report(program, error, out_of_memory):
         error = UserError(f"not enough memory: {out_of_memory}")
     if not isinstance(error, (Stopped, OutputLost, UserError)):
         raise error
+    if is_json and isinstance(error, UserError):
+        with contextlib.suppress(OutputLost):
+            say(json.dumps({"error": str(error)}, indent=2))
     if str(error):
         complain(program, error)
     return error.status
@@ -75,7 +106,7 @@ def end_at_once_on_signals():
     """Until a script has something to save: the system ends it at a signal, even in the middle of an import."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, signal.SIG_DFL)
+            HANDLERS_BEFORE.setdefault(number, signal.signal(number, signal.SIG_DFL))
     if hasattr(signal, "pthread_sigmask"):  # the process that started this one may have blocked them
         signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
@@ -87,10 +118,19 @@ def restore_signals():
             signal.signal(number, signal.getsignal(number))
 
 
+def put_signals_back():
+    """At the end of a script, for an interpreter that goes on, as IPython's does; one that ends does so at once."""
+    if HANDLERS_BEFORE:
+        atexit.register(end_at_once_on_signals)
+    while HANDLERS_BEFORE:
+        signal.signal(*HANDLERS_BEFORE.popitem())
+
+
 def exit_status(out_of_memory):
     """A decorator for a script's `main(arguments)`: it returns the exit status, however `main` ends.
 
-    Statuses: what `main` returns; 2 for a mistake to mend; 128 + n where signal n ended the work.
+    Statuses: what `main` returns; 2 for a mistake to mend; 128 + n where signal n ended the work. With --json the line
+    about a mistake is printed as a JSON object too.
     """
     def decorate(main):
         program = Path(main.__code__.co_filename).name
@@ -100,6 +140,8 @@ def exit_status(out_of_memory):
             try:
                 return main(arguments)
             except (Exception, KeyboardInterrupt) as error:
-                return report(program, error, out_of_memory)
+                return report(program, error, out_of_memory, "--json" in (sys.argv if arguments is None else arguments))
+            finally:
+                put_signals_back()
         return run
     return decorate

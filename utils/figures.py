@@ -3,38 +3,57 @@
 Only what draws imports this. matplotlib is imported by the functions: without it one picture is missing, and no more.
 """
 import contextlib
+import os
 import warnings
 
 import numpy as np
 from PIL import Image
 
+from utils.errors import Stopped, UserError, shown
 from utils.storage.files import whole_file
 
-MOST_COUNTED = 25  # classes of a confusion matrix: beyond, a cell is too small for a number
-MOST_NAMED = 80  # classes: beyond, the names are too small to read
+MOST_COUNTED, MOST_NAMED = 25, 80  # classes of a matrix: beyond, there is no room for numbers, or for names
 COLUMNS = 6  # of the sheet of mistakes
-SIDE, GAP, MARGIN, HEAD, FOOT = 256, 16, 20, 40, 36  # of the heat maps, in pixels
-GROUND, INK, QUIET = "#fbfbf9", "#1f2733", "#5d6878"
-TITLE = "infer.py --explain"  # in the file, by which `is_explanation` knows it
-FOOTNOTE = "Red: what speaks most for the class; gray: nothing does. Each map has its own scale."
-NAME = 30  # letters of a picture's name
+CURVES, JUDGED, EXPLANATION = "train.py", "evaluate.py", "infer.py --explain"  # titles in the files, unseen
+SCALE = "Red: what speaks most for the class; gray: nothing does.\nEach map has its own scale."
+LONGEST = 30  # letters of a picture's name
+SIDE = 256  # of a heat map, in pixels
 
 
 @contextlib.contextmanager
-def picture(path, width, height, title=None, **options):
+def picture(path, width, height, title, **options):
     """Give a figure of this size in inches to draw on; at the end of the block it is written as a PNG, whole.
 
-    title: in the file, unseen; options: of matplotlib.figure.Figure
+    title: by which `refuse_to_replace` knows the file; options: of matplotlib.figure.Figure
+    Errors: UserError where it cannot be drawn or written, whatever is wrong with matplotlib.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
-    from matplotlib.figure import Figure
+    try:
+        refuse_to_replace(path, title)
+        if "module://" not in os.environ.get("MPLBACKEND", ""):  # not a notebook's: matplotlib ends at unknown names
+            os.environ.pop("MPLBACKEND", None)
+        from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
+        from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), **options)
-    FigureCanvasAgg(figure)
-    yield figure
-    with warnings.catch_warnings(), whole_file(path) as temporary:
-        warnings.simplefilter("ignore")  # of letters that the font lacks
-        figure.savefig(temporary, format="png", metadata={"Software": None, "Title": title})
+        figure = FigureCanvasAgg(Figure(figsize=(width, height), **options)).figure
+        yield figure
+        with warnings.catch_warnings(), whole_file(path) as temporary:
+            warnings.simplefilter("ignore")  # of letters that the font lacks
+            figure.savefig(temporary, format="png", metadata={"Software": None, "Title": title})
+    except (UserError, Stopped, MemoryError):
+        raise
+    except Exception as error:
+        raise UserError(f"cannot draw {shown(path)}: {shown(error)}; matplotlib comes with python -m pip install -r "
+                        "requirements.txt") from error
+
+
+def refuse_to_replace(path, title):
+    """UserError where there is something that has not this title at its start, as what `picture` draws has."""
+    if os.path.isfile(path):
+        with open(path, "rb") as file:
+            if title.encode() in file.read(1000):
+                return
+    if os.path.lexists(path):
+        raise UserError(f"{shown(path)} is there already and was not written by {title}: name another file, or move it")
 
 
 def draw_curves(path, history, title):
@@ -42,25 +61,19 @@ def draw_curves(path, history, title):
 
     history: {"points": [[pass, cost, accuracy], ...], "tests": [[pass, loss, accuracy], ...]}, passes as fractions
     """
-    with picture(path, 9, 3.6, dpi=110, layout="constrained") as figure:
-        cost, error = figure.subplots(1, 2)
-        _draw_panel(cost, history, "cost (cross entropy)", lambda row: row[1])
-        _draw_panel(error, history, "error (%)", lambda row: 100 * (1 - row[2]))
+    panels = (("cost (cross entropy)", lambda row: row[1]), ("error (%)", lambda row: 100 * (1 - row[2])))
+    lines = (("training", history["points"], "#4c78a8", None), ("test", history["tests"], "#e45756", "o"))
+    with picture(path, 9, 3.6, CURVES, dpi=110, layout="constrained") as figure:
+        for axes, (label, value) in zip(figure.subplots(1, 2), panels):
+            for name, rows, color, marker in lines:
+                axes.plot([row[0] for row in rows], [value(row) for row in rows], color=color, linewidth=1.6,
+                          label=name, marker=marker)
+            axes.set(xlabel="pass", ylabel=label)
+            axes.set_ylim(bottom=0)
+            axes.grid(alpha=0.3)
+            axes.spines[["top", "right"]].set_visible(False)
+            axes.legend(frameon=False)
         figure.suptitle(title, fontsize=11)
-
-
-def _draw_panel(axes, history, label, value):
-    """Draw a curve for training and one for the tests; value: of a row of the history."""
-    for name, rows, color, marker in (("training", history["points"], "#4c78a8", None),
-                                      ("test", history["tests"], "#e45756", "o")):
-        axes.plot([row[0] for row in rows], [value(row) for row in rows], color=color, linewidth=1.6, label=name,
-                  marker=marker)
-    axes.set_xlabel("pass")
-    axes.set_ylabel(label)
-    axes.set_ylim(bottom=0)
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False)
 
 
 def draw_confusion(path, metrics, title):
@@ -68,14 +81,12 @@ def draw_confusion(path, metrics, title):
 
     metrics: as `metrics.measure` returns them
     """
-    from matplotlib.colors import PowerNorm
-
     counts, classes = np.array(metrics["confusion"]), metrics["classes"]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.5 + 0.55 * min(len(classes), MOST_COUNTED)
-    with picture(path, side, side, dpi=110, layout="constrained") as figure:
-        axes = figure.add_subplot()
-        axes.imshow(shares, cmap="Blues", norm=PowerNorm(0.5, 0, 1))  # the root: mistakes are rare, and are seen
+    with picture(path, side, side, JUDGED, dpi=110, layout="constrained") as figure:
+        axes = figure.add_subplot(xlabel="named", ylabel="is")
+        axes.imshow(np.sqrt(shares), cmap="Blues", vmin=0, vmax=1)  # the root: mistakes are rare, and are seen
         if len(classes) <= MOST_COUNTED:
             for row, column in zip(*counts.nonzero()):
                 axes.text(column, row, f"{counts[row, column]:,}", ha="center", va="center", fontsize=8,
@@ -84,26 +95,17 @@ def draw_confusion(path, metrics, title):
             names, size = [name[:20] for name in classes], 9 if len(classes) <= MOST_COUNTED else 5
             axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=size, parse_math=False)
             axes.set_yticks(range(len(classes)), names, fontsize=size, parse_math=False)
-        axes.set_xlabel("named")
-        axes.set_ylabel("is")
         axes.set_title(title, fontsize=10, parse_math=False)
 
 
-def draw_mistakes(path, images, mistakes, title):
+def draw_mistakes(path, images, mistakes, head):
     """Draw a sheet of images with what was named and what they are, each with its probability.
 
     images: uint8 [N, 3, H, W]; mistakes: as `metrics.worst_mistakes` returns them
     """
-    rows = max(1, -(-len(mistakes) // COLUMNS))
-    with picture(path, 1.65 * COLUMNS, 0.5 + 2.05 * rows, dpi=110, layout="constrained") as figure:
-        cells = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-        for axes in cells:
-            axes.axis("off")
-        for axes, mistake in zip(cells, mistakes):
-            axes.imshow(images[mistake["image"]].transpose(1, 2, 0), interpolation="nearest")  # [H, W, 3]
-            axes.set_title(f"{mistake['named'][:14]} {mistake['probability']:.4f}\nis {mistake['is'][:14]} "
-                           f"{mistake['probability_of_right']:.4f}", fontsize=8, parse_math=False)
-        figure.suptitle(title, fontsize=10, parse_math=False)
+    tiles = [(images[each["image"]].transpose(1, 2, 0), f"{each['named'][:14]} {each['probability']:.4f}\n"
+              f"is {each['is'][:14]} {each['probability_of_right']:.4f}") for each in mistakes]
+    _draw_sheet(path, tiles, max(1, -(-len(tiles) // COLUMNS)), COLUMNS, JUDGED, head)
 
 
 def draw_heat(path, names, pixels, heats, labels):
@@ -111,23 +113,26 @@ def draw_heat(path, names, pixels, heats, labels):
 
     pixels: [N, 3, 32, 32]; heats: [N, K, H, W]; labels: for each picture K pairs (class, probability)
     """
-    width = 2 * MARGIN + SIDE + heats.shape[1] * (GAP + SIDE)
-    height = len(names) * (HEAD + SIDE) + FOOT
-    size = width / 100 + 1e-6, height / 100 + 1e-6  # not a pixel less
-    with picture(path, *size, title=TITLE, dpi=100, facecolor=GROUND) as figure:
-        axes = figure.add_axes([0, 0, 1, 1], xlim=(0, width), ylim=(height, 0))
-        axes.axis("off")
-        for row, name in enumerate(names):
-            top = row * (HEAD + SIDE) + HEAD
-            tiles = [squares(pixels[row], SIDE)] + [heat_over(pixels[row], heat, SIDE) for heat in heats[row]]
-            titles = [name if len(name) <= NAME else "…" + name[1 - NAME:]]
-            titles += [f"{label} {probability:.4f}" for label, probability in labels[row]]
-            for column, (tile, title) in enumerate(zip(tiles, titles)):
-                left = MARGIN + column * (SIDE + GAP)
-                axes.imshow(tile, extent=(left, left + SIDE, top + SIDE, top), aspect="auto", interpolation="nearest")
-                axes.text(left, top - 9, title, color=INK if column else QUIET, fontsize=11, parse_math=False,
-                          fontweight="bold" if column else "normal")
-        axes.text(MARGIN, height - 12, FOOTNOTE, color=QUIET, fontsize=9)
+    def tiles():
+        for name, image, maps, best in zip(names, pixels, heats, labels):
+            yield squares(image, SIDE), name if len(name) <= LONGEST else "…" + name[1 - LONGEST:]
+            for heat, (label, probability) in zip(maps, best):
+                yield heat_over(image, heat, SIDE), f"{label} {probability:.4f}"
+
+    _draw_sheet(path, tiles(), len(names), 1 + heats.shape[1], EXPLANATION, SCALE)
+
+
+def _draw_sheet(path, tiles, rows, columns, title, head):
+    """Draw rows of pictures, pairs (picture [H, W, 3], words above it), under a headline; title: as for `picture`."""
+    width, height = 0.2 + 1.9 * columns, 0.6 + 2.2 * rows  # inches
+    margins = {"left": 0.1 / width, "right": 1 - 0.1 / width, "bottom": 0.1 / height, "top": 1 - 0.9 / height}
+    with picture(path, width, height, title, dpi=110) as figure:
+        cells = figure.subplots(rows, columns, squeeze=False, gridspec_kw={**margins, "hspace": 0.25},
+                                subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
+        for axes, (tile, words) in zip(cells.ravel(), tiles):
+            axes.imshow(tile, interpolation="nearest")
+            axes.set_title(words, fontsize=8, parse_math=False)
+        figure.suptitle(head, fontsize=10, parse_math=False)
 
 
 def enlarge(heat, side):
@@ -152,9 +157,3 @@ def heat_over(pixels, heat, side):
     gray = squares(pixels, side).mean(axis=2, keepdims=True)
     opacity = 0.75 * np.sqrt(share)[:, :, np.newaxis]
     return (1 - opacity) * gray + opacity * colormaps["YlOrRd"](0.15 + 0.75 * share)[:, :, :3]
-
-
-def is_explanation(path):
-    """Whether a file is one that `draw_heat` has written."""
-    with open(path, "rb") as file:
-        return b"Title\0" + TITLE.encode() in file.read(1000)

@@ -1,5 +1,6 @@
 """Any picture file that Pillow reads, as an upright RGB picture."""
 import contextlib
+import glob
 import os
 import re
 import stat
@@ -14,13 +15,17 @@ from utils.errors import Stopped, UserError, shown
 SIDE = 32
 SUPPLIED = Path(__file__).resolve().parent.parent / "image"  # the chapter's own pictures
 MAX_BYTES = 200_000_000
-# WebP's decoder holds 20 bytes for a pixel; JPEG 2000 takes 0.6 s for a million; a JPEG is shrunk while it is
-# read, except that a progressive one is held whole, with 6 to 8 bytes for a pixel.
-MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000}
+# WebP takes 20 bytes a pixel; JPEG 2000 0.6 s for a million, what Pillow decodes in Python up to 2 s; a JPEG is shrunk
+# while it is read, except that a progressive one is held whole, with 6 to 8 bytes a pixel.
+MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000, "Python": 3_000_000}
 MAX_PIXELS_ELSE = 40_000_000
 MAX_SIDE = 200_000  # Pillow's resize holds 50 bytes for a pixel of a side, and is slow where lines are short and many
-PILLOW_MAX_PIXELS = 55_000_000  # Pillow refuses twice as many, also of pictures inside others (icons)
-ORIENTATION = 274  # EXIF's tag: how the camera was held, and what undoes that
+PILLOW_MAX_PIXELS = 55_000_000  # Pillow refuses twice as many
+ICONS = (b"\0\0\1\0", b"icns")  # starts of files that hold other pictures, decoded while Pillow opens them
+PHONES = {b"ftyphe": "HEIC", b"ftypmi": "HEIC", b"ftypms": "HEIC", b"ftypav": "AVIF"}  # by bytes 4 to 9 of a file
+DEEP = ("PNG", "PPM", "JPEG2000")  # formats whose gray of more than 8 bits Pillow gives with 65535 for white
+BITS, WHITE_IS_ZERO, MAXIMUM, SIGNS, FLOAT_MAXIMUM = 258, 262, 281, 339, 341  # TIFF 6.0's tags about numbers
+ORIENTATION = 274  # EXIF's tag: how the camera was held; and what undoes that
 TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
          6: Image.ROTATE_270, 7: Image.TRANSVERSE, 8: Image.ROTATE_90}
 
@@ -28,16 +33,26 @@ TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM
 def find(name):
     """The path of a picture named on the command line: a bare name that is not here is one of image/."""
     supplied = SUPPLIED / name
-    if os.path.basename(name) == name and not os.path.exists(name) and os.path.isfile(supplied):
+    if os.path.basename(name) == name and not os.path.lexists(name) and os.path.isfile(supplied):
         return supplied
     return name
+
+
+def pictures_of(name):
+    """The pictures that a name means: those in a folder, or all that fit a pattern which the shell has left."""
+    if os.path.isdir(name):
+        endings = (*Image.registered_extensions(), ".heic", ".heif", ".avif")
+        found = [path for path in glob.glob(os.path.join(glob.escape(name), "*")) if path.lower().endswith(endings)]
+    else:
+        found = [] if os.path.lexists(name) else glob.glob(name)
+    return sorted(filter(os.path.isfile, found)) or [name]
 
 
 def open_picture(path):
     """Read the picture at `path` -> an upright RGB picture, transparent parts white, of an animation the first frame.
 
     It is already 32 x 32 where it was transparent, turned by the camera (EXIF), or gray of more than 8 bits.
-    Errors: UserError where there is no file, no picture in it, or one of a size that takes more than 10 s or 1 GB.
+    Errors: UserError where there is none, one of unknown scale, or one that would take more than 10 s or 1 GB.
     """
     with _reading(shown(path)):
         _check_file(path)
@@ -85,38 +100,58 @@ def _check_file(path):
         raise UserError("is an address: download the picture and name its file")
     state = os.stat(path)
     if stat.S_ISDIR(state.st_mode):
-        raise UserError("is a folder: name the pictures in it")
+        raise UserError("is a folder without pictures")
     if not stat.S_ISREG(state.st_mode):
         raise UserError("is no ordinary file")
     if not 0 < state.st_size <= MAX_BYTES:
         raise UserError(f"is larger than {MAX_BYTES // 1_000_000} MB: make it smaller" if state.st_size else "is empty")
+    with open(path, "rb") as file:
+        start = file.read(10)
+    kind = PHONES.get(start[4:])
+    if start.startswith(ICONS):
+        Image.MAX_IMAGE_PIXELS = MAX_PIXELS["JPEG2000"] // 2
+    if kind:
+        with contextlib.suppress(ImportError):
+            import pillow_heif
+
+            pillow_heif.register_heif_opener()
+        if f".{kind.lower()}" not in Image.registered_extensions():
+            raise UserError(f"is {kind}, which this Pillow does not read: python -m pip install "
+                            f"{'pillow-heif' if kind == 'HEIC' else '-U pillow'}, or export it as JPEG")
 
 
 def _decode(picture):
     """Decode an opened picture, a large JPEG at down to an eighth of its size; refuse what takes too long."""
     if picture.format == "EPS":  # a program for another program, without end if it likes
         raise UserError("is PostScript: save it as PNG first")
+    if "transparency" in picture.info and any(str(tile[3]).endswith(";16B") for tile in picture.tile):
+        raise UserError("hides a color of 16 bits, which Pillow would show: save it with 8 bits")
     _check_size(picture)
     if picture.format in ("JPEG", "MPO"):
         picture.draft(None, (4 * SIDE, 4 * SIDE))
     picture.load()
-    _check_size(picture)  # an icon knows the size of the picture inside it only now
     return picture
 
 
 def _check_size(picture):
     """Refuse a picture with more pixels than its format can be decoded with, and resized, in 10 s and 1 GB."""
     kind = "progressive" if picture.info.get("progressive") else picture.format
+    if any(tile[0] in Image.DECODERS for tile in picture.tile):
+        kind = "Python"
     most, size = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE), f"has {picture.width} x {picture.height} pixels"
     if picture.width * picture.height > most:
-        raise UserError(f"{size}, more than {most // 1_000_000} million: make it smaller")
+        raise UserError(f"{size}, more than {most / 1_000_000:g} million: make it smaller, or save it as JPEG")
     if max(picture.size) > MAX_SIDE:
         raise UserError(f"{size}, more than {MAX_SIDE:,} on a side: crop it")
 
 
 def _as_rgb(picture):
     """A decoded picture -> RGB, as `open_picture` describes it."""
-    turn = _turn_of(picture)
+    turn = None
+    with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, OverflowError):  # EXIF may be broken
+        turn = TURNS.get(picture.getexif().get(ORIENTATION))
+    if 2 in getattr(picture, "tag_v2", {}).get(SIGNS, ()):
+        raise UserError("has numbers with a sign, whose scale is unknown: save it with 8 bits")
     if picture.mode.startswith(("I", "F")):
         picture = _shrink(_gray(picture))
     elif "transparency" in picture.info or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
@@ -133,25 +168,23 @@ def _as_rgb(picture):
     return picture.convert("RGB")
 
 
-def _turn_of(picture):
-    """What undoes the turn that the camera noted; None where there is none, or EXIF is broken."""
-    try:
-        return TURNS.get(picture.getexif().get(ORIENTATION))
-    except (SyntaxError, ValueError, TypeError, KeyError, OverflowError):
-        return None
-
-
 def _gray(picture):
-    """Gray of more than 8 bits, which Pillow's own conversion would cut off at 255, in [0, 1].
+    """Gray of more than 8 bits, which Pillow's own conversion would cut off at 255, scaled as its file says to [0, 1].
 
-    White is 65535 for 16 bits; where the format does not say, the first of 1, 255 and 65535 that no pixel
-    exceeds, else the brightest pixel.
+    Floating-point numbers are from 0 to 1 where the file does not say. Errors: UserError where the scale is unknown.
     """
-    gray = np.asarray(picture.convert("F"))
-    gray = np.where(np.isfinite(gray), gray, np.float32(0))
-    scales = (65535,) if picture.mode.startswith("I;16") else (1, 255, 65535)
-    white = next((scale for scale in scales if scale >= gray.max()), gray.max())
-    return Image.fromarray(gray / np.float32(white))
+    gray, tags = np.asarray(picture), getattr(picture, "tag_v2", {})
+    if picture.mode == "F":
+        gray, white = np.nan_to_num(gray, posinf=0, neginf=0), tags.get(FLOAT_MAXIMUM, (1,))[0]
+    elif picture.format == "TIFF":
+        bits = tags[BITS][0]
+        gray, white = gray.view(np.uint32) if bits == 32 else gray, tags.get(MAXIMUM, (2 ** bits - 1,))[0]
+    else:
+        white = 65535 if picture.format in DEEP else 0
+    if not 0 <= gray.min() <= gray.max() <= white:
+        raise UserError("has numbers whose scale is unknown: save it with 8 bits")
+    gray = (gray / white).astype(np.float32)
+    return Image.fromarray(1 - gray if tags.get(WHITE_IS_ZERO) == 0 else gray)
 
 
 def _shrink(picture):

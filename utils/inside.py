@@ -3,9 +3,6 @@
 Layers are found in the program by what they do, not by their names. A program may add each picture's mirrored copy,
 as N more rows of its batch: what is read here is the first N rows.
 """
-import importlib.util
-import os
-from collections import deque
 from typing import Any, NamedTuple, Optional
 
 import numpy as np
@@ -15,41 +12,25 @@ from utils.errors import UserError, shown
 from utils.storage.files import whole_file
 
 BATCH = 128
-MOST_DRAWN = 50  # rows of the drawing
 RESHAPES = ("flatten_contiguous_range", "reshape2", "squeeze2", "unsqueeze2", "transpose2")
 PRODUCTS = ("mul", "matmul", "matmul_v2")
-# What makes maps worth seeing: activations, of which some are written as a product, and joined paths.
-ACTIVATIONS = ("relu", "leaky_relu", "gelu", "silu", "elementwise_mul", "concat")
+FEATURES = "infer.py --features"  # at the start of its file, by which it is known
 MASK = "inside.mask"  # fed for a gradient: [N, classes], 1 at the class to explain, else 0
 
 
-class Layers(NamedTuple):
-    """Names of a program's variables, from the input to the output; None for what is not there."""
-    kernels: Optional[str] = None  # of the first convolution: [C, 3, k, k]
-    first: Optional[str] = None  # its feature maps, after normalization and activation: [N, C, H, W]
-    stages: tuple = ()  # of each size of feature maps the last ones after an activation, from large to small
-    maps: Optional[str] = None  # the last feature maps of all
-    features: Optional[str] = None  # what the last fully connected layer reads
-    score: Optional[str] = None  # what the first softmax after that reads: [N, classes]
-
-
 class Opened(NamedTuple):
-    """A program of which every variable can be fetched, and what it takes to run it."""
+    """A program of which every variable can be fetched, what runs it, and names of variables; None: no such layer."""
     program: Any
-    layers: Layers
-    input: str
     executor: Any
     scope: Any
+    input: str
+    maps: Optional[str]  # the last feature maps: [N, C, H, W]
+    features: Optional[str]  # what the last fully connected layer reads
+    score: Optional[str]  # what the first softmax after that reads: [N, classes]
 
     def run(self, feed, names):
         """Values of these variables for one batch, all rows."""
         return self.executor.run(self.program, feed=feed, fetch_list=names, scope=self.scope)
-
-    def fetch(self, pixels, names):
-        """Values of these variables for any number of pictures: [N, 3, 32, 32] -> arrays [N, ...]."""
-        batches = [[values[:len(batch)] for values in self.run({self.input: batch}, names)]
-                   for batch in np.split(pixels, range(BATCH, len(pixels), BATCH))]
-        return [np.concatenate(arrays) for arrays in zip(*batches)]
 
 
 def open_up(model):
@@ -59,71 +40,46 @@ def open_up(model):
     for op in list(block.ops):
         if op.type in ("feed", "fetch"):
             block._remove_op(block.ops.index(op))
-        elif op.type == "dropout":
-            _scale_instead(block, op)
+        elif op.type == "dropout":  # a saved one has no gradient; in a test it only scales
+            shrinks = op.attr("dropout_implementation") == "downgrade_in_infer"
+            attributes = {"scale": 1 - op.attr("dropout_prob") if shrinks else 1.0, "bias": 0.0}
+            block._insert_op(block.ops.index(op), type="scale", inputs={"X": op.input("X")},
+                             outputs={"Out": op.output("Out")}, attrs=attributes)
+            block._remove_op(block.ops.index(op))
         elif op.type in RESHAPES and "XShape" not in op.output_names:  # which a saved program omits, for the gradient
             shape = block.create_var(name=f"{op.output('Out')[0]}.inside.shape", dtype="float32")
             op.desc.set_output("XShape", [shape.name])
-    layers = find_layers(block, model.fetch_targets[0].name)
-    return Opened(program, layers, model.feed_names[0], model.executor, model.scope)
-
-
-def _scale_instead(block, dropout):
-    """Replace a dropout by what it does in a test, scaling: a saved one has no gradient."""
-    shrinks = dropout.attr("dropout_implementation") == "downgrade_in_infer"
-    factor = 1 - dropout.attr("dropout_prob") if shrinks else 1.0
-    block._insert_op(block.ops.index(dropout), type="scale", inputs={"X": dropout.input("X")},
-                     outputs={"Out": dropout.output("Out")}, attrs={"scale": factor, "bias": 0.0})
-    block._remove_op(block.ops.index(dropout))
+    return Opened(program, model.executor, model.scope, model.feed_names[0],
+                  *find_layers(block, model.fetch_targets[0].name))
 
 
 def find_layers(block, probabilities):
-    """The layers of a block of ops that computes the variable `probabilities` -> Layers.
+    """What a block of ops computes the variable `probabilities` from -> maps, features and score, as in `Opened`.
 
     The probabilities may be softened by a second softmax, and be means; scores are those of the first.
     """
     ancestors = _ops_before(block, probabilities)
     product = next((op for op in ancestors if op.type in PRODUCTS and block.var(op.input("Y")[0]).persistable), None)
     if product is None:
-        return Layers()
+        return None, None, None
     features = product.input("X")[0]
-    later = block.ops[block.ops.index(product):]
-    softmax = next((op for op in later if op.type == "softmax" and op in ancestors), None)
+    score = next((op.input("X")[0] for op in block.ops[block.ops.index(product):]
+                  if op.type == "softmax" and op in ancestors), None)
     nearest = _ops_before(block, features)
-    ordered = [op for op in block.ops if op in nearest]
-    convolution = next((op for op in ordered if op.type == "conv2d"), None)
-    if convolution is None or softmax is None:
-        return Layers(features=features, score=softmax and softmax.input("X")[0])
-    active = [op for op in ordered[ordered.index(convolution):] if op.type in ACTIVATIONS and _area(block, op) > 1]
-    last_of_size = {_area(block, op): _output_of(op) for op in active}
-    last = next(op for op in nearest if _area(block, op) > 1)
-    return Layers(convolution.input("Filter")[0], _output_of((active or [convolution])[0]),
-                  tuple(last_of_size.values()), _output_of(last), features, softmax.input("X")[0])
+    shapes = {each: block.var(each).shape for op in nearest for each in op.output_arg_names if block.has_var(each)}
+    maps = next((each for each, shape in shapes.items() if len(shape) == 4 and shape[2] * shape[3] > 1), None)
+    return maps if score and any(op.type == "conv2d" for op in nearest) else None, features, score
 
 
 def _ops_before(block, name):
     """The ops from which a variable is computed, directly or by way of others, the nearest first."""
     writers = {output: op for op in block.ops for output in op.output_arg_names}
-    ops, names = [], deque([name])
-    while names:
-        op = writers.get(names.popleft())
-        if op is not None and op not in ops:
-            ops.append(op)
-            names.extend(op.input_arg_names)
+    ops, names = [], [name]
+    for each in names:  # which grows meanwhile
+        if each in writers and writers[each] not in ops:
+            ops.append(writers[each])
+            names += writers[each].input_arg_names
     return ops
-
-
-def _output_of(op):
-    """Name of an op's result, not of what it stores for its gradient."""
-    return next((op.output(slot)[0] for slot in ("Out", "Output", "Y") if slot in op.output_names and op.output(slot)),
-                None)
-
-
-def _area(block, op):
-    """Height times width of the feature maps that an op computes; 0 where it computes none."""
-    name = _output_of(op)
-    shape = block.var(name).shape if name else ()
-    return shape[2] * shape[3] if len(shape) == 4 else 0
 
 
 def features_of(model, pixels):
@@ -132,10 +88,16 @@ def features_of(model, pixels):
     model: infer.Model. Errors: UserError where it has no such layer.
     """
     opened = open_up(model)
-    if opened.layers.features is None:
+    if opened.features is None:
         raise UserError("the model has no fully connected layer, so no features before it: name another with "
                         "--model-dir")
-    return opened.fetch(pixels, [opened.layers.features])[0].reshape(len(pixels), -1)
+    rows = [opened.run({opened.input: batch}, [opened.features])[0][:len(batch)] for batch in _batches(pixels)]
+    return np.concatenate(rows).reshape(len(pixels), -1)
+
+
+def _batches(array):
+    """An array's rows, `BATCH` at a time."""
+    return np.split(array, range(BATCH, len(array), BATCH))
 
 
 def grad_cam(model, pixels, classes):
@@ -146,17 +108,17 @@ def grad_cam(model, pixels, classes):
     Errors: UserError where the model has no such maps. Source: Selvaraju et al. 2017, equations 1 and 2.
     """
     opened = open_up(model)
-    if opened.layers.maps is None:
+    if opened.maps is None:
         raise UserError("the model has no convolution before a fully connected layer, so no heat maps: name another "
                         "with --model-dir")
-    score, = opened.run({opened.input: pixels[:1]}, [opened.layers.score])  # 2 rows with a mirrored copy
+    score, = opened.run({opened.input: pixels[:1]}, [opened.score])  # 2 rows with a mirrored copy
     gradient, batches = add_gradient(opened), []
-    for first in range(0, len(pixels), BATCH):
-        batch, heats = pixels[first:first + BATCH], []
-        for column in classes[first:first + BATCH].T:
+    for batch, numbers in zip(_batches(pixels), _batches(classes)):
+        heats = []
+        for column in numbers.T:
             mask = np.zeros((len(score) * len(batch), score.shape[1]), np.float32)
             mask[np.arange(len(batch)), column] = 1  # rows of mirrored copies come last and stay 0
-            maps, slopes = opened.run({opened.input: batch, MASK: mask}, [opened.layers.maps, gradient])
+            maps, slopes = opened.run({opened.input: batch, MASK: mask}, [opened.maps, gradient])
             weights = slopes.mean(axis=(2, 3), keepdims=True)  # alpha: [N, C, 1, 1]
             heats.append(np.maximum((weights * maps).sum(axis=1), 0)[:len(batch)])
         batches.append(np.stack(heats, axis=1))
@@ -171,50 +133,36 @@ def add_gradient(opened):
     import paddle
 
     block = opened.program.global_block()
-    maps, score = block.var(opened.layers.maps), block.var(opened.layers.score)
+    maps, score = block.var(opened.maps), block.var(opened.score)
     with paddle.static.program_guard(opened.program):
         mask = paddle.static.data(MASK, score.shape, "float32")
         gradient, = paddle.static.gradients([score], [maps], target_gradients=[mask])
     return gradient.name
 
 
-def check(features_path, drawing_path, count):
-    """Refuse, before any work, to write over another file, or to draw too much.
-
-    count: how many pictures there are. Errors: UserError.
-    """
-    for option, path, ending in (("--features", features_path, ".npz"), ("--explain", drawing_path, ".png")):
-        if path is None:
-            continue
-        if not path.lower().endswith(ending):
-            raise UserError(f"{option} {shown(path)}: its name has to end with {ending}")
-        if os.path.lexists(path) and not os.path.isfile(path):
-            raise UserError(f"{option} {shown(path)} is no ordinary file: name another")
-    if drawing_path is None:
-        return
-    if importlib.util.find_spec("matplotlib") is None:
-        raise UserError("--explain draws with matplotlib, which is not installed: pip install -r requirements.txt")
-    if os.path.isfile(drawing_path) and not figures.is_explanation(drawing_path):
-        raise UserError(f"--explain {shown(drawing_path)} is there already and was not drawn by --explain: name "
-                        "another file for the drawing, then the pictures")
-    if count > MOST_DRAWN:
-        raise UserError(f"--explain draws {MOST_DRAWN} pictures at most, not {count}: name fewer at a time")
+def check(features_path, drawing_path):
+    """UserError, before any work, where a file would replace what the same option did not write."""
+    for title, path, ending in ((FEATURES, features_path, ".npz"), (figures.EXPLANATION, drawing_path, ".png")):
+        if path and not path.lower().endswith(ending):
+            raise UserError(f"{shown(path)}: the name of a file for {title} has to end with {ending}")
+        if path:
+            figures.refuse_to_replace(path, title)
 
 
-def write(features_path, drawing_path, model, names, pixels, probabilities):
-    """Write the features and the drawing of some pictures; a path is None for a file that is not asked for.
+def write_features(path, model, names, pixels, probabilities):
+    """Write the features of some pictures, with their answers.
 
     model: infer.Model; names: the pictures'; pixels: [N, 3, 32, 32]; probabilities: [N, classes]
-    Errors: UserError where the model has no such layers, or a file cannot be written.
+    Errors: UserError where the model has no such layer, or the file cannot be written.
     """
-    classes = model.description["classes"]
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    features = features_of(model, pixels) if features_path else None
-    heats = grad_cam(model, pixels, order[:, :2]) if drawing_path else None
-    if features_path:
-        with whole_file(features_path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, features=features, pictures=np.array(names), probabilities=probabilities,
-                     labels=np.array([classes[best] for best in order[:, 0]]), classes=np.array(classes))
-    if drawing_path:
-        best = [[(classes[i], row[i]) for i in two] for row, two in zip(probabilities, order[:, :2])]
-        figures.draw_heat(drawing_path, [shown(name) for name in names], pixels, heats, best)
+    features, classes = features_of(model, pixels), np.array(model.description["classes"])
+    with whole_file(path) as temporary, open(temporary, "wb") as file:
+        np.savez(file, written_by=FEATURES.encode(), features=features, pictures=np.array(names),
+                 probabilities=probabilities, labels=classes[probabilities.argmax(axis=1)], classes=classes)
+
+
+def write_explanation(path, model, names, pixels, probabilities):
+    """Draw where each picture shows its two likeliest classes. Arguments and errors: as `write_features`."""
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
+    labels = [[(model.description["classes"][i], row[i]) for i in two] for row, two in zip(probabilities, best)]
+    figures.draw_heat(path, [shown(name) for name in names], pixels, grad_cam(model, pixels, best), labels)

@@ -4,26 +4,23 @@ Nothing here imports Paddle: the process that only starts workers and watches th
 """
 import argparse
 import json
-import math
 import os
 import secrets
 import shlex
 from pathlib import Path
 from typing import NamedTuple, Optional
 
-from utils.errors import UserError
+from utils.errors import Parser, UserError, above_zero, name
 from utils.parallel.launch import SMALLEST_SHARE, is_worker
 from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
 
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
-DATASETS = ("auto", "cifar10", "sketches")
-DEVICES = ("auto", "cpu", "gpu")
 DEPTH = 32  # of a ResNet
 MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
-FREE_ON_RESUME = ("model_dir", "data_file", "data_dir", "dataset", "device", "epochs")  # may differ from the checkpoint
+FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ
 PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that train.py has parsed for its workers
 
 
@@ -86,48 +83,37 @@ class Settings(NamedTuple):
 
     def infer_command(self):
         """The command that classifies a picture with this run's model."""
-        return command("infer.py", "PICTURE" if self.data_dir else "dog.png", *self._folder_option())
+        return self._command("infer.py", "PICTURE" if self.data_dir else "dog.png")
 
     def resume_command(self, *more):
         """The command that resumes this run; the checkpoint knows the rest."""
         model = [] if self.model_dir or self.model == "resnet" else ["--model", self.model]
-        return command("train.py", "--resume", *model, *self._folder_option(), *more)
+        return self._command("train.py", "--resume", *model, *more)
 
-    def _folder_option(self):
-        return ["--model-dir", self.model_dir] if self.model_dir else []
-
-
-def command(script, *arguments):
-    """A command line that a shell takes as it is printed."""
-    return shlex.join(["python", script, *arguments])
+    def _command(self, *arguments):
+        """A command line about the run's folder that a shell takes as it is printed."""
+        return shlex.join(["python", *arguments, *(["--model-dir", self.model_dir] if self.model_dir else [])])
 
 
 def parse(arguments=None, check_network=None):
-    """Settings from the command line, the defaults and, with --resume, the checkpoint.
+    """Settings from the command line, the defaults and, with --resume, the checkpoint; in a worker, those passed on.
 
-    In a worker that train.py has started they are those that it has parsed.
     check_network: raises ValueError for a network (name, depth) that does not exist; of a process that trains.
-    Errors: UserError where the command line and the checkpoint do not fit together, and where an unfinished run would
-    be lost; SystemExit with argparse's line for a value that is wrong by itself.
+    Errors: UserError for a wrong value, or one that does not fit the checkpoint, the workers or an unfinished run.
     """
     parsed = os.environ.pop(PARSED, None)
     settings = Settings(**json.loads(parsed)) if parsed else settle(read_command_line(arguments))
     if check_network:
-        check(settings, check_network)
+        try:
+            check_network(settings.model, settings.depth)
+        except ValueError as error:
+            raise UserError(f"--depth: {error}") from error
+        world, workers = int(os.environ.get("PADDLE_TRAINERS_NUM", 1)), settings.workers
+        if workers not in (None, world):
+            reason = f"the checkpoint was made with {workers} workers" if settings.resume else f"--workers {workers}"
+            raise UserError(f"{reason}, here are {world}: start train.py from the command line, or have the launcher "
+                            f"start {workers}")
     return settings
-
-
-def check(settings, check_network):
-    """UserError where the network does not exist, or other workers are here than the run is for."""
-    try:
-        check_network(settings.model, settings.depth)
-    except ValueError as error:
-        raise UserError(f"--depth: {error}") from error
-    world = int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
-    if settings.workers not in (None, world):
-        reason = "the checkpoint was made with {} workers" if settings.resume else "--workers {}"
-        raise UserError(f"{reason.format(settings.workers)}, here are {world}: start train.py from the command line, "
-                        f"or have the launcher start {settings.workers}")
 
 
 def pass_on(settings):
@@ -137,8 +123,8 @@ def pass_on(settings):
 
 def read_command_line(arguments):
     """The options that the command line has, by their names in Settings."""
-    parser = argparse.ArgumentParser(prog="train.py", description="Train a CIFAR-10 classifier (chapter 3).",
-                                     argument_default=argparse.SUPPRESS, allow_abbrev=False)
+    parser = Parser(prog="train.py", description="Train a CIFAR-10 classifier (chapter 3).",
+                    argument_default=argparse.SUPPRESS, allow_abbrev=False)
     add = parser.add_argument
     add("--model", choices=sorted(NETWORKS), help="the network (default: resnet)")
     add("--depth", type=int, help=f"layers of a ResNet: 6n+2 (default: {DEPTH})")
@@ -149,31 +135,22 @@ def read_command_line(arguments):
         ", ".join(f"{recipe.learning_rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
     add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
-    add("--dataset", choices=DATASETS, help="auto: CIFAR-10, or drawings where it is unavailable (default)")
-    add("--data-file", type=os.path.abspath, help="your own cifar-10-python.tar.gz")
+    add("--dataset", choices=("auto", "cifar10", "sketches"),
+        help="auto: CIFAR-10, or drawings where it is unavailable (default)")
+    add("--data-file", type=whole_path, help="your own cifar-10-python.tar.gz")
     add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
     add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with the weights of a trained model, but for "
         "its last layer")
-    add("--device", choices=DEVICES, help="auto: CUDA where it works, else the CPU (default)")
+    add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
     add("--seed", type=seed, help="the same seed, the same numbers (default: a new one for each run)")
-    add("--model-dir", type=folder, help="where to save (default: image_classification_<model>.inference.model)")
+    add("--model-dir", type=name, help="where to save (default: image_classification_<model>.inference.model)")
     add("--max-batches", type=above_zero(int), help="end each pass after so many batches, for a quick look")
     add("--workers", type=above_zero(int), help="processes that share each batch on a CPU (default: one per core, as "
         f"long as each has {SMALLEST_SHARE} images, and in half of the memory)")
     add("--resume", action="store_true", help="resume the unfinished run in the model's folder")
     add("--plain", action="store_true", help="use Paddle unmodified, without the fast path")
     return vars(parser.parse_args(arguments))
-
-
-def above_zero(kind):
-    """A reader of command-line values that must be above zero."""
-    def number(text):
-        value = kind(text)
-        if not (value > 0 and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(f"{text} is not above zero")
-        return value
-    return number
 
 
 def seed(text):
@@ -183,16 +160,9 @@ def seed(text):
     return int(text)
 
 
-def folder(text):
-    """A reader of folder names, which cannot be empty."""
-    if not text:
-        raise argparse.ArgumentTypeError("the name is empty")
-    return text
-
-
 def whole_path(text):
-    """A reader of folder names that hold wherever the program is started."""
-    return os.path.abspath(folder(text))
+    """A reader of names that hold wherever the program is started."""
+    return os.path.abspath(name(text))
 
 
 def settle(options):
@@ -243,8 +213,8 @@ def network_started_from(options):
     model, depth, words = start_from.network_of(options["start_from"])
     if model not in NETWORKS:
         raise UserError(f"--start-from: {words} is no network that train.py builds: name another model")
-    other = Settings(model=options.get("model", model), depth=options.get("depth", depth)).title
-    title = Settings(model=model, depth=depth).title
+    title, other = (Settings(model=each.get("model", model), depth=each.get("depth", depth)).title
+                    for each in ({}, options))
     if title != other:
         raise UserError(f"--start-from is {words}, a {title}, not a {other}: omit --model and --depth")
     return {"model": model, "depth": depth}
@@ -259,22 +229,19 @@ def resumed(options):
     path = settings.checkpoint_path
     head = checkpoint.read(path, whole=False)
     before = settings_saved(path, head.settings)
-    differing = [f"{name} {getattr(before, name)} -> {value}" for name, value in options.items()
-                 if name not in ("resume", *FREE_ON_RESUME) and getattr(before, name) != value]
+    free = {*FREE_ON_RESUME, *(["epochs"] if before.recipe == "book" else [])}  # other recipes' rates end near 0
+    differing = [f"{key} {getattr(before, key)} -> {value}" for key, value in options.items()
+                 if key not in free and getattr(before, key) != value]
     if differing:
         raise UserError(f"--resume: the checkpoint was made with other settings ({'; '.join(differing)}): omit them, "
                         "or start over in another --model-dir")
-    epochs, done = options.get("epochs", before.epochs), head.progress["epoch"]
-    if epochs != before.epochs and before.recipe != "book":
-        raise UserError(f"--resume --epochs {epochs}: the learning rate of the {before.recipe} recipe is laid out for "
-                        f"{before.epochs} passes and ends near 0: start over in another --model-dir with "
-                        f"--recipe {before.recipe} --epochs {epochs}")
-    if epochs <= done:
-        more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * (before.recipe == "book")
-        raise UserError(f"the run in {path.parent} is finished after {done} pass{'es' * (done != 1)}: nothing to "
-                        f"resume{more}")
-    free = {name: options[name] for name in FREE_ON_RESUME if name in options}
-    return before._replace(**{**free, "model_dir": settings.model_dir, "resume": True})
+    done = head.progress["epoch"]
+    if options.get("epochs", before.epochs) <= done:
+        more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * ("epochs" in free)
+        passes = f"{done} pass{'es' * (done != 1)}"
+        raise UserError(f"the run in {path.parent} is finished after {passes}: nothing to resume{more}")
+    changed = {key: value for key, value in options.items() if key in free}
+    return before._replace(**{**changed, "model_dir": settings.model_dir})
 
 
 def settings_saved(path, saved):

@@ -28,15 +28,19 @@ def one_process_per_core(name):
         return
     from utils.settings import parse, pass_on  # needs numpy, which may not be installed
 
+    status = None
     try:
         settings = parse(sys.argv[1:])
         pass_on(settings)
         count = 1 if launch.is_worker() else count_of_workers(settings)
         if count > 1:
-            sys.exit(launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count))
+            status = launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count)
         flags.set_flags(settings.plain)
     except Exception as error:
-        sys.exit(errors.report(TRAIN.name, error, OUT_OF_MEMORY))
+        status = errors.report(TRAIN.name, error, OUT_OF_MEMORY)
+    if status is not None:
+        errors.put_signals_back()
+        sys.exit(status)
 
 
 def count_of_workers(settings):

@@ -23,7 +23,7 @@ def optimizer_program(settings, steps, parameters):
         schedule = paddle.optimizer.lr.OneCycleLR(peak, total_steps=max(steps, 2))
     for parameter in parameters:
         attributes, name = parameter.optimize_attr, parameter.name
-        if recipe.bias_lr_scale != 1 and is_shift(name):
+        if recipe.bias_lr_scale != 1 and name.startswith("batch_norm") and ".b_" in name:
             attributes["learning_rate"] = recipe.bias_lr_scale
         if is_weight(name) or recipe.decays_biases and ".b_" in name:  # each shrinks alike in a step, whatever its rate
             parameter.regularizer = paddle.regularizer.L2Decay(recipe.weight_decay / attributes["learning_rate"])
@@ -38,11 +38,6 @@ def triangle(step, steps):
 def is_weight(name):
     """Whether this parameter is a layer's weight: no bias, and nothing of batch normalization."""
     return name.startswith(("conv2d", "fc")) and ".w_" in name
-
-
-def is_shift(name):
-    """Whether this parameter is a bias of batch normalization."""
-    return name.startswith("batch_norm") and ".b_" in name
 
 
 def smooth(label, classes, smoothing):
@@ -78,14 +73,9 @@ class Lookahead:
 
     def update(self, executor, step, steps):
         """Update it where it is time, after step `step` of `steps`, counted from 1."""
-        if step % EVERY == 0:
-            self.bring_together(executor, DECAY * (step / steps) ** 3)
-        if step == steps:
-            self.bring_together(executor, 1)  # the run ends with the mean
-
-    def bring_together(self, executor, decay):
-        """Set mean and weights to decay * mean + (1 - decay) * weights."""
-        executor.run(self.program, feed={"decay": np.float32([decay])})
+        decays = [DECAY * (step / steps) ** 3] * (step % EVERY == 0) + [1] * (step == steps)  # it ends with the mean
+        for decay in decays:  # mean and weights become decay * mean + (1 - decay) * weights
+            executor.run(self.program, feed={"decay": np.float32([decay])})
 
 
 def complete(programs, recipe, build):

@@ -32,10 +32,10 @@ def maps():
     """Figure 16: kernels of the first convolution, and feature maps of dog.png from the first to the last stage."""
     figure, axes = card(404)
     opened, pixels = open_up(shipped()), load_image("dog.png")
-    names = opened.layers
-    kernels = np.array(opened.scope.find_var(names.kernels).get_tensor())
-    first, middle, last = (each[0] for each in opened.fetch(
-        pixels, [names.first, names.stages[len(names.stages) // 2], names.maps]))
+    convolution = next(op for op in opened.program.global_block().ops if op.type == "conv2d")
+    kernels, stages = np.array(opened.scope.find_var(convolution.input("Filter")[0]).get_tensor()), stages_of(opened)
+    first, middle, last = (each[0] for each in opened.run(
+        {opened.input: pixels}, [stages[0], stages[len(stages) // 2], opened.maps]))
     parts.photo(axes, squares(pixels[0], 128), 24, 40, 118)
     write(axes, 83, 180, "what the network\nis shown, 32×32", size=13.5, color=QUIET)
     chosen = liveliest(first)
@@ -53,6 +53,13 @@ def maps():
         for column, tile in enumerate(tiles):
             parts.photo(axes, tile, 166 + column * 64.6, y + 14, 58)
     return figure
+
+
+def stages_of(opened):
+    """Names of the last feature maps of each size after a GELU, from large to small."""
+    block = opened.program.global_block()
+    shapes = {op.output("Out")[0]: block.var(op.output("Out")[0]).shape for op in block.ops if op.type == "gelu"}
+    return list({shape[2:]: name for name, shape in shapes.items()}.values())
 
 
 def liveliest(stack):

@@ -101,8 +101,12 @@ def read_folder(path, say=print, is_seen=True, is_split=True):
     from utils.data import folder  # needs Pillow, as sketches do
 
     *images, note, classes = folder.read(path, say, is_seen, is_split)
-    name = shown(Path(path).resolve().name)[:50]  # a saved model's description takes twice as much
-    return Dataset(f"the folder {name}", *images, note, classes)
+    return Dataset(name_of(path), *images, note, classes)
+
+
+def name_of(folder):
+    """What a folder of pictures is called as a data set."""
+    return f"the folder {shown(Path(folder).resolve().name)[:50]}"  # a saved model's description takes twice as much
 
 
 def draw_sketches(say=print):

@@ -15,6 +15,16 @@ def class_errors(counts):
     return [1 - row[number] / sum(row) if sum(row) else None for number, row in enumerate(counts)]
 
 
+def scores(counts):
+    """Of each class {"precision", "recall", "f1"}, from 0 to 1; None where there is nothing to divide by."""
+    rows = []
+    for number, (row, column) in enumerate(zip(counts, zip(*counts))):
+        images, named, right = sum(row), sum(column), row[number]
+        parts = {"precision": (right, named), "recall": (right, images), "f1": (2 * right, named + images)}
+        rows.append({name: part / whole if whole else None for name, (part, whole) in parts.items()})
+    return rows
+
+
 def reliability(probabilities, labels, bins=BINS):
     """What answers of about the same probability are worth, for equal intervals from 0 to 1.
 
@@ -62,12 +72,3 @@ def worst_mistakes(probabilities, labels, classes, most):
     worst = wrong[np.argsort(-costs(probabilities[wrong], labels[wrong]), kind="stable")][:most]
     return [{"image": int(i), "named": classes[probabilities[i].argmax()], "probability": float(probabilities[i].max()),
              "is": classes[labels[i]], "probability_of_right": float(probabilities[i, labels[i]])} for i in worst]
-
-
-def most_confused(counts, classes, most):
-    """Pairs of classes that are confused most often, as (is, named, times)."""
-    wrong = np.array(counts)
-    np.fill_diagonal(wrong, 0)
-    pairs = np.argsort(-wrong, axis=None, kind="stable")[:most]
-    return [(classes[i], classes[j], int(wrong[i, j])) for i, j in zip(*np.unravel_index(pairs, wrong.shape))
-            if wrong[i, j]]
