@@ -49,10 +49,7 @@ class Checkpoints:
         self.stack.close()
 
     def read(self):
-        """Read the checkpoint of a run that is resumed, and copy a finished model that the run will replace.
-
-        Errors: UserError where the folder has changed meanwhile, or such a model cannot be kept.
-        """
+        """Read the checkpoint of a run that is resumed, and copy a finished model that the run will replace."""
         folder, run = self.settings.folder, None
         if self.settings.resume:
             self.saved = checkpoint.read(self.settings.checkpoint_path)
@@ -78,12 +75,12 @@ class Checkpoints:
                             "--model-dir")
         if workers.rank == 0:
             self.beginning = self.put_state(first)
+            workers.wants_to_save = lambda: time.monotonic() - self.last_save > CHECKPOINT_SECONDS
         workers.broadcast_state(main)
         statistics = self.saved and self.saved.statistics
         if workers.broadcast(statistics is not None):
             workers.put_statistics(main, statistics)
         self.progress = {**workers.broadcast(self.progress), "finished": False}
-        workers.wants_to_save = self.save_is_due
         self.saved = None  # its arrays are not needed any more
 
     def put_state(self, first):
@@ -150,10 +147,6 @@ class Checkpoints:
         rate, path = self.run.programs.schedule.get_lr(), self.settings.checkpoint_path
         kept = f"the last good state is in {path}" if self.has_written else "nothing was saved yet"
         raise UserError(f"the {name} became {number} in {where}, at learning rate {rate:g}: try a smaller one; {kept}")
-
-    def save_is_due(self):
-        """Whether rank 0 wants all workers to save the run after this step."""
-        return self.workers.rank == 0 and time.monotonic() - self.last_save > CHECKPOINT_SECONDS
 
     def save(self):
         """Write the checkpoint, with the time spent so far; all workers take part, rank 0 writes."""

@@ -18,14 +18,13 @@ MARK = ".kept-aside"  # the file in FOLDER.earlier that says what this program p
 
 
 class Checkpoint(NamedTuple):
-    """State of a run between two batches.
+    """State of a run between two batches; shuffle, augmentation and dropout follow from seed, epoch and batch.
 
     arrays: the program's persistable variables by name (weights, batch-norm statistics, Adam's moments and powers).
     settings: what the run was started with.
     progress: {"run": a name of its own, which its models have too, "epoch", "batch": the next one to train, "history":
     points and tests for the curves, "window": what the next point is the mean of, "seconds": spent so far, "finished"}.
     statistics: float64 [workers, n], batch normalization's of each worker inside a pass; None where all have the same.
-    The state of shuffle, augmentation and dropout needs no place of its own: it follows from seed, epoch and batch.
     """
     arrays: dict
     settings: dict

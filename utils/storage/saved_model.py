@@ -1,8 +1,8 @@
 """The model that training leaves for inference: two files named after their content, and description.json.
 
-description.json is the pointer: it is written last and whole, and names the two files with their sizes and hashes. The
-files of the model before stay until the next save. So at any moment a reader finds the old model or the new one.
-Python reads and writes them: Paddle's C++ code opens no path that is not UTF-8, nor on Windows one that is not ASCII.
+description.json is written last, and names the two files with their hashes; the files of the model before stay until
+the next save. So at any moment a reader finds the old model or the new one, whole. Python reads and writes them:
+Paddle's C++ code opens no path that is not UTF-8, nor on Windows one that is not ASCII.
 """
 import contextlib
 import hashlib

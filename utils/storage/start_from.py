@@ -1,7 +1,4 @@
-"""A run that starts from a trained model: its network and its weights, and a new last layer for the new classes.
-
-What only training needs is not in a saved model and is new too: GoogLeNet's auxiliary classifiers.
-"""
+"""A run that starts from a trained model: its network and its weights, and a new last layer for the new classes."""
 from utils.errors import UserError, shown
 from utils.storage import program_state, saved_model
 
@@ -33,6 +30,7 @@ def put(folder, programs, executor):
                             f"says (variable {name}): name another model")
     program_state.put_weights(main, executor.place, weights)
     new = {parameter.name for parameter in main.all_parameters()} - set(weights)
+    # What only training needs is not in a saved model: GoogLeNet's auxiliary classifiers.
     return f"{words}, with a new last layer{' and new auxiliary classifiers' * (new > last)}"
 
 
