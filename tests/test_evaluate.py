@@ -75,7 +75,7 @@ def test_the_command_prints_tables_and_says_where_the_pictures_are(model_dir, co
     """As a user runs it: in a fresh process, from another folder than the program's."""
     done = subprocess.run([sys.executable, ROOT / "evaluate.py", "--model-dir", model_dir, "--data-dir", colors,
                            "--device", "cpu"], capture_output=True, text=True, cwd=colors.parent, timeout=60)
-    assert done.returncode == 0 and done.stderr.count("\n") == 1
+    assert done.returncode == 0 and done.stderr.count("\nWarning") == 1
     assert "Warning" in done.stderr and "another class" in done.stderr  # the blue picture is there twice
     lines = done.stdout.splitlines()
     assert lines[0].startswith("Model: ") and "colors trained on three colors" in lines[0]
@@ -203,7 +203,7 @@ def test_a_model_of_pictures_that_are_not_named_is_one_line(model_dir, tmp_path,
 
 
 def test_what_is_not_there_is_one_line(model_dir, tmp_path, capsys):
-    assert "nowhere.tar.gz does not exist" in failed(capsys, "--data-file", tmp_path / "nowhere.tar.gz",
+    assert "nowhere.tar.gz: it does not exist" in failed(capsys, "--data-file", tmp_path / "nowhere.tar.gz",
                                                      "--output", tmp_path)
     assert "nowhere: No such file" in failed(capsys, "--data-dir", tmp_path / "nowhere", "--output", tmp_path)
     assert "no model in" in failed(capsys, "--model-dir", tmp_path / "nowhere")

@@ -110,6 +110,14 @@ def test_what_systems_leave_in_folders_is_left_out_and_counted(pets):
     assert str(pets / "cat" / "@eaDir") in said[0]
 
 
+def test_a_class_with_a_picture_or_a_file_of_a_common_name_stays_one(pets):
+    picture(pets / "cat" / "confusion.png", 1234567)
+    (pets / "dog" / "description.json").write_text("{}")
+    found, said = read(pets)
+    assert found.classes == ("cat", "dog") and len(found.train_labels) + len(found.test_labels) == 37
+    assert len(said) == 1 and "description.json is not a picture" in said[0]
+
+
 def test_the_log_names_the_first_ten_classes_and_counts_their_pictures(tmp_path):
     lines = []
     write_classes(tmp_path, **{f"class {number:02}": NAMES[:number + 3] for number in range(12)})
@@ -156,7 +164,11 @@ def test_all_of_a_folder_or_of_its_test_folder_is_to_test_on_where_nobody_trains
 def test_a_runs_own_folder_is_never_a_class(pets, run_on, monkeypatch):
     """A run in the folder of the pictures makes its model folder there before it looks for classes."""
     monkeypatch.chdir(pets)
-    picture(pets / "evaluation" / "model" / "confusion.png", 5)
+    for name in ("confusion.png", "mistakes.png"):
+        picture(pets / "evaluation" / "model" / name, 5)
+    (pets / "lent").mkdir()
+    for name in ("description.json", "resnet-01234567.pdiparams"):
+        (pets / "lent" / name).write_text("")
     for _ in range(2):
         status, out, err = run_on("--data-dir", ".", "--epochs", "1", to=pets / "model")
         assert status == 0 and "Classes: cat 18, dog 18" in out and "Left out" in out, err
