@@ -17,8 +17,8 @@ def omit_biases(block):
     """Spare the maps the biases in front of batch norm, and these their gradients.
 
     The norm takes such a bias away again with the mean, so that all it does is to move the running mean: instead, the
-    running mean is updated without it. Its gradient is zero, up to rounding, on which Adam walks the bias at random; here
-    it stays where it is.
+    running mean is updated without it. Its gradient is zero, up to rounding, on which Adam walks the bias at random;
+    here it stays where it is.
     """
     edits, maker = Edits(block), {name: op for op in block.ops for name in op.output_arg_names}
     for norm in [op for op in block.ops if op.type == "batch_norm"]:
