@@ -52,7 +52,8 @@ def copies(folders):
         places += [Path(PADDLES).expanduser(), Path(KERAS).expanduser()]
     for folder in dict.fromkeys(places):
         for pattern in ("cifar-10-*gz", FOLDER, f"*/{FOLDER}"):
-            yield from sorted(folder.glob(pattern))
+            with contextlib.suppress(PermissionError):  # of another user
+                yield from sorted(folder.glob(pattern))
 
 
 def md5_of_copy(path):

@@ -45,7 +45,7 @@ def load_data(options, description, model_dir):
     """
     run, folder, archive, choice = {}, options.data_dir, options.data_file, options.dataset
     with contextlib.suppress(UserError):  # no checkpoint, as in a model that was handed on, or a damaged one
-        run = checkpoint.read_head(Path(model_dir) / "checkpoint.npz").settings
+        run = checkpoint.read(Path(model_dir) / "checkpoint.npz", whole=False).settings
     if (folder, archive, choice) == (None, None, None):
         choice = NAMES.get(description["dataset"])
         folder = run.get("data_dir") if choice is None else None

@@ -17,8 +17,8 @@ def omit_biases(block):
     """Spare the maps the biases in front of batch norm, and these their gradients.
 
     The norm takes such a bias away again with the mean, so that all it does is to move the running mean: instead, the
-    running mean is updated without it. Its gradient is zero, up to rounding; Paddle computes that rounding, and Adam,
-    which looks at a gradient's sign more than its size, walks the bias at random. Here it stays where it is.
+    running mean is updated without it. Its gradient is zero, up to rounding, on which Adam walks the bias at random;
+    here it stays where it is.
     """
     edits, maker = Edits(block), {name: op for op in block.ops for name in op.output_arg_names}
     for norm in [op for op in block.ops if op.type == "batch_norm"]:
@@ -88,8 +88,7 @@ def flipping_matrix(edits, height, width):
 def join_adams(block):
     """Put one op in the place of all Adams, where the last of them is; the numbers stay the same up to rounding.
 
-    ResNet-32 has 116 parameters, and so 116 of its 523 ops are Adam's: where a worker's share is small, handing out an
-    op takes longer than its work. 1.04 times as fast for 8 images.
+    116 of ResNet-32's 523 ops are Adam's, and handing out an op takes time: 1.04 times as fast for 8 images.
     """
     edits = Edits(block)
     adams = [op for op in edits.ops if op.type == "adam"]
