@@ -154,5 +154,5 @@ def _window(op, size):
 
 def _unknown(op, how=""):
     """The error about an operation that no network of models/ has."""
-    return UserError(f"the model has an operation {f'{op.type} {how}'.strip()}, which the page cannot run: it knows the "
-                     "networks of models/")
+    return UserError(f"the model has an operation {f'{op.type} {how}'.strip()}, which the page cannot run: it knows "
+                     "the networks of models/")

@@ -18,13 +18,14 @@ class Browser:
     """One page in a browser of its own; `events` are all that it has told so far, as {"method", "params"}."""
 
     def __init__(self, folder, *options):
-        """Start it with a profile in `folder`. Two pipes, as file descriptors 3 and 4, carry JSON with a zero after it."""
+        """Start it with a profile in `folder`; JSON with a zero after it goes through its file descriptors 3 and 4."""
         reading, self._out = os.pipe()
         self._in, writing = os.pipe()
         self._process = subprocess.Popen(
             ["bash", "-c", f'exec "$@" 3<&{reading} 4>&{writing}', "bash", find(), "--headless", "--no-sandbox",
              "--disable-gpu", "--hide-scrollbars", "--remote-debugging-pipe", f"--user-data-dir={folder / 'profile'}",
-             *options, "about:blank"], pass_fds=(reading, writing), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+             *options, "about:blank"], pass_fds=(reading, writing), stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
         os.close(reading)
         os.close(writing)
         self.events, self._left, self._number, self._session = [], b"", 0, None

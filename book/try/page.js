@@ -1,7 +1,7 @@
-"use strict";
 // What the reader touches. `now` is what the page shows: the picture's pixels and name, the answer without the square,
 // Paddle's answer where it is known, and all tensors of the last answer.
-const $ = id => document.getElementById(id), BARS = 10, GRAY = 0.5, COLORS = ["red", "green", "blue"];
+const BARS = 10, GRAY = 0.5, COLORS = ["red", "green", "blue"], MOVES = ["pointerdown", "pointermove"];
+const $ = id => document.getElementById(id);
 const page = JSON.parse($("network").textContent), network = {...page, operations: withNumbers(page)}, now = {loads: 0};
 const percent = share => `${(share * 100).toFixed(2)}%`, short = number => number.toFixed(2).replace("-", "−");
 const largest = values => values.reduce((most, value) => Math.max(most, Math.abs(value)), 0);
@@ -26,9 +26,7 @@ const paintedMap = (values, width, most) => painted([...values].flatMap(value =>
 }), width);
 
 function draw(canvas, picture, x = 0, y = 0, width = canvas.width, height = canvas.height) {
-  const pen = canvas.getContext("2d");
-  pen.imageSmoothingEnabled = false;
-  pen.drawImage(picture, x, y, width, height);
+  Object.assign(canvas.getContext("2d"), {imageSmoothingEnabled: false}).drawImage(picture, x, y, width, height);
 }
 
 // A frame around places of a grid, yellow on black so that it shows on everything.
@@ -83,11 +81,11 @@ function showAnswer(probabilities, seconds) {
                          `${largest(probabilities.map((each, i) => each - now.answers[i])).toFixed(5)}.`);
 }
 
-// What is looked into: the layer's operation, how many maps of which size, what a place depends on, and map i.
+// What is looked into: the layer's operation, how many maps of which size, what a place depends on, a map's values.
 function looked() {
   const op = network.operations.find(op => op.output == document.querySelector("[name=layer]:checked").value);
   const {shape: [, maps, height = 1, width = 1], values, field} = now.tensors[op.output], places = height * width;
-  return {op, maps, height, width, field, map: i => values.subarray(i * places, (i + 1) * places)};
+  return {op, maps, height, width, field, map: (i, count = 1) => values.subarray(i * places, (i + count) * places)};
 }
 
 function showLayer() {
@@ -98,8 +96,9 @@ function showLayer() {
   for (let i = 0; i < maps; i++)
     draw(canvas, paintedMap(map(i), width, largest(alone ? map(0, maps) : map(i))), i % columns * tile,
          Math.floor(i / columns) * tile, width * zoom, height * zoom);
-  $("about").textContent = `${alone ? `${maps} numbers` : `${maps} maps of ${height} × ${width}`}. White is large, ` +
-    `black is 0, orange is below 0; the largest of ${alone ? "all" : "each map"} is brightest. Click one to enlarge it.`;
+  const what = alone ? `${maps} numbers` : `${maps} maps of ${height} × ${width}`;
+  $("about").textContent = `${what}; click one to enlarge it. Black is 0, orange is below 0, and the largest number of ` +
+    `${alone ? "all" : "each map"} is the brightest.`;
   showPlace();
 }
 
@@ -154,22 +153,12 @@ function loadFirst([file]) {
   else $("problem").textContent = "That was no file: save the picture first, then choose it.";
 }
 
-async function photograph() {
-  try {
-    $("video").srcObject = await navigator.mediaDevices.getUserMedia({video: {facingMode: "environment"}});
-    $("camera").showModal();
-  } catch (error) {
-    $("problem").textContent = `The camera cannot be used: ${error.message}.`;
-  }
-}
-
-// When the mouse or a finger is on a canvas: the column and the row there, counted from 1, of a grid of columns and rows.
-function follow(id, grid, show) {
-  const listener = ({offsetX, offsetY}) => {
+// When the mouse or a finger is on a canvas: its column and row there in a grid, counted from 1.
+function follow(id, types, grid, rule) {
+  for (const type of types) $(id).addEventListener(type, ({offsetX, offsetY}) => {
     const [columns, rows] = grid(), {clientWidth, clientHeight} = $(id);
-    show(Math.ceil(offsetX / clientWidth * columns), Math.ceil(offsetY / clientHeight * rows));
-  };
-  for (const type of id == "maps" ? ["click"] : ["pointerdown", "pointermove"]) $(id).addEventListener(type, listener);
+    rule(Math.floor(offsetX / clientWidth * columns) + 1, Math.floor(offsetY / clientHeight * rows) + 1);
+  });
 }
 
 function set(values, show) {
@@ -182,19 +171,23 @@ for (const {name, data, answers} of page.pictures)
 addEventListener("paste", event => loadFirst(event.clipboardData.files));
 addEventListener("dragover", event => event.preventDefault());
 addEventListener("drop", event => { event.preventDefault(); loadFirst(event.dataTransfer.files); });
+addEventListener("error", event => { $("problem").textContent = `This browser cannot run it: ${event.message}.`; });
+$("file").onclick = () => { $("file").value = ""; };  // so that the same file can be chosen again
 $("file").onchange = () => loadFirst($("file").files);
 $("photograph").hidden = !navigator.mediaDevices;
-$("photograph").onclick = photograph;
+$("photograph").onclick = () => navigator.mediaDevices.getUserMedia({video: true}).then(stream => {
+  $("video").srcObject = stream;
+  $("camera").showModal();
+}, error => $("problem").textContent = `The camera cannot be used: ${error.message}.`);
 $("shoot").onclick = () => load($("video"), "Your photograph").then(() => $("camera").close());
-$("close").onclick = () => $("camera").close();
 $("camera").onclose = () => $("video").srcObject.getTracks().forEach(track => track.stop());
-for (const id of ["covered", "size", "left", "top"]) $(id).oninput = answer;
-for (const id of ["number", "row", "column"]) $(id).onchange = showPlace;
+$("square").oninput = answer;
+$("where").onchange = showPlace;
 $("layers").onchange = showLayer;
-follow("picture", () => [SIDE, SIDE], (x, y) => {
+follow("picture", MOVES, () => [SIDE, SIDE], (x, y) => {
   const half = Math.floor($("size").value / 2);
   if ($("covered").checked) set({left: x - 1 - half, top: y - 1 - half}, answer);
 });
-follow("map", () => [looked().width, looked().height], (column, row) => set({row, column}, showPlace));
-follow("maps", () => [now.columns, now.rows], (x, y) => set({number: (y - 1) * now.columns + x}, showPlace));
+follow("map", MOVES, () => [looked().width, looked().height], (column, row) => set({row, column}, showPlace));
+follow("maps", ["click"], () => [now.columns, now.rows], (x, y) => set({number: (y - 1) * now.columns + x}, showPlace));
 $("dog").click();

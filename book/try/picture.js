@@ -1,4 +1,3 @@
-"use strict";
 // Any picture that the browser reads -> what the network gets: 3 x 32 x 32 numbers from 0 to 1, as infer.py makes them.
 // The browser decodes it and turns it upright (EXIF); the other steps are those of utils/image_file.py and of Pillow.
 const SIDE = 32, STRIP = 256, WIDEST = 32767;  // pixels: of the result, of rows at a time, and of what a canvas holds
