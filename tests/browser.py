@@ -1,10 +1,19 @@
-"""Headless Chromium, driven by a test through the DevTools protocol, which needs no other package than Python."""
+"""Headless Chromium, driven by a test through the DevTools protocol, which needs no other package than Python.
+
+`python tests/browser.py build/try.html image/try.png` takes the picture of that page that README.md shows.
+"""
 import base64
+import io
 import json
 import os
 import shutil
 import subprocess
+import sys
+import tempfile
 import time
+from pathlib import Path
+
+from PIL import Image
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -107,3 +116,25 @@ class Browser:
         self._process.wait(30)
         os.close(self._out)
         os.close(self._in)
+
+
+def photograph(page, target):
+    """Write what book/try.py's page looks like with the dog's head covered, as a PNG of few colors."""
+    with tempfile.TemporaryDirectory() as folder:
+        browser = Browser(Path(folder))
+        try:
+            browser.resize(1100, 900)
+            browser.open(page.resolve().as_uri())
+            browser.wait("now.tensors")
+            browser.ask("document.getElementById('covered').click(); document.getElementById('left').value = 10; "
+                        "document.getElementById('top').value = 3")
+            browser.wait("now.soon === undefined && document.getElementById('measured').textContent.length < 40")
+            browser.ask("document.getElementById('measured').textContent = ''")  # how long it took differs each time
+            picture = browser.picture()
+        finally:
+            browser.close()
+    Image.open(io.BytesIO(picture)).convert("RGB").quantize(256).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    photograph(*map(Path, sys.argv[1:]))

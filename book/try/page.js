@@ -78,7 +78,7 @@ function showAnswer(probabilities, seconds) {
   $("measured").textContent = `${now.name}, answered in ${seconds.toFixed(2)} s.`;
   if (now.answers && !$("covered").checked)
     $("measured").append(` Paddle says ${percent(now.answers[best])}; the largest difference of all classes is ` +
-                         `${largest(probabilities.map((each, i) => each - now.answers[i])).toFixed(5)}.`);
+                         `${largest(probabilities.map((each, i) => each - now.answers[i])).toFixed(6)}.`);
 }
 
 // What is looked into: the layer's operation, how many maps of which size, what a place depends on, a map's values.
@@ -90,15 +90,16 @@ function looked() {
 
 function showLayer() {
   const {maps, height, width, map} = looked(), zoom = Math.max(1, Math.round(32 / width)), tile = width * zoom + 2;
-  const columns = Math.ceil(Math.sqrt(maps * 1.6)), rows = Math.ceil(maps / columns), alone = width == 1;
-  const canvas = Object.assign($("maps"), {width: columns * tile, height: rows * tile});
-  Object.assign(now, {columns, rows});
+  let columns = Math.ceil(Math.sqrt(maps));
+  while (maps % columns) columns++;
+  const rows = maps / columns, alone = width == 1;
+  const canvas = Object.assign($("maps"), {columns, rows, width: columns * tile - 2, height: rows * tile - 2});
   for (let i = 0; i < maps; i++)
     draw(canvas, paintedMap(map(i), width, largest(alone ? map(0, maps) : map(i))), i % columns * tile,
          Math.floor(i / columns) * tile, width * zoom, height * zoom);
   const what = alone ? `${maps} numbers` : `${maps} maps of ${height} × ${width}`;
-  $("about").textContent = `${what}; click one to enlarge it. Black is 0, orange is below 0, and the largest number of ` +
-    `${alone ? "all" : "each map"} is the brightest.`;
+  $("about").textContent = `${what}; click one to enlarge it. Black is 0, orange is below 0, and the largest number ` +
+    `of ${alone ? "all" : "each map"} is the brightest.`;
   showPlace();
 }
 
@@ -116,7 +117,8 @@ function showPlace() {
   frame($("map"), [width, height], column, row, 1, 1);
   drawPicture($("seen"));
   frame($("seen"), [SIDE, SIDE], left, top, right - left, bottom - top);
-  $("depends").textContent = `${width == 1 ? "The number" : "There the map"} is ${short(value)}. It depends on ` +
+  const what = width > 1 ? "There the map" : maps == page.classes.length ? `“${page.classes[i]}”` : "The number";
+  $("depends").textContent = `${what} is ${short(value)}. It depends on ` +
     `${bottom - top} × ${right - left} pixels: rows ${top + 1} to ${bottom}, columns ${left + 1} to ${right}.`;
   $("products").hidden = op.type != "convolution" || now.tensors[op.inputs[0]].field.size > 1;
   if (!$("products").hidden) showProducts(op, i, row * width + column, value);
@@ -161,10 +163,7 @@ function follow(id, types, grid, rule) {
   });
 }
 
-function set(values, show) {
-  for (const id in values) $(id).value = values[id];
-  show();
-}
+const set = (values, show) => { for (const id in values) $(id).value = values[id]; show(); };
 
 for (const {name, data, answers} of page.pictures)
   $(name).onclick = () => load(new Blob([decoded(data)], {type: "image/png"}), `${name}.png`, answers);
@@ -189,5 +188,6 @@ follow("picture", MOVES, () => [SIDE, SIDE], (x, y) => {
   if ($("covered").checked) set({left: x - 1 - half, top: y - 1 - half}, answer);
 });
 follow("map", MOVES, () => [looked().width, looked().height], (column, row) => set({row, column}, showPlace));
-follow("maps", ["click"], () => [now.columns, now.rows], (x, y) => set({number: (y - 1) * now.columns + x}, showPlace));
+follow("maps", ["click"], () => [$("maps").columns, $("maps").rows],
+       (x, y) => set({number: (y - 1) * $("maps").columns + x}, showPlace));
 $("dog").click();
