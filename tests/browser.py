@@ -6,6 +6,7 @@ import base64
 import io
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
@@ -15,12 +16,14 @@ from pathlib import Path
 
 from PIL import Image
 
+FRAME = (255, 213, 74)  # the color of the page's frames, which are too thin to be among the commonest
+PATIENCE = 120  # seconds for an answer
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
 def find():
-    """The path of a Chromium, or None."""
-    return next(filter(None, map(shutil.which, NAMES)), None)
+    """The path of a Chromium, or None; None on Windows, where a process cannot be given pipes as here."""
+    return None if os.name == "nt" else next(filter(None, map(shutil.which, NAMES)), None)
 
 
 class Browser:
@@ -58,7 +61,9 @@ class Browser:
             self.events.append(answer)
 
     def _read(self):
+        """The next message. Errors: AssertionError where the browser says nothing for two minutes, or has ended."""
         while b"\0" not in self._left:
+            assert select.select([self._in], [], [], PATIENCE)[0], f"the browser said nothing for {PATIENCE} s"
             piece = os.read(self._in, 1 << 20)
             assert piece, "the browser has ended"
             self._left += piece
@@ -111,11 +116,15 @@ class Browser:
         return base64.b64decode(self.call("Page.captureScreenshot", captureBeyondViewport=whole)["data"])
 
     def close(self):
-        """End the browser."""
-        self.call("Browser.close")
-        self._process.wait(30)
-        os.close(self._out)
-        os.close(self._in)
+        """End the browser, if need be by force."""
+        try:
+            self.call("Browser.close")
+            self._process.wait(30)
+        finally:
+            self._process.kill()
+            self._process.wait()
+            os.close(self._out)
+            os.close(self._in)
 
 
 def photograph(page, target):
@@ -133,7 +142,9 @@ def photograph(page, target):
             picture = browser.picture()
         finally:
             browser.close()
-    Image.open(io.BytesIO(picture)).convert("RGB").quantize(256).save(target, optimize=True)
+    picture, palette = Image.open(io.BytesIO(picture)).convert("RGB"), Image.new("P", (1, 1))
+    palette.putpalette(picture.quantize(255).getpalette()[:255 * 3] + [*FRAME])
+    picture.quantize(palette=palette, dither=Image.Dither.NONE).save(target, optimize=True)
 
 
 if __name__ == "__main__":
