@@ -49,7 +49,7 @@ def label_of(operation):
 
 
 class Listed:
-    """The operations of a loaded model (infer.Model): `operations`, their `numbers`.
+    """A loaded model (infer.Model) as a list of `operations` and their `numbers`.
 
     Errors: UserError where the program has an operation that is not one of models/, or one used in another way.
     """
