@@ -149,6 +149,15 @@ def build(text, language="en"):
             '</html>\n')
 
 
+def with_neighbors(made, folder):
+    """The page with its links to sources of other pages, where those are in the same folder, leading to these pages."""
+    pages = {other.chapter: other.target for other in LANGUAGES.values()}
+    for source, target in {**pages, "book/try.py": "try.html"}.items():
+        if (folder / target).is_file():
+            made = made.replace(f'href="../{source}"', f'href="{target}"')
+    return made
+
+
 @exit_status("end other programs")
 def main(arguments=None):
     """Write the page."""
@@ -159,10 +168,7 @@ def main(arguments=None):
     given = parser.parse_args(arguments)
     target = given.target or ROOT / "build" / LANGUAGES[given.language].target
     made = build(whole(given.language), given.language)
-    for other in LANGUAGES.values():  # the page in the other language, where it lies beside this one
-        if (target.parent / other.target).is_file():
-            made = made.replace(f'href="../{other.chapter}"', f'href="{other.target}"')
-    chapter.write(target, made)
+    chapter.write(target, with_neighbors(made, target.parent))
     print(target)
     return 0
 

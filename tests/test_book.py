@@ -185,6 +185,13 @@ def test_each_page_says_its_language_and_links_to_the_other(tmp_path, capsys):
     assert capsys.readouterr().out.splitlines()[-1] == str(target)
 
 
+def test_a_link_leads_to_the_page_to_try_where_that_is_built(tmp_path):
+    link = '<a href="../book/try.py">a page</a>'
+    assert page.with_neighbors(link, tmp_path) == link
+    (tmp_path / "try.html").write_text("")
+    assert page.with_neighbors(link, tmp_path) == '<a href="try.html">a page</a>'
+
+
 @pytest.mark.parametrize("width", [1280, 400], ids=["desk", "phone"])
 @pages
 @BOTH
