@@ -50,7 +50,7 @@ def say(text):
 
 def complain(program, error):
     """Print the one line about an error; where even that cannot be written, only the exit status says it."""
-    _print_error(f"{program}: error: {error}")
+    print_error(f"{program}: error: {error}")
 
 
 def report(program, error, out_of_memory):
@@ -67,11 +67,11 @@ def report(program, error, out_of_memory):
     if not isinstance(error, (Stopped, OutputLost, UserError)):
         raise error
     if str(error):
-        _print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
+        print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
     return error.status
 
 
-def _print_error(text):
+def print_error(text):
     """Print a line on standard error, if it can be written."""
     if sys.stderr is not None:  # None where the shell has closed it
         with contextlib.suppress(OSError):

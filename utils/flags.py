@@ -8,6 +8,14 @@ import platform
 import sys
 import warnings
 
+from utils.errors import print_error
+from utils.parallel.launch import core_share, usable_cores
+
+FOR_CORRECTNESS = {  # environment variable: its value
+    "FLAGS_enable_pir_api": "0",  # Paddle 3: build programs of ops, as Paddle 2 does
+    "FLAGS_enable_pir_in_executor": "0",  # and run them as they are
+    "FLAGS_use_mkldnn": "0", "FLAGS_use_onednn": "0",  # oneDNN for each op that has it; speed/ chooses
+}
 FOR_SPEED = {  # environment variable: its value, and what that does, for the log
     # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
     # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
@@ -23,20 +31,30 @@ FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": ("5", "MKL on AVX2")}
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
 choices = []  # what set_flags has done for speed, in words
+are_set = False  # whether set_flags has been called before Paddle was imported
 
 
 def set_flags(plain=False):
     """Set the flags that Paddle reads while it is imported.
 
-    plain: only what correctness needs, nothing for speed. What the environment already sets stays; once Paddle is
-    imported nothing is set any more.
+    plain: only what correctness needs, nothing for speed. What the environment sets for speed stays; what would break
+    the program is set right, with a line that says so. Once Paddle is imported nothing is set any more.
     """
+    global are_set
     if "paddle" in sys.modules:
         return
+    are_set = True
     import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
 
-    os.environ.setdefault("FLAGS_enable_pir_api", "0")  # Paddle 3: build programs of ops, as Paddle 2 does
+    for name, value in FOR_CORRECTNESS.items():
+        before = os.environ.get(name, value)
+        os.environ[name] = value
+        if before.lower() not in ("", value, "false"):
+            print_error(f"{name}={before} in the environment is ignored: this program needs {value}")
+    os.environ.setdefault("FLAGS_cudnn_deterministic", "1")  # the same numbers each time on a GPU too
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only
+    if core_share() < len(usable_cores()):
+        os.environ.setdefault("OMP_NUM_THREADS", str(core_share()))  # else one for each core, beyond a container's share
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
@@ -62,8 +80,8 @@ def _omit_flags_for_speed():
 
 def describe(more):
     """One line for the log: what was done for speed, here and by the executor, and for which processor."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    several = "" if threads == 1 else "s"
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
+    several = "" if threads == "1" else "s"
     words = ", ".join([*choices, *more]) or "nothing set"
     return f"{words} ({platform.machine()}, {threads} thread{several} a process)"
 

@@ -2,6 +2,9 @@
 
 So the process that starts and watches the workers never imports Paddle, and stays small.
 """
+import contextlib
+import math
+import os
 import sys
 from pathlib import Path
 
@@ -9,10 +12,11 @@ from utils import errors, flags, place, prepare
 from utils.errors import UserError
 from utils.gpu import libraries
 from utils.parallel import launch
+from utils.parallel.launch import OUT_OF_MEMORY
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes, with few images
-OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
+PICTURES = 50_000  # of CIFAR-10, where the number is not known yet
 
 
 def one_process_per_core(name):
@@ -22,8 +26,7 @@ def one_process_per_core(name):
     imported: train.main trains in the process that calls it.
     name: the `__name__` of train.py
     """
-    prepare.begin(name)
-    if name != "__main__":
+    if not prepare.begin(name):
         flags.set_flags()
         return
     from utils.settings import parse, pass_on  # needs numpy, which may not be installed
@@ -33,8 +36,9 @@ def one_process_per_core(name):
         pass_on(settings)
         count = 1 if launch.is_worker() else count_of_workers(settings)
         if count > 1:
-            sys.exit(launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count))
+            sys.exit(launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count, advice_for(settings)))
         flags.set_flags(settings.plain)
+        place.import_paddle()
     except Exception as error:
         sys.exit(errors.report(TRAIN.name, error, OUT_OF_MEMORY))
 
@@ -51,7 +55,28 @@ def count_of_workers(settings):
                             f"paddle.distributed.launch --nproc_per_node {settings.workers} train.py, or --device cpu")
         return settings.workers
     count = launch.default_worker_count(settings.batch_size, memory_of_worker(settings))
+    count = min(count, max(2, round(math.sqrt(steps_of(settings)))))
     return 1 if count == 1 or is_for_gpu(settings) else count
+
+
+def steps_of(settings):
+    """About how many steps a new run takes; of the pictures only those in a folder are counted here.
+
+    A worker more adds to the start what it takes off the steps, s + n * start + steps * step / n: least near the root.
+    """
+    folder = settings.data_dir
+    pictures = sum(len(files) for *_, files in os.walk(folder)) if folder else PICTURES
+    return settings.epochs * settings.steps_per_epoch(pictures)
+
+
+def advice_for(settings):
+    """What a line about a failed worker ends with, to be asked when it is needed: how to go on."""
+    def checkpoint():
+        with contextlib.suppress(OSError):
+            return settings.checkpoint_path.stat().st_mtime_ns
+
+    before = None if settings.resume else checkpoint()  # that of a finished run does not count
+    return lambda: "; nothing was saved yet" if checkpoint() == before else f"; resume with: {settings.resume_command()}"
 
 
 def memory_of_worker(settings):

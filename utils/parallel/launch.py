@@ -1,15 +1,14 @@
 """Start the workers of one training run on this machine, watch them, and end them together.
 
 `python -m paddle.distributed.launch` does this too, and is the way to several machines. On one machine this is better
-to watch: rank 0 keeps the terminal, Ctrl-C ends with one exit status, and one line says which worker failed. Nothing
-here imports Paddle, so the watching process stays small.
+to watch: rank 0 keeps the terminal, Ctrl-C ends with one exit status, one line says which worker failed, and nothing
+listens on a port. Nothing here imports Paddle, so the watching process stays small.
 """
 import contextlib
 import ctypes
 import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -18,12 +17,16 @@ from pathlib import Path
 
 from utils import errors
 from utils.errors import STOP_SIGNALS, UserError
-from utils.parallel.interrupts import signals_to
+from utils.parallel.interrupts import TWICE, signals_to
 
+MEMORY_FILE = "IMAGE_CLASSIFICATION_MEMORY"  # environment variable: descriptor of the file that workers share
 SMALLEST_SHARE = 8  # images per worker, below which starting another gains nothing
 MOST_PER_CORE = 8  # workers
 MEMORY = 550  # MB that a worker takes which trains ResNet-32 on such a share
 LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # of a container, on Linux
+CPU_SHARES = (("/sys/fs/cgroup/cpu.max",),  # of a container: microseconds of all cores together in a period, and its
+              ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
 SETTLING = 1  # seconds after a failure, in which the others notice it, or fail of the same cause
 STOPPING = 10  # seconds for the last workers to end after the first one that was asked to
 GRACE = 2  # seconds until the others are asked to end, and again until they are killed
@@ -37,9 +40,28 @@ def is_worker():
     return "PADDLE_TRAINER_ID" in os.environ
 
 
+def number_in(environment, name, default):
+    """A whole number of the environment, or the default. Errors: UserError where the variable holds something else."""
+    text = environment.get(name)
+    if text and not text.isdecimal():
+        raise UserError(f"the environment variable {name} is {text!r}, not a number: unset it")
+    return int(text) if text else default
+
+
 def usable_cores():
     """Numbers of the CPU cores that this process may run on."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def core_share():
+    """How many cores' time this process may use: of those that it may run on, or a container's share of them."""
+    share = len(usable_cores())
+    for paths in CPU_SHARES:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            quota, period = map(int, " ".join(Path(path).read_text(encoding="ascii") for path in paths).split())
+            if quota > 0:  # v1 has -1 without a limit
+                share = min(share, max(1, quota // period))
+    return share
 
 
 def default_worker_count(batch_size, memory=MEMORY):
@@ -49,7 +71,7 @@ def default_worker_count(batch_size, memory=MEMORY):
     """
     if not hasattr(os, "sched_setaffinity"):
         return 1  # not Linux: not tried
-    return max(1, min(len(usable_cores()), batch_size // SMALLEST_SHARE, memory_limit() // 2 // memory))
+    return max(1, min(core_share(), batch_size // SMALLEST_SHARE, memory_limit() // 2 // memory))
 
 
 def memory_limit():
@@ -64,7 +86,9 @@ def memory_limit():
 
 
 def check_worker_count(count, batch_size):
-    """UserError where so many workers would take the memory, or be without an image."""
+    """UserError where so many workers would take the memory, or be without an image, or cannot share memory."""
+    if count > 1 and os.name == "nt":
+        raise UserError(f"--workers {count}: several workers need Linux or macOS")
     most = min(MOST_PER_CORE * len(usable_cores()), batch_size)
     if count > most:
         raise UserError(f"--workers {count}: at most {most} here ({MOST_PER_CORE} per core, and an image of each batch "
@@ -73,30 +97,38 @@ def check_worker_count(count, batch_size):
 
 def pin_to_cores():
     """Keep this worker on its own cores: equal runs of neighbors, or equally many workers on each core."""
-    rank, world = int(os.environ.get("PADDLE_LOCAL_RANK", 0)), int(os.environ.get("PADDLE_LOCAL_SIZE", 1))
+    rank, world = (number_in(os.environ, f"PADDLE_LOCAL_{name}", least) for name, least in (("RANK", 0), ("SIZE", 1)))
     if world > 1 and hasattr(os, "sched_setaffinity"):
         cores = usable_cores()
         first, end = len(cores) * rank // world, len(cores) * (rank + 1) // world
-        os.sched_setaffinity(0, cores[first:max(end, first + 1)])
+        with contextlib.suppress(OSError):  # a container may forbid it: then the system chooses
+            os.sched_setaffinity(0, cores[first:max(end, first + 1)])
 
 
-def start_workers(command, count):
+def start_workers(command, count, advice=lambda: ""):
     """Run a command, a program and its arguments, as `count` workers; returns the run's exit status.
 
     Rank 0 has the terminal. What another worker prints goes to a file, and is shown if it is the first to fail.
+    advice: called when a worker has failed; returns what the line about it ends with.
     """
-    address, workers, signals = f"127.0.0.1:{free_port()}", [], []
+    watch = Watch()
     with contextlib.ExitStack() as stack:
+        in_memory = hasattr(os, "memfd_create")
+        file = stack.enter_context(open(os.memfd_create("sums"), "r+b") if in_memory else temporary_file()).fileno()
         outputs = [None] + [stack.enter_context(temporary_file()) for _ in range(count - 1)]
-        stack.enter_context(signals_to(lambda number, _frame: signals.append(number)))
-        stack.callback(lambda: [worker.kill() for worker in workers])  # of no effect on those that have ended
+        stack.enter_context(signals_to(watch.hear))
+        stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, output in enumerate(outputs):
-            workers.append(subprocess.Popen(
-                command, env=worker_environment(rank, count, address), preexec_fn=before_exec,
+            watch.workers.append(subprocess.Popen(
+                command, env=worker_environment(rank, count, file), pass_fds=[file], preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
-        program = next(os.path.basename(word) for word in command[1:] if not word.startswith("-"))
-        return _watch(workers, outputs, signals, program)
+        cause, status = watch.outcome()
+        if status and status not in STOPPED:
+            program = next(os.path.basename(word) for word in command[1:] if not word.startswith("-"))
+            _report(program, cause, status, outputs[cause], advice())
+        watch.end()
+        return status
 
 
 def temporary_file():
@@ -108,58 +140,72 @@ def temporary_file():
                         "be written, or use --workers 1") from error
 
 
-def worker_environment(rank, count, address):
-    """The variables that `paddle.distributed.launch` sets, and one thread for ops.
+def worker_environment(rank, count, file):
+    """The variables that `paddle.distributed.launch` sets, the file to share, and one thread for ops.
 
     A second thread costs more than it brings: RESULTS.md, "Several workers".
     """
-    ours = {"PADDLE_MASTER": address, "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
+    ours = {MEMORY_FILE: str(file), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
             "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}
     return {"OMP_NUM_THREADS": "1", **os.environ, **ours}
 
 
-def _watch(workers, outputs, signals, program):
-    """Wait for all workers to end -> 0, or the status of the one that failed, after a line that names it."""
-    _wait(workers, signals, float("inf"), lambda: any(_statuses(workers)))
-    _wait(workers, signals, STOPPING if {*STOPPED} & {*_statuses(workers)} else SETTLING)
-    statuses = _statuses(workers)
-    cause = min(range(len(workers)), key=lambda rank: (
-        not statuses[rank], statuses[rank] == LOST, statuses[rank] in STOPPED))  # False comes first
-    status = statuses[cause]
-    if status and status not in STOPPED:
-        _report(program, cause, status, outputs[cause])
-    for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
-        _wait(workers, signals, GRACE)
-        for worker in workers:
-            end(worker)
-    return status
+class Watch:
+    """The workers of a run, as the process sees them that has started them."""
 
+    def __init__(self):
+        self.workers, self.signals, self.passed_on = [], [], 0  # signals: (number, seconds) of each that was heard
 
-def _wait(workers, signals, seconds, is_over=lambda: False):
-    """Wait until all workers have ended, it is over or the time is up; meanwhile pass signals on to the workers."""
-    end = time.monotonic() + seconds
-    while None in _statuses(workers) and not is_over() and time.monotonic() < end:
-        while signals:
-            number = signals.pop(0)
-            for worker in workers:
-                with contextlib.suppress(ValueError):  # Windows itself sends Ctrl-C to all of a console
+    def hear(self, number, _frame):
+        """Remember a signal, which `wait` passes on."""
+        self.signals.append((number, time.monotonic()))
+
+    def statuses(self):
+        """Exit statuses as a shell gives them, 128 + n after signal n; None for workers that still run."""
+        return [status if status is None or status >= 0 else 128 - status
+                for status in map(subprocess.Popen.poll, self.workers)]
+
+    def outcome(self):
+        """Wait for all to end, for one to fail or for a second signal -> (rank of the cause, the run's status)."""
+        self.wait(float("inf"), lambda: any(self.statuses()))
+        self.wait(STOPPING if {*STOPPED} & {*self.statuses()} else SETTLING)
+        statuses = self.statuses()
+        cause = min(range(len(statuses)), key=lambda rank: (
+            not statuses[rank], statuses[rank] == LOST, statuses[rank] in STOPPED))  # False comes first
+        return cause, 128 + self.signals[0][0] if statuses[cause] is None else statuses[cause]
+
+    def wait(self, seconds, is_over=lambda: False):
+        """Wait until all have ended, it is over, the time is up or a second signal came; pass signals on."""
+        end = time.monotonic() + seconds
+        while None in self.statuses() and not is_over() and time.monotonic() < end:
+            for number, now in self.signals[self.passed_on:]:
+                self.passed_on += 1
+                for worker in self.workers:
                     worker.send_signal(number)
-        time.sleep(0.05)
+                    worker.send_signal(signal.SIGCONT)  # one that was stopped takes part in the saving
+                if now - self.signals[0][1] > TWICE:
+                    return
+            time.sleep(0.05)
+
+    def end(self):
+        """Give those that still run some time to end, ask them to, and then end them."""
+        for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+            self.wait(GRACE)
+            for worker in self.workers:
+                end(worker)
 
 
-def _statuses(workers):
-    """Exit statuses as a shell gives them, 128 + n after signal n; None for workers that still run."""
-    return [status if status is None or status >= 0 else 128 - status for status in map(subprocess.Popen.poll, workers)]
-
-
-def _report(program, rank, status, output):
+def _report(program, rank, status, output, advice):
     """Say on the terminal which worker failed and how."""
-    killed = {128 + number: f"ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
     if output:
         output.seek(0)
-        sys.stderr.write("\n".join(output.read().decode(errors="replace").splitlines()[-20:]) + "\n")
-    if rank or killed:  # rank 0 has said itself what went wrong, unless it was killed
-        errors.complain(program, f"worker {rank} failed ({killed or f'exit status {status}'}), so the run ends")
+        lines = output.read().decode(errors="replace").splitlines()[-20:]
+        sys.stderr.write("".join(f"{line}\n" for line in lines))
+    how = {128 + number: f"was ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
+    if status == 128 + signal.SIGKILL:
+        how += f", perhaps because memory ran out (then {OUT_OF_MEMORY})"
+    if rank or how or status == LOST:  # else rank 0 has said itself what went wrong
+        errors.complain(program, f"worker {rank} {how or f'failed (exit status {status})'}, so the run ends{advice}")
 
 
 def _begin_worker(parent):
@@ -173,15 +219,3 @@ def end_with_parent(parent, number=signal.SIGTERM):
     LIBC.prctl(1, int(number))  # 1: PR_SET_PDEATHSIG
     if os.getppid() != parent:  # killed before this call
         os._exit(128 + number)
-
-
-def free_port():
-    """A port on this machine that nobody listens on now. Errors: UserError where this machine does not reach itself."""
-    try:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return port
-    except OSError as error:
-        raise UserError(f"the workers cannot reach each other at 127.0.0.1 ({error.strerror or error}): is the "
-                        "loopback interface down, or a firewall on it? --workers 1 runs without") from error

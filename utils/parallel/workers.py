@@ -1,9 +1,8 @@
 """Several processes that train one network: who each one is, what they exchange, and the sums over all of them.
 
-Paddle does most of the work: its store brings the processes together, its operator `all_reduce` sums inside the
-static program, over gloo between CPUs of several machines and NCCL between GPUs. On one machine CPUs sum through
-shared memory instead (shared_memory.py). launch.py starts the processes on one machine, and
-`python -m paddle.distributed.launch` on one or several.
+launch.py starts the processes of one machine, which share memory (shared_memory.py). Paddle's own launcher,
+`python -m paddle.distributed.launch`, starts them for GPUs and on several machines; then Paddle's store brings them
+together, and its operator `all_reduce` sums inside the static program, over gloo between CPUs and NCCL between GPUs.
 """
 import contextlib
 import ctypes
@@ -12,22 +11,22 @@ import json
 import os
 import signal
 import socket
+import threading
 import time
+from concurrent import futures
 
 import numpy as np
 import paddle
 from paddle.base import core
 
 from utils import progress
-from utils.errors import STOP_SIGNALS, OutputLost, UserError
+from utils.errors import STOP_SIGNALS, OutputLost, Stopped, UserError
 from utils.parallel import launch
 from utils.parallel.interrupts import Interrupts, signals_to
-from utils.parallel.shared_memory import LostWorkers, SharedBlock, is_possible
+from utils.parallel.shared_memory import LostWorkers, SharedBlock
 from utils.storage import program_state
 
-PATIENCE = 3600  # seconds to wait for workers on other machines, and for those that read, fetch or save
-LOCAL_PATIENCE = 60  # seconds until all workers on one machine have met
-SILENCE = 5  # seconds of waiting for the others until rank 0 says so
+PATIENCE, SILENCE = 3600, 5  # seconds of waiting for workers on other machines, and until rank 0 says so
 SIGNALS = (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13))  # one worker that has had one stops all
 SIGNS_OF_LOSS = ("std::exception", "TCP", "NCCL", "gloo")  # in Paddle's errors, when another worker has gone
 
@@ -44,15 +43,15 @@ class Workers:
     def __init__(self, environment=os.environ):
         """What the launcher's variables say of this process; without any it is alone.
 
-        meeting_point: (host, port) of rank 0; here: how many of the workers are on this machine.
-        Source: `paddle.distributed.launch` of 2.6 and 3.3; where 2.6 sets no PADDLE_MASTER, rank 0's endpoint is the
-        first. Errors: UserError where a launcher's variables are incomplete.
+        file: of the memory that launch.py has the workers share, or None; otherwise meeting_point: (host, port) of
+        rank 0. Source: `paddle.distributed.launch` of 2.6 and 3.3; where 2.6 sets no PADDLE_MASTER, rank 0's endpoint
+        is the first. Errors: UserError where a launcher's variables are incomplete or no numbers.
         """
-        self.rank, self.world = (int(environment.get(f"PADDLE_TRAINER{name}", default))
-                                 for name, default in (("_ID", 0), ("S_NUM", 1)))
-        self.here = int(environment.get("PADDLE_LOCAL_SIZE", 1))
-        self.is_first_here = int(environment.get("PADDLE_LOCAL_RANK", 0)) == 0
-        if self.world > 1:
+        number = functools.partial(launch.number_in, environment)
+        self.rank, self.world = number("PADDLE_TRAINER_ID", 0), number("PADDLE_TRAINERS_NUM", 1)
+        self.is_first_here = number("PADDLE_LOCAL_RANK", 0) == 0
+        self.file = number(launch.MEMORY_FILE, None)
+        if self.world > 1 and self.file is None:
             first_endpoint = environment.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
             host, _, port = (environment.get("PADDLE_MASTER") or first_endpoint).rpartition(":")
             if not host or not port.isdigit():
@@ -83,7 +82,9 @@ class Workers:
         try:
             yield
         except (RuntimeError, ValueError, OSError) as error:  # it may only say "std::exception"
-            if self.world == 1 or not any(sign in str(error) for sign in SIGNS_OF_LOSS):
+            if self.block and self.block.failure:  # on its way through Paddle
+                raise self.block.failure from error
+            if not self.store or not any(sign in str(error) for sign in SIGNS_OF_LOSS):
                 raise
             raise LostWorkers(f"worker {self.rank} of {self.world} lost the others: one has ended (its own message "
                               "says why), or did not answer for 30 s") from error
@@ -94,53 +95,66 @@ class Workers:
         """Wait for all workers; from then on they can broadcast and wait for each other."""
         if self.world == 1:
             return
-        patience = LOCAL_PATIENCE if self.here == self.world else PATIENCE
-        if self.rank == 0:
-            check_free(self.meeting_point[1])
+        if self.file is None:
+            if self.rank == 0:
+                check_free(self.meeting_point[1])
+            self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
         else:
-            wait_for_listener(*self.meeting_point, patience)
-        with undisturbed():  # the threads that are made here never hear signals
-            self.store = core.TCPStore(*self.meeting_point, self.rank == 0, 1, 60)
-        self.barrier(patience)
+            try:
+                self.block = SharedBlock(self.rank, self.world, self.file, self.log)
+            except OSError as error:
+                raise UserError(f"no memory for {self.world} workers to share ({error.strerror or error}): try fewer "
+                                "--workers") from error
+        self.barrier()
+
+    def ask(self, question, *arguments):
+        """Call what waits for other machines in a thread that signals do not disturb, while this one hears them.
+
+        Paddle's store takes an interrupted call for a lost worker, and is not interrupted by one that never answers.
+        Errors: the call's; Stopped after a signal; UserError after PATIENCE seconds.
+        """
+        answer = futures.Future()
+
+        def call():
+            if hasattr(signal, "pthread_sigmask"):
+                signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+            try:
+                answer.set_result(question(*arguments))
+            except Exception as error:  # raised again below, in the thread that waits
+                answer.set_exception(error)
+
+        threading.Thread(target=call, daemon=True).start()
+        waits_for = f"the other workers, which meet at {':'.join(map(str, self.meeting_point))}"
+        for waited in range(PATIENCE):
+            if futures.wait([answer], timeout=1).done:
+                return answer.result()
+            if waited == SILENCE:
+                self.log(f"Waiting for {waits_for}")
+            if waited > SILENCE and self.interrupts.signal is not None:
+                raise Stopped(self.interrupts.signal, f"Stopped while it waited for {waits_for}")
+        raise UserError(f"worker {self.rank} of {self.world} waited {PATIENCE} s for {waits_for}: are all started, and "
+                        "does a firewall block the way?")
 
     def connect(self, place):
         """Make sums possible for programs on this place: through shared memory, gloo or NCCL."""
         if self.world == 1:
             return
         self.place, self.executor = place, paddle.static.Executor(place)
-        if self.here == self.world and isinstance(place, paddle.CPUPlace):
-            self.block = self.share_memory()
         if self.block is None:
-            self.join_paddle(place)
-
-    def share_memory(self):
-        """The memory that all workers share, who are on this machine; None where it is unavailable to one of them."""
-        block = None
-        with contextlib.suppress(OSError):
-            if self.rank == 0 and is_possible():
-                block = SharedBlock(0, self.world)
-        path = self.broadcast(block and block.path)
-        with contextlib.suppress(OSError):
-            if self.rank > 0 and path:
-                block = SharedBlock(self.rank, self.world, path)
-        self.count("have memory", int(block is not None))
-        self.barrier()
-        return block if self.count("have memory", 0) == self.world else None
+            self.ask(self.join_paddle, place)
+            program = paddle.static.Program()
+            with paddle.static.program_guard(program, paddle.static.Program()):
+                self.total = program, all_reduce_op(paddle.static.data("numbers", [None], "float64"))
 
     def join_paddle(self, place):
         """Connect the workers for Paddle's operator all_reduce: over NCCL between GPUs, else over gloo."""
-        host, port = self.meeting_point
-        with undisturbed():
-            arguments = self.store, "0", self.rank, self.world
-            if isinstance(place, paddle.CUDAPlace):
-                core.CommContextManager.set_device_id(place.get_device_id())
-                core.CommContextManager.create_nccl_comm_context(*arguments, f"{host}:{port}")
-            else:
-                os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
-                core.CommContextManager.create_gloo_comm_context(*arguments)
-        program = paddle.static.Program()
-        with paddle.static.program_guard(program, paddle.static.Program()):
-            self.total = program, all_reduce_op(paddle.static.data("numbers", [None], "float64"))
+        (host, port), arguments = self.meeting_point, (self.store, "0", self.rank, self.world)
+        if isinstance(place, paddle.CUDAPlace):
+            core.CommContextManager.set_device_id(place.get_device_id())
+            core.CommContextManager.create_nccl_comm_context(*arguments, f"{host}:{port}")
+        else:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
+            core.CommContextManager.create_gloo_comm_context(*arguments)
 
     # -- What the training loop says
 
@@ -276,53 +290,34 @@ class Workers:
         """Give every worker rank 0's value, which JSON can hold; all wait for each other."""
         if self.world == 1:
             return value
+        text = json.dumps(value) if self.rank == 0 else ""
+        if self.block:
+            size = int(self.all_reduce(len(text)))
+            letters = self.all_reduce(np.frombuffer(text.encode() or bytes(size), np.uint8))
+            return json.loads(letters.astype(np.uint8).tobytes())
         name = f"value {self.meetings}"
         if self.rank == 0:
-            with undisturbed():
-                self.store.set(name, json.dumps(value))
+            self.ask(self.store.set, name, text)
         self.barrier()
-        with undisturbed():
-            return json.loads(self.store.get(name))
+        return json.loads(self.ask(self.store.get, name))
 
-    def barrier(self, patience=PATIENCE):
+    def barrier(self):
         """Hold each worker here until all have come, however long one was busy alone (reading, saving, drawing).
 
-        A step's sum waits 30 s at most. Signals are heard meanwhile. Errors: UserError after `patience` seconds.
+        Signals are heard meanwhile. Between machines a step's sum waits 30 s at most.
         """
-        if self.world == 1:
-            return
-        self.meetings += 1
-        name, begin, is_said = f"barrier {self.meetings}", time.monotonic(), self.rank > 0
-        here = self.count(name, 1)
+        if self.block:
+            self.block.barrier()
+        elif self.store:
+            self.meetings += 1
+            self.ask(self.wait_in_store, f"barrier {self.meetings}")
+
+    def wait_in_store(self, name):
+        """Wait until all workers have counted themselves under this name."""
+        here = self.store.add(name, 1)
         while here < self.world:
-            waited = time.monotonic() - begin
-            if waited > patience:
-                raise UserError(f"worker {self.rank} of {self.world} waited {patience} s for the others: ending")
-            if waited > SILENCE and not is_said:
-                is_said = True
-                self.log(f"Waiting for the other workers: {here} of {self.world} are here")
-            time.sleep(min(0.02, 0.002 + waited / 10))  # each question costs rank 0 some of its core
-            here = self.count(name, 0)
-
-    def count(self, name, more):
-        """Add to a number in the store; returns it."""
-        with undisturbed():
-            return self.store.add(name, more)
-
-
-@contextlib.contextmanager
-def undisturbed():
-    """Keep signals away from this thread in the block: Paddle's store takes an interrupted call for a lost worker.
-
-    Python hears them right after; another thread of this process may take them and pass them to it.
-    """
-    can_block = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS) if can_block else None
-    try:
-        yield
-    finally:
-        if can_block:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            time.sleep(0.02)  # each question costs rank 0 some of its core
+            here = self.store.add(name, 0)
 
 
 def all_reduce_op(x):
@@ -354,20 +349,6 @@ def check_free(port):
         except OSError as error:
             raise UserError(f"port {port}, where the workers meet, is not free ({error.strerror}): start again, or end "
                             "the program that uses it") from error
-
-
-def wait_for_listener(host, port, patience):
-    """Wait until rank 0 listens; UserError where it does not in `patience` seconds."""
-    end = time.monotonic() + patience
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise UserError(f"rank 0 does not answer at {host}:{port} ({error.strerror or error}): is it "
-                                "started, and does a firewall block the way?") from error
-            time.sleep(0.1)
 
 
 def interface_towards(host, port):
