@@ -48,10 +48,10 @@ def load_model(folder, device="auto"):
     device: auto, cpu or gpu. Errors: UserError where the folder holds no model, or a damaged one.
     """
     description, prefix = saved_model.check(folder)  # before Paddle, which takes a while
+    place, sentence = choose_place(device)
     import paddle
 
     paddle.enable_static()
-    place, sentence = choose_place(device)
     executor, scope = paddle.static.Executor(place), paddle.static.Scope()
     with saved_model.one_line(folder), paddle.static.scope_guard(scope):
         program, feed_names, fetch_targets = paddle.static.load_inference_model(prefix, executor)

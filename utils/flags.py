@@ -8,14 +8,13 @@ import platform
 import sys
 import warnings
 
-from utils.errors import print_error
+from utils.errors import print_error, shown
 from utils.parallel.launch import core_share, usable_cores
 
-FOR_CORRECTNESS = {  # environment variable: its value
-    "FLAGS_enable_pir_api": "0",  # Paddle 3: build programs of ops, as Paddle 2 does
-    "FLAGS_enable_pir_in_executor": "0",  # and run them as they are
-    "FLAGS_use_mkldnn": "0", "FLAGS_use_onednn": "0",  # oneDNN for each op that has it; speed/ chooses
-}
+# Off, whatever the environment says: Paddle 3's other kind of programs, programs that Paddle rewrites, oneDNN for each
+# op that has it (speed/ chooses), and a check that 2.6 fails with.
+OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_use_mkldnn", "FLAGS_use_onednn",
+       "FLAGS_check_nan_inf")
 FOR_SPEED = {  # environment variable: its value, and what that does, for the log
     # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
     # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
@@ -35,10 +34,10 @@ are_set = False  # whether set_flags has been called before Paddle was imported
 
 
 def set_flags(plain=False):
-    """Set the flags that Paddle reads while it is imported.
+    """Set the flags that Paddle reads while it is imported; afterwards nothing is set any more.
 
-    plain: only what correctness needs, nothing for speed. What the environment sets for speed stays; what would break
-    the program is set right, with a line that says so. Once Paddle is imported nothing is set any more.
+    plain: only what correctness needs. What the environment sets otherwise stays, unless it would break the program: a
+    line says so.
     """
     global are_set
     if "paddle" in sys.modules:
@@ -46,11 +45,10 @@ def set_flags(plain=False):
     are_set = True
     import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
 
-    for name, value in FOR_CORRECTNESS.items():
-        before = os.environ.get(name, value)
-        os.environ[name] = value
-        if before.lower() not in ("", value, "false"):
-            print_error(f"{name}={before} in the environment is ignored: this program needs {value}")
+    for name in OFF:
+        before, os.environ[name] = os.environ.get(name), "0"
+        if before and before.lower() not in ("0", "false"):
+            print_error(f"{name}={shown(before)} in the environment is ignored: this program needs 0")
     os.environ.setdefault("FLAGS_cudnn_deterministic", "1")  # the same numbers each time on a GPU too
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only
     if core_share() < len(usable_cores()):
@@ -58,7 +56,7 @@ def set_flags(plain=False):
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
-    choices[:] = _omit_flags_for_speed() if plain else _set_flags_for_speed()
+    choices[:] = [] if plain else _set_flags_for_speed()
 
 
 def _set_flags_for_speed():
@@ -70,20 +68,11 @@ def _set_flags_for_speed():
     return words
 
 
-def _omit_flags_for_speed():
-    """Take back what a process that started this one has set for speed; nothing to say about it."""
-    for name, (value, _) in {**FOR_SPEED, **FOR_SPEED_ON_AMD}.items():
-        if os.environ.get(name) == value:
-            del os.environ[name]
-    return []
-
-
 def describe(more):
     """One line for the log: what was done for speed, here and by the executor, and for which processor."""
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
-    several = "" if threads == "1" else "s"
     words = ", ".join([*choices, *more]) or "nothing set"
-    return f"{words} ({platform.machine()}, {threads} thread{several} a process)"
+    return f"{words} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
 
 
 def processor_says(word):

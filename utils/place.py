@@ -33,26 +33,22 @@ def choose_place(device="auto"):
 
 def import_paddle():
     """Import Paddle. Errors: UserError, with the cure, where it is installed but cannot be imported."""
-    cure = f"{sys.executable} -m pip install --force-reinstall -r requirements.txt"
-    gomp = "Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp"
-    if "paddle" not in sys.modules and sys.platform == "linux":  # what would end the process without a word
+    if sys.platform == "linux" and "paddle" not in sys.modules:  # looked at before: it may end without a word
         if platform.machine() == "x86_64" and flags.processor_says("flags") and not flags.processor_says("avx"):
-            raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have "
-                            "the virtual machine show the processor as it is (QEMU: -cpu host)")
+            raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have the "
+                            "virtual one show its processor as it is (QEMU: -cpu host)")
         if not libraries.is_found("libgomp.so.1"):
-            raise UserError(gomp)
-    said = io.StringIO()
+            raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(io.StringIO()):  # a line of Paddle's that names no cure
             import paddle
-    except Exception as error:  # of any type, from a library that is missing or another system's
-        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        return paddle
+    except Exception as error:  # of any type, as from a library that is missing
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        cure = f"{sys.executable} -m pip install --force-reinstall -r requirements.txt"
         if "DLL" in reason or "WinError" in reason:
             cure = f"install Microsoft's Visual C++ Redistributable (x64), then {cure}"
         raise UserError(f"Paddle is installed, but cannot be imported ({shown(reason)}): {cure}") from error
-    if sys.stderr is not None:
-        sys.stderr.write(said.getvalue())
-    return paddle
 
 
 def cuda_failure():

@@ -26,7 +26,9 @@ def begin(name):
     is_script = name == "__main__" and not sys.flags.interactive and not any(map(sys.modules.get, SESSIONS))
     if is_script:
         errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
-    line = missing_packages() or wrong_order(list(sys.modules))
+    line = missing_packages()
+    if not line and "paddle" in sys.modules and not flags.are_set:  # crashes 2.6, and 3.3 builds other programs
+        line = "Paddle was imported before this program, which sets its flags first: import this program before paddle"
     if line and not is_script:
         raise ImportError(line)
     if line:
@@ -37,19 +39,6 @@ def begin(name):
         if hasattr(sys.stdout, "reconfigure"):  # not where the shell has closed it, or another program reads it
             sys.stdout.reconfigure(errors="backslashreplace")  # names may hold letters that the terminal lacks
     return is_script
-
-
-def wrong_order(modules):
-    """One line where Paddle was imported before, and cannot work here so; modules: in the order of their imports.
-
-    Paddle 2.6 needs Python's zlib first (see flags.py), Paddle 3 its flags.
-    """
-    if "paddle" not in modules or flags.are_set:
-        return None
-    version = getattr(sys.modules["paddle"], "__version__", "")
-    if version.startswith("2.") and "zlib" in modules[:modules.index("paddle")]:
-        return None
-    return "Paddle was imported before this program, which has to set its flags first: import this program before paddle"
 
 
 def missing_packages(version=sys.version_info[:2]):

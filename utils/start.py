@@ -2,7 +2,7 @@
 
 So the process that starts and watches the workers never imports Paddle, and stays small.
 """
-import contextlib
+import functools
 import math
 import os
 import sys
@@ -36,7 +36,8 @@ def one_process_per_core(name):
         pass_on(settings)
         count = 1 if launch.is_worker() else count_of_workers(settings)
         if count > 1:
-            sys.exit(launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count, advice_for(settings)))
+            sys.exit(launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count,
+                                          functools.partial(advice_for, settings)))
         flags.set_flags(settings.plain)
         place.import_paddle()
     except Exception as error:
@@ -60,9 +61,9 @@ def count_of_workers(settings):
 
 
 def steps_of(settings):
-    """About how many steps a new run takes; of the pictures only those in a folder are counted here.
+    """About how many steps a new run takes; of pictures only those in a folder are counted.
 
-    A worker more adds to the start what it takes off the steps, s + n * start + steps * step / n: least near the root.
+    The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
     """
     folder = settings.data_dir
     pictures = sum(len(files) for *_, files in os.walk(folder)) if folder else PICTURES
@@ -70,13 +71,13 @@ def steps_of(settings):
 
 
 def advice_for(settings):
-    """What a line about a failed worker ends with, to be asked when it is needed: how to go on."""
-    def checkpoint():
-        with contextlib.suppress(OSError):
-            return settings.checkpoint_path.stat().st_mtime_ns
+    """What a line about a failed worker ends with: how to go on."""
+    from utils.storage import checkpoint
 
-    before = None if settings.resume else checkpoint()  # that of a finished run does not count
-    return lambda: "; nothing was saved yet" if checkpoint() == before else f"; resume with: {settings.resume_command()}"
+    head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=False)
+    if head is None or head.progress["finished"]:  # of the run before
+        return "; there is nothing to resume"
+    return f"; resume with: {settings.resume_command()}"
 
 
 def memory_of_worker(settings):

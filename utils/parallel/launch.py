@@ -1,8 +1,8 @@
 """Start the workers of one training run on this machine, watch them, and end them together.
 
-`python -m paddle.distributed.launch` does this too, and is the way to several machines. On one machine this is better
-to watch: rank 0 keeps the terminal, Ctrl-C ends with one exit status, one line says which worker failed, and nothing
-listens on a port. Nothing here imports Paddle, so the watching process stays small.
+`python -m paddle.distributed.launch` does this too, and is the way to GPUs and several machines. On CPUs of one machine
+this is better to watch: rank 0 keeps the terminal, Ctrl-C ends with one exit status, one line says which worker failed,
+and nothing listens on a port. Nothing here imports Paddle, so the watching process stays small.
 """
 import contextlib
 import ctypes
@@ -12,24 +12,25 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 from utils import errors
-from utils.errors import STOP_SIGNALS, UserError
-from utils.parallel.interrupts import TWICE, signals_to
+from utils.errors import STOP_SIGNALS, Stopped, UserError
 
 MEMORY_FILE = "IMAGE_CLASSIFICATION_MEMORY"  # environment variable: descriptor of the file that workers share
 SMALLEST_SHARE = 8  # images per worker, below which starting another gains nothing
 MOST_PER_CORE = 8  # workers
 MEMORY = 550  # MB that a worker takes which trains ResNet-32 on such a share
 LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # of a container, on Linux
-CPU_SHARES = (("/sys/fs/cgroup/cpu.max",),  # of a container: microseconds of all cores together in a period, and its
+CPU_SHARES = (("/sys/fs/cgroup/cpu.max",),  # the same: microseconds of all cores together in a period, and its own
               ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
 OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
 SETTLING = 1  # seconds after a failure, in which the others notice it, or fail of the same cause
 STOPPING = 10  # seconds for the last workers to end after the first one that was asked to
 GRACE = 2  # seconds until the others are asked to end, and again until they are killed
+TWICE = 1  # seconds in which a second signal is the same one: launchers pass on what the terminal sends to all
 LOST = 3  # status of a worker that ended because another had gone
 STOPPED = tuple(128 + number for number in (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13)))  # of workers asked to stop
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -42,10 +43,10 @@ def is_worker():
 
 def number_in(environment, name, default):
     """A whole number of the environment, or the default. Errors: UserError where the variable holds something else."""
-    text = environment.get(name)
-    if text and not text.isdecimal():
+    text = environment.get(name) or str(default)
+    if not text.isdecimal():
         raise UserError(f"the environment variable {name} is {text!r}, not a number: unset it")
-    return int(text) if text else default
+    return int(text)
 
 
 def usable_cores():
@@ -59,8 +60,7 @@ def core_share():
     for paths in CPU_SHARES:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
             quota, period = map(int, " ".join(Path(path).read_text(encoding="ascii") for path in paths).split())
-            if quota > 0:  # v1 has -1 without a limit
-                share = min(share, max(1, quota // period))
+            share = min(share, max(1, quota // period)) if quota > 0 else share  # -1: no limit
     return share
 
 
@@ -87,21 +87,21 @@ def memory_limit():
 
 def check_worker_count(count, batch_size):
     """UserError where so many workers would take the memory, or be without an image, or cannot share memory."""
-    if count > 1 and os.name == "nt":
-        raise UserError(f"--workers {count}: several workers need Linux or macOS")
     most = min(MOST_PER_CORE * len(usable_cores()), batch_size)
     if count > most:
         raise UserError(f"--workers {count}: at most {most} here ({MOST_PER_CORE} per core, and an image of each batch "
                         f"of {batch_size} for each)")
+    if count > 1 and os.name == "nt":
+        raise UserError(f"--workers {count}: several workers need Linux or macOS")
 
 
 def pin_to_cores():
     """Keep this worker on its own cores: equal runs of neighbors, or equally many workers on each core."""
-    rank, world = (number_in(os.environ, f"PADDLE_LOCAL_{name}", least) for name, least in (("RANK", 0), ("SIZE", 1)))
+    rank, world = number_in(os.environ, "PADDLE_LOCAL_RANK", 0), number_in(os.environ, "PADDLE_LOCAL_SIZE", 1)
     if world > 1 and hasattr(os, "sched_setaffinity"):
         cores = usable_cores()
         first, end = len(cores) * rank // world, len(cores) * (rank + 1) // world
-        with contextlib.suppress(OSError):  # a container may forbid it: then the system chooses
+        with contextlib.suppress(OSError):  # a container may forbid it: the system chooses
             os.sched_setaffinity(0, cores[first:max(end, first + 1)])
 
 
@@ -109,19 +109,23 @@ def start_workers(command, count, advice=lambda: ""):
     """Run a command, a program and its arguments, as `count` workers; returns the run's exit status.
 
     Rank 0 has the terminal. What another worker prints goes to a file, and is shown if it is the first to fail.
-    advice: called when a worker has failed; returns what the line about it ends with.
+    advice: returns what a line about a failed worker ends with.
     """
     watch = Watch()
     with contextlib.ExitStack() as stack:
-        in_memory = hasattr(os, "memfd_create")
-        file = stack.enter_context(open(os.memfd_create("sums"), "r+b") if in_memory else temporary_file()).fileno()
-        outputs = [None] + [stack.enter_context(temporary_file()) for _ in range(count - 1)]
+        try:
+            outputs = [None, *(stack.enter_context(tempfile.TemporaryFile()) for _ in range(count - 1))]
+            file = open(os.memfd_create("sums"), "r+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
+        except OSError as error:
+            raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that "
+                            "can be written, or use --workers 1") from error
+        number = stack.enter_context(file).fileno()
         stack.enter_context(signals_to(watch.hear))
         stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, output in enumerate(outputs):
             watch.workers.append(subprocess.Popen(
-                command, env=worker_environment(rank, count, file), pass_fds=[file], preexec_fn=before_exec,
+                command, env=worker_environment(rank, count, number), pass_fds=[number], preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
         cause, status = watch.outcome()
         if status and status not in STOPPED:
@@ -129,15 +133,6 @@ def start_workers(command, count, advice=lambda: ""):
             _report(program, cause, status, outputs[cause], advice())
         watch.end()
         return status
-
-
-def temporary_file():
-    """A file without a name. Errors: UserError where no folder takes one."""
-    try:
-        return tempfile.TemporaryFile()
-    except OSError as error:
-        raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that can "
-                        "be written, or use --workers 1") from error
 
 
 def worker_environment(rank, count, file):
@@ -199,10 +194,10 @@ def _report(program, rank, status, output, advice):
     """Say on the terminal which worker failed and how."""
     if output:
         output.seek(0)
-        lines = output.read().decode(errors="replace").splitlines()[-20:]
-        sys.stderr.write("".join(f"{line}\n" for line in lines))
+        for line in output.read().decode(errors="replace").splitlines()[-20:]:
+            errors.print_error(line)
     how = {128 + number: f"was ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
-    if status == 128 + signal.SIGKILL:
+    if status == 128 + getattr(signal, "SIGKILL", 9):
         how += f", perhaps because memory ran out (then {OUT_OF_MEMORY})"
     if rank or how or status == LOST:  # else rank 0 has said itself what went wrong
         errors.complain(program, f"worker {rank} {how or f'failed (exit status {status})'}, so the run ends{advice}")
@@ -219,3 +214,45 @@ def end_with_parent(parent, number=signal.SIGTERM):
     LIBC.prctl(1, int(number))  # 1: PR_SET_PDEATHSIG
     if os.getppid() != parent:  # killed before this call
         os._exit(128 + number)
+
+
+# -- How a run, and the process that watches it, hear Ctrl-C, SIGTERM and a closed terminal
+
+@contextlib.contextmanager
+def signals_to(handle):
+    """In the block, `handle(number, frame)` gets the signals that ask a process to stop.
+
+    Outside of the main thread, where Python hears no signals, nothing happens.
+    """
+    before = {}
+    for number in STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ():
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:  # nohup stays nohup
+            before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Interrupts:
+    """`with signals_to(interrupts.hear):` a first signal raises Stopped; while `holds` is True it only sets `signal`.
+
+    A second one, later than TWICE, ends the process at once: files are whole at any moment (see storage/files.py).
+    """
+
+    def __init__(self):
+        self.signal, self.since, self.holds = None, 0.0, False
+
+    def hold(self):
+        """From now on the loop looks at `signal` after each batch."""
+        self.holds = True
+
+    def hear(self, number, _frame=None):
+        """Remember the first signal, or raise Stopped; leave at the second."""
+        if self.signal is None:
+            self.signal, self.since = number, time.monotonic()
+            if not self.holds:
+                raise Stopped(number, "Stopped before training began")
+        elif time.monotonic() - self.since > TWICE:
+            os._exit(128 + number)

@@ -25,23 +25,21 @@ PATIENCE = 3600  # seconds of waiting for a process that still runs: it may be s
 
 
 class LostWorkers(UserError):
-    """Another worker has gone. Without a text where launch.py watches, which names that one."""
+    """Another worker has gone; without a text where launch.py says which."""
     status = LOST  # which tells the watcher to look for the cause elsewhere
 
 
 class SharedBlock:
-    """This process's view of the block. Errors: OSError where memory is short.
-
-    file: descriptor of the file, the same on all; say: what to do with a line about waiting
-    """
+    """This process's view of the block: `file` is open in all; `say` gets a line about waiting. Errors: UserError."""
 
     def __init__(self, rank, world, file, say=lambda text: None):
         self.rank, self.world, self.turn, self.say = rank, world, 0, say
         size = world * LINE + (world + 1) * ROW  # a row for each process, and one for the sums
-        if hasattr(os, "posix_fallocate"):
-            os.posix_fallocate(file, 0, size)  # where memory is short, an error now and not a crash later
-        else:
-            os.ftruncate(file, size)
+        allocate = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # the other on macOS
+        try:
+            allocate(file, 0, size)  # where memory is short, an error now and not a crash later
+        except OSError as error:
+            raise UserError(f"no memory for {world} workers to share ({error.strerror}): try fewer --workers") from error
         memory = mmap.mmap(file, size)
         lines = np.frombuffer(memory, np.uint32, world * LINE // 4).reshape(world, -1)
         self.turns, self.processes = lines[:, 0], lines[:, 1]  # how often each has come to `barrier`; process numbers
@@ -92,32 +90,29 @@ class SharedBlock:
             time.sleep(nap)
             waited += nap  # not by the clock: a run may have been suspended
             if waited - looked > CHECK:
-                self.look_for_lost(waited, is_first=looked < SILENCE <= waited)
+                self.look_for_lost(looked, waited)
                 looked = waited
         self.keep_order()
 
     def keep_order(self):
-        """Have what is written and read before this line done before what follows it.
-
-        x86 keeps that order by itself; on Arm it takes a fence, which a lock that is released and acquired again is.
-        """
+        """A memory fence, which Arm needs: a lock that is released and acquired again orders what is around it."""
         self.order.release()
         self.order.acquire()
 
-    def look_for_lost(self, waited, is_first):
-        """Say once who is waited for; raise and keep an error where that is in vain."""
+    def look_for_lost(self, before, waited):
+        """Say once for whom this process waits; raise and keep an error where that is in vain."""
         ended = [rank for rank, process in enumerate(self.processes.tolist())
                  if process and not psutil.pid_exists(process)]  # 0: it has not opened the block yet
         missing = (self.turns < self.turn).nonzero()[0].tolist()  # after `ended`: one may have come in its last moments
-        names = f"worker{'s' * (len(missing) > 1)} {', '.join(map(str, missing))}"
+        text = f"worker {' and '.join(map(str, missing))} did not answer for"
         if set(missing) & set(ended) or waited >= SILENCE and os.getppid() != self.launcher:
             self.failure = LostWorkers()
         elif missing and waited >= PATIENCE:
-            self.failure = UserError(f"{names} did not answer for {PATIENCE} s: ending")
+            self.failure = UserError(f"{text} {PATIENCE} s: ending")
         if self.failure:
             raise self.failure
-        if is_first and missing:
-            self.say(f"Waiting for {names}: no answer for {SILENCE:g} s (stopped, or very busy)")
+        if before < SILENCE <= waited:
+            self.say(f"Still waiting: {text} {SILENCE:g} s (stopped, or busy with something else)")
 
 
 def in_rows(arrays, size):

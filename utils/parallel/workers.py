@@ -11,9 +11,8 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
-from concurrent import futures
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import paddle
@@ -22,7 +21,6 @@ from paddle.base import core
 from utils import progress
 from utils.errors import STOP_SIGNALS, OutputLost, Stopped, UserError
 from utils.parallel import launch
-from utils.parallel.interrupts import Interrupts, signals_to
 from utils.parallel.shared_memory import LostWorkers, SharedBlock
 from utils.storage import program_state
 
@@ -35,30 +33,28 @@ class Workers:
     """This process among the `world` processes of a run: `with Workers() as workers:`; rank 0 speaks and saves for all.
 
     Each trains on its share of every batch, and all end each step with the same weights. Alone, no method changes
-    anything. Meanwhile Ctrl-C and the like only set a mark (see Interrupts).
-    Errors: UserError where the meeting point's port is taken or workers stay away; LostWorkers, in one line, where
-    another worker has gone.
+    anything. Errors: UserError where the workers cannot meet; LostWorkers where another one has gone.
     """
 
     def __init__(self, environment=os.environ):
         """What the launcher's variables say of this process; without any it is alone.
 
-        file: of the memory that launch.py has the workers share, or None; otherwise meeting_point: (host, port) of
-        rank 0. Source: `paddle.distributed.launch` of 2.6 and 3.3; where 2.6 sets no PADDLE_MASTER, rank 0's endpoint
-        is the first. Errors: UserError where a launcher's variables are incomplete or no numbers.
+        file: of the memory that launch.py has the workers share; without it meeting_point: (host, port) of rank 0.
+        Source: `paddle.distributed.launch` of 2.6 and 3.3; where 2.6 sets no PADDLE_MASTER, rank 0's endpoint is the
+        first. Errors: UserError where a launcher's variables are incomplete or no numbers.
         """
         number = functools.partial(launch.number_in, environment)
         self.rank, self.world = number("PADDLE_TRAINER_ID", 0), number("PADDLE_TRAINERS_NUM", 1)
         self.is_first_here = number("PADDLE_LOCAL_RANK", 0) == 0
-        self.file = number(launch.MEMORY_FILE, None)
-        if self.world > 1 and self.file is None:
+        self.file = number(launch.MEMORY_FILE, 0)
+        if self.world > 1 and not self.file:
             first_endpoint = environment.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
             host, _, port = (environment.get("PADDLE_MASTER") or first_endpoint).rpartition(":")
             if not host or not port.isdigit():
                 raise UserError("PADDLE_TRAINERS_NUM is set, but neither PADDLE_MASTER nor PADDLE_TRAINER_ENDPOINTS "
                                 "says where rank 0 is: unset it, or start with python -m paddle.distributed.launch")
             self.meeting_point = host, int(port)
-        self.interrupts = Interrupts()
+        self.interrupts = launch.Interrupts()
         self.place = self.executor = self.store = self.total = self.block = None
         self.meetings, self.weight = 0, 1.0  # weight: of this worker's share in the step's sums
         self.wants_to_save = lambda: False  # asked in each step
@@ -67,7 +63,7 @@ class Workers:
     def __enter__(self):
         launch.pin_to_cores()
         with contextlib.ExitStack() as stack:
-            stack.enter_context(signals_to(self.interrupts.hear))
+            stack.enter_context(launch.signals_to(self.interrupts.hear))
             stack.enter_context(self.losses_in_one_line())
             self.meet()
             self.stack = stack.pop_all()
@@ -95,45 +91,31 @@ class Workers:
         """Wait for all workers; from then on they can broadcast and wait for each other."""
         if self.world == 1:
             return
-        if self.file is None:
+        if self.file:
+            self.block = SharedBlock(self.rank, self.world, self.file, self.log)
+        else:
             if self.rank == 0:
                 check_free(self.meeting_point[1])
+            self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
             self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
-        else:
-            try:
-                self.block = SharedBlock(self.rank, self.world, self.file, self.log)
-            except OSError as error:
-                raise UserError(f"no memory for {self.world} workers to share ({error.strerror or error}): try fewer "
-                                "--workers") from error
         self.barrier()
 
     def ask(self, question, *arguments):
         """Call what waits for other machines in a thread that signals do not disturb, while this one hears them.
 
-        Paddle's store takes an interrupted call for a lost worker, and is not interrupted by one that never answers.
-        Errors: the call's; Stopped after a signal; UserError after PATIENCE seconds.
+        Errors: the call's; Stopped after a signal, since a call of Paddle's may never end; UserError after PATIENCE.
         """
-        answer = futures.Future()
-
-        def call():
-            if hasattr(signal, "pthread_sigmask"):
-                signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-            try:
-                answer.set_result(question(*arguments))
-            except Exception as error:  # raised again below, in the thread that waits
-                answer.set_exception(error)
-
-        threading.Thread(target=call, daemon=True).start()
-        waits_for = f"the other workers, which meet at {':'.join(map(str, self.meeting_point))}"
+        answer = self.helper.apply_async(question, arguments)
+        others = "the other workers, which meet at {}:{}".format(*self.meeting_point)
         for waited in range(PATIENCE):
-            if futures.wait([answer], timeout=1).done:
-                return answer.result()
+            answer.wait(1)
+            if answer.ready():
+                return answer.get()
             if waited == SILENCE:
-                self.log(f"Waiting for {waits_for}")
+                self.log(f"Waiting for {others}")
             if waited > SILENCE and self.interrupts.signal is not None:
-                raise Stopped(self.interrupts.signal, f"Stopped while it waited for {waits_for}")
-        raise UserError(f"worker {self.rank} of {self.world} waited {PATIENCE} s for {waits_for}: are all started, and "
-                        "does a firewall block the way?")
+                raise Stopped(self.interrupts.signal, f"Stopped while waiting for {others}")
+        raise UserError(f"waited {PATIENCE} s for {others}: is each started, and no firewall in the way?")
 
     def connect(self, place):
         """Make sums possible for programs on this place: through shared memory, gloo or NCCL."""
@@ -186,8 +168,7 @@ class Workers:
     def sum(self, gradients, metrics):
         """Gradients and metrics of the whole batch, from those of the shares, each weighted by its size.
 
-        Call it between `optimizer.backward(loss)` and `optimizer.apply_gradients(gradients)`. One sum for everything,
-        since sixty small ones would each wait for the slowest worker.
+        One sum for everything, since sixty small ones would each wait for the slowest worker.
         gradients: pairs (parameter, gradient); metrics: float32 variables of one number -> the same
         """
         if self.world == 1:
@@ -302,10 +283,7 @@ class Workers:
         return json.loads(self.ask(self.store.get, name))
 
     def barrier(self):
-        """Hold each worker here until all have come, however long one was busy alone (reading, saving, drawing).
-
-        Signals are heard meanwhile. Between machines a step's sum waits 30 s at most.
-        """
+        """Hold each worker here until all have come, however long one was busy alone; signals are heard meanwhile."""
         if self.block:
             self.block.barrier()
         elif self.store:
@@ -341,14 +319,12 @@ def program_of_nothing(dimensions):
 
 
 def check_free(port):
-    """UserError where another program listens on this port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise UserError(f"port {port}, where the workers meet, is not free ({error.strerror}): start again, or end "
-                            "the program that uses it") from error
+    """UserError where another program listens on this port: Paddle 3 would end without a word of it."""
+    try:
+        socket.create_server(("", port)).close()
+    except OSError as error:
+        raise UserError(f"port {port}, where the workers meet, is not free ({error.strerror}): start again, or end "
+                        "the program that uses it") from error
 
 
 def interface_towards(host, port):
