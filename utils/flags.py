@@ -12,9 +12,9 @@ from utils.errors import print_error, shown
 from utils.parallel.launch import core_share, usable_cores
 
 # Off, whatever the environment says: Paddle 3's other kind of programs, programs that Paddle rewrites, oneDNN for each
-# op that has it (speed/ chooses), and a check that 2.6 fails with.
+# op that has it (speed/ chooses), and two checks that 2.6 fails with.
 OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_use_mkldnn", "FLAGS_use_onednn",
-       "FLAGS_check_nan_inf")
+       "FLAGS_check_nan_inf", "FLAGS_benchmark")
 FOR_SPEED = {  # environment variable: its value, and what that does, for the log
     # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
     # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
