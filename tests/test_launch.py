@@ -14,6 +14,15 @@ import pytest
 from conftest import ROOT
 from utils.parallel import launch
 
+CPU_SHARES = launch.CPU_SHARES
+
+
+@pytest.fixture(autouse=True)
+def no_container(monkeypatch):
+    """As if the suite had no share of the cores, but all."""
+    monkeypatch.setattr(launch, "CPU_SHARES", ())
+
+
 PROGRAM = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
@@ -232,7 +241,7 @@ def test_a_containers_share_of_the_cores_is_what_counts(monkeypatch, tmp_path, v
 
 
 def test_the_files_of_both_versions_are_looked_at():
-    assert [path for paths in launch.CPU_SHARES for path in paths] == [
+    assert [path for paths in CPU_SHARES for path in paths] == [
         "/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"]
 
 

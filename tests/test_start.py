@@ -18,6 +18,12 @@ from utils.gpu import trial
 from utils.parallel import launch
 from utils.settings import Settings, with_defaults
 
+@pytest.fixture(autouse=True)
+def no_container(monkeypatch):
+    """As if the suite had no share of the cores, but all."""
+    monkeypatch.setattr(launch, "CPU_SHARES", ())
+
+
 TWO = ["--depth", "8", "--epochs", "1", "--batch-size", "16", "--seed", "1", "--device", "cpu", "--workers", "2"]
 
 

@@ -11,10 +11,10 @@ import warnings
 from utils.errors import print_error, shown
 from utils.parallel.launch import core_share, usable_cores
 
-# Off, whatever the environment says: Paddle 3's other kind of programs, programs that Paddle rewrites, oneDNN for each
-# op that has it (speed/ chooses), and two checks that 2.6 fails with.
-OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_use_mkldnn", "FLAGS_use_onednn",
-       "FLAGS_check_nan_inf", "FLAGS_benchmark")
+# Never on: other kinds of programs than Paddle 2's, oneDNN for each op that has it (speed/ chooses), and checks of 2.6
+# that fail.
+OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_prim_backward",
+       "FLAGS_use_mkldnn", "FLAGS_use_onednn", "FLAGS_check_nan_inf", "FLAGS_benchmark")
 FOR_SPEED = {  # environment variable: its value, and what that does, for the log
     # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
     # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
@@ -46,9 +46,11 @@ def set_flags(plain=False):
     import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
 
     for name in OFF:
-        before, os.environ[name] = os.environ.get(name), "0"
-        if before and before.lower() not in ("0", "false"):
-            print_error(f"{name}={shown(before)} in the environment is ignored: this program needs 0")
+        value = os.environ.get(name, "0")
+        if value.lower() not in ("", "0", "false"):
+            del os.environ[name]
+            print_error(f"{name}={shown(value)} in the environment is ignored: this program needs it off")
+    os.environ["FLAGS_enable_pir_api"] = "0"  # which Paddle 3 has on
     os.environ.setdefault("FLAGS_cudnn_deterministic", "1")  # the same numbers each time on a GPU too
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only
     if core_share() < len(usable_cores()):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from utils.errors import UserError
-from utils.parallel.launch import SMALLEST_SHARE, is_worker
+from utils.parallel.launch import SMALLEST_SHARE, is_worker, number_in
 from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
 from utils.storage.checkpoint import holds_finished_model
@@ -124,7 +124,7 @@ def check(settings, check_network):
         check_network(settings.model, settings.depth)
     except ValueError as error:
         raise UserError(f"--depth: {error}") from error
-    world = int(os.environ.get("PADDLE_TRAINERS_NUM", 1))
+    world = number_in(os.environ, "PADDLE_TRAINERS_NUM", 1)
     if settings.workers not in (None, world):
         reason = "the checkpoint was made with {} workers" if settings.resume else "--workers {}"
         raise UserError(f"{reason.format(settings.workers)}, here are {world}: start train.py from the command line, "
