@@ -3,7 +3,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -286,16 +285,6 @@ def test_ctrl_c_stops_all_after_the_same_step(tmp_path):
     assert [stop[1] for stop in stops] == ["0", "1"] and stops[0][3] == stops[1][3]
 
 
-def test_a_port_in_use_is_said(tmp_path):
-    with socket.socket() as other:
-        other.bind(("", 0))
-        other.listen()
-        port = other.getsockname()[1]
-        ours = {"PADDLE_TRAINER_ID": "0", "PADDLE_TRAINERS_NUM": "2", "PADDLE_MASTER": f"127.0.0.1:{port}"}
-        _, err = finish(begin(tmp_path, env={**os.environ, **ours}), 2)
-    assert f"port {port}" in err and "Address already in use" in err and "Traceback" not in err
-
-
 @pytest.fixture
 def two_machines():
     """Two network namespaces joined by a cable, as commands that run a program there: ([...], [...])."""
@@ -423,7 +412,7 @@ def test_a_worker_killed_on_the_other_machine_ends_the_run_here(two_machines, tm
     out, err = first.communicate(timeout=60)
     second.communicate()
     assert first.returncode not in (0, None) and time.monotonic() - began < 15
-    assert "worker 0 of 2 lost the others" in out + err
+    assert "lost the other workers" in out + err
 
 
 @pytest.mark.slow
@@ -436,7 +425,7 @@ def test_a_pulled_cable_ends_the_run(two_machines, tmp_path):
     began = time.monotonic()
     texts = ["".join(process.communicate(timeout=120)) for process in processes]
     assert time.monotonic() - began < 50  # gloo's 30 s, then the launcher's own
-    assert all("lost the others" in text for text in texts)
+    assert all("lost the other workers" in text for text in texts)
 
 
 @pytest.mark.slow

@@ -11,10 +11,11 @@ import warnings
 from utils.errors import print_error, shown
 from utils.parallel.launch import core_share, usable_cores
 
-# Never on: other kinds of programs than Paddle 2's, oneDNN for each op that has it (speed/ chooses), and checks of 2.6
-# that fail.
+# Never on: other programs than Paddle 2's, oneDNN for each op that has it (speed/ chooses), 2.6's checks, which fail, and
+# a choice of algorithms by their time, which is not the same each time.
 OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_prim_backward",
-       "FLAGS_use_mkldnn", "FLAGS_use_onednn", "FLAGS_check_nan_inf", "FLAGS_benchmark")
+       "FLAGS_use_mkldnn", "FLAGS_use_onednn", "FLAGS_check_nan_inf", "FLAGS_benchmark",
+       "FLAGS_cudnn_exhaustive_search")
 FOR_SPEED = {  # environment variable: its value, and what that does, for the log
     # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
     # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.

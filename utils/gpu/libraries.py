@@ -1,7 +1,7 @@
-"""NVIDIA's driver, and its libraries as pip installs them, made findable for Paddle 2.
+"""NVIDIA's driver, and its libraries as pip installs them, made findable for Paddle 2 on Linux.
 
 Paddle 2.6 opens libcudnn.so, but pip's package holds libcudnn.so.8: links are made in a cache folder. The loader reads
-LD_LIBRARY_PATH when a process begins, so the script is started again. Linux only; Paddle 3 finds its libraries itself.
+LD_LIBRARY_PATH when a process begins, so the script is started again.
 """
 import contextlib
 import ctypes

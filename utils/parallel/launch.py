@@ -67,7 +67,7 @@ def core_share():
 def default_worker_count(batch_size, memory=MEMORY):
     """One worker per core, as long as each has a fair share of the batch, and all fit into half of the memory.
 
-    memory: MB that each takes. What is free just now does not count: the same command trains the same.
+    memory: MB that each takes; what is free just now does not count, so that the same command trains the same.
     """
     if not hasattr(os, "sched_setaffinity"):
         return 1  # not Linux: not tried
@@ -136,10 +136,7 @@ def start_workers(command, count, advice=lambda: ""):
 
 
 def worker_environment(rank, count, file):
-    """The variables that `paddle.distributed.launch` sets, the file to share, and one thread for ops.
-
-    A second thread costs more than it brings: RESULTS.md, "Several workers".
-    """
+    """The launcher's variables, the file to share, and one thread for ops (a second one: RESULTS.md)."""
     ours = {MEMORY_FILE: str(file), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
             "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}
     return {"OMP_NUM_THREADS": "1", **os.environ, **ours}
@@ -156,7 +153,7 @@ class Watch:
         self.signals.append((number, time.monotonic()))
 
     def statuses(self):
-        """Exit statuses as a shell gives them, 128 + n after signal n; None for workers that still run."""
+        """Exit statuses as a shell gives them, 128 + n after signal n; None for those that still run."""
         return [status if status is None or status >= 0 else 128 - status
                 for status in map(subprocess.Popen.poll, self.workers)]
 
@@ -216,14 +213,9 @@ def end_with_parent(parent, number=signal.SIGTERM):
         os._exit(128 + number)
 
 
-# -- How a run, and the process that watches it, hear Ctrl-C, SIGTERM and a closed terminal
-
 @contextlib.contextmanager
 def signals_to(handle):
-    """In the block, `handle(number, frame)` gets the signals that ask a process to stop.
-
-    Outside of the main thread, where Python hears no signals, nothing happens.
-    """
+    """In the block, `handle(number, frame)` gets the signals that ask a process to stop, if it is the main thread."""
     before = {}
     for number in STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ():
         if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:  # nohup stays nohup

@@ -82,8 +82,8 @@ class Workers:
                 raise self.block.failure from error
             if not self.store or not any(sign in str(error) for sign in SIGNS_OF_LOSS):
                 raise
-            raise LostWorkers(f"worker {self.rank} of {self.world} lost the others: one has ended (its own message "
-                              "says why), or did not answer for 30 s") from error
+            raise LostWorkers("lost the other workers: one has ended (its own message says why), or did not answer for "
+                              "30 s") from error
 
     # -- Meeting
 
@@ -94,8 +94,6 @@ class Workers:
         if self.file:
             self.block = SharedBlock(self.rank, self.world, self.file, self.log)
         else:
-            if self.rank == 0:
-                check_free(self.meeting_point[1])
             self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
             self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
         self.barrier()
@@ -142,10 +140,9 @@ class Workers:
 
     def log(self, text):
         """Print a line, on rank 0 alone; where nobody can read it any more, the run stops after its batch."""
-        if self.rank > 0:
-            return
         try:
-            progress.write(text)
+            if self.rank == 0:
+                progress.write(text)
         except OutputLost:
             if not self.interrupts.holds:
                 raise
@@ -154,8 +151,7 @@ class Workers:
     def share_of(self, batch):
         """The indices of a batch that this worker trains on; all together train on each index once.
 
-        A worker for which nothing is left (in a last batch of less than `world`) trains on the first index, which
-        counts nothing, because the sum needs everybody.
+        The sum needs everybody: one for which nothing is left trains on the first index, with weight 0.
         """
         part = batch[len(batch) * self.rank // self.world:len(batch) * (self.rank + 1) // self.world]
         self.weight = len(part) / len(batch)
@@ -233,10 +229,7 @@ class Workers:
         return flat.reshape(numbers.shape)
 
     def average_statistics(self, program):
-        """Average batch normalization's running means and variances over the workers, before a test.
-
-        In a step each worker normalizes with its own share's statistics, as is usual, so these alone differ.
-        """
+        """Average batch normalization's running means and variances, which alone differ, over the workers."""
         if self.world > 1:
             mean = self.all_reduce(program_state.running_statistics(program)) / self.world
             program_state.put_running_statistics(program, self.place, mean)
@@ -249,10 +242,7 @@ class Workers:
         return self.all_reduce(rows)
 
     def put_statistics(self, program, rows):
-        """Give each worker its own of what `gather_statistics` returned; `rows` is read on rank 0, the others' is None.
-
-        Errors: UserError where they are another network's.
-        """
+        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them. Errors: UserError."""
         size = program_state.running_statistics(program).size
         if self.rank == 0 and rows.shape != (self.world, size):
             raise UserError("the checkpoint does not fit this network: its running statistics are another's")
@@ -301,8 +291,7 @@ class Workers:
 def all_reduce_op(x):
     """The sum of x over all workers, as an operator in the program that x belongs to.
 
-    The operator is set by hand, as Paddle's own passes do: `paddle.distributed.all_reduce` fails in a static
-    program of 3.3 (it names the operator after an object), and in 2.6 takes an older operator that 3.3 lacks.
+    Set by hand, since `paddle.distributed.all_reduce` fails in a static program of 3.3, and takes an older one in 2.6.
     """
     total = x.block.create_var(shape=x.shape, dtype=x.dtype)
     x.block.append_op(type="all_reduce", inputs={"x": [x]}, outputs={"out": [total]},
@@ -318,20 +307,8 @@ def program_of_nothing(dimensions):
         return program, paddle.static.data("x", [None] * dimensions, "float32")
 
 
-def check_free(port):
-    """UserError where another program listens on this port: Paddle 3 would end without a word of it."""
-    try:
-        socket.create_server(("", port)).close()
-    except OSError as error:
-        raise UserError(f"port {port}, where the workers meet, is not free ({error.strerror}): start again, or end "
-                        "the program that uses it") from error
-
-
 def interface_towards(host, port):
-    """Name of the network interface that leads to a host, such as "eth0"; "" where none is known.
-
-    Left alone gloo takes the address of this machine's own name, often 127.0.1.1, which nobody else reaches.
-    """
+    """Name of the network interface that leads to a host; gloo alone takes that of 127.0.1.1, which is of no use."""
     import psutil
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
