@@ -12,19 +12,18 @@ from utils import errors, flags, place, prepare
 from utils.errors import UserError
 from utils.gpu import libraries
 from utils.parallel import launch
-from utils.parallel.launch import OUT_OF_MEMORY
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes, with few images
+OUT_OF_MEMORY = launch.OUT_OF_MEMORY
 PICTURES = 50_000  # of CIFAR-10, where the number is not known yet
 
 
 def one_process_per_core(name):
     """In a script: read the command line, and where several workers share the run, start them, wait, and exit.
 
-    A worker, or the only process of a run, comes back from here with Paddle's flags set. So does a module that is
-    imported: train.main trains in the process that calls it.
-    name: the `__name__` of train.py
+    A worker, or the only process of a run, comes back from here with Paddle's flags set. So does an imported module,
+    which trains in the process that calls it. name: the `__name__` of train.py
     """
     if not prepare.begin(name):
         flags.set_flags()
@@ -45,7 +44,7 @@ def one_process_per_core(name):
 
 
 def count_of_workers(settings):
-    """How many processes share the run: one per GPU process, on a CPU what the user or the checkpoint says, else cores.
+    """How many processes share the run: what the user or the checkpoint says, else 1 on a GPU, and on a CPU its cores.
 
     Errors: UserError for more than this machine or a batch can take.
     """

@@ -1,8 +1,8 @@
 """Memory that the workers of one machine share: they add up numbers in it, and wait there for each other.
 
 For a sum each process copies its numbers into a row of a block. When all have, each sums a slice of the rows, in the
-order of ranks; when all have, each copies the sums out. The block is a file that launch.py opens and the workers
-inherit: it has no name, nothing listens, and it is gone with the last process, however that ends.
+order of ranks; when all have, each copies the sums out. The block is a file without a name that launch.py opens and the
+workers inherit; it is gone with the last of them, however that ends.
 """
 import mmap
 import os
@@ -48,13 +48,13 @@ class SharedBlock:
         self.launcher, self.order, self.failure = os.getppid(), threading.Lock(), None  # failure: why waiting ended
         self.order.acquire()
 
-    def sum(self, arrays, weights=None):
+    def sum(self, arrays, weights=()):
         """Replace each array by its sum over all processes, ((a0 + a1) + a2) + ..., the same to the bit on all.
 
         arrays: flat, of one type and of the same sizes on all processes.
-        weights: a number for each array, by which this process multiplies it first; None: all are 1.
+        weights: a number for each array, by which this process multiplies it first; none: all are 1.
         """
-        rows, weights = self.rows.view(arrays[0].dtype), () if weights is None else weights
+        rows = self.rows.view(arrays[0].dtype)
         for array, weight in zip(arrays, weights):  # in place: as quick as on the way into the row
             np.multiply(array, array.dtype.type(weight), out=array)
         for parts in in_rows(arrays, rows.shape[1]):
@@ -74,10 +74,7 @@ class SharedBlock:
                 start += part.size
 
     def barrier(self):
-        """Wait until every process has come here as often as this one. Errors: LostWorkers; UserError after PATIENCE.
-
-        Signals are heard meanwhile.
-        """
+        """Wait until every process has come here as often as this one. Errors: LostWorkers; UserError after PATIENCE."""
         self.turn += 1
         self.keep_order()
         self.turns[self.rank] = self.turn

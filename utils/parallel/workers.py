@@ -39,9 +39,8 @@ class Workers:
     def __init__(self, environment=os.environ):
         """What the launcher's variables say of this process; without any it is alone.
 
-        file: of the memory that launch.py has the workers share; without it meeting_point: (host, port) of rank 0.
-        Source: `paddle.distributed.launch` of 2.6 and 3.3; where 2.6 sets no PADDLE_MASTER, rank 0's endpoint is the
-        first. Errors: UserError where a launcher's variables are incomplete or no numbers.
+        file: of the memory that launch.py has the workers share; without it meeting_point: (host, port) of rank 0, as
+        `paddle.distributed.launch` of 2.6 and 3.3 says. Errors: UserError where variables are incomplete or wrong.
         """
         number = functools.partial(launch.number_in, environment)
         self.rank, self.world = number("PADDLE_TRAINER_ID", 0), number("PADDLE_TRAINERS_NUM", 1)
@@ -85,8 +84,6 @@ class Workers:
             raise LostWorkers("lost the other workers: one has ended (its own message says why), or did not answer for "
                               "30 s") from error
 
-    # -- Meeting
-
     def meet(self):
         """Wait for all workers; from then on they can broadcast and wait for each other."""
         if self.world == 1:
@@ -94,6 +91,8 @@ class Workers:
         if self.file:
             self.block = SharedBlock(self.rank, self.world, self.file, self.log)
         else:
+            if launch.LIBC:
+                launch.end_with_parent(os.getppid())  # as launch.py's own workers end with it
             self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
             self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
         self.barrier()
@@ -135,8 +134,6 @@ class Workers:
         else:
             os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
             core.CommContextManager.create_gloo_comm_context(*arguments)
-
-    # -- What the training loop says
 
     def log(self, text):
         """Print a line, on rank 0 alone; where nobody can read it any more, the run stops after its batch."""
@@ -201,8 +198,6 @@ class Workers:
         tensor.set(array, self.place)
         return tensor
 
-    # -- Requests of any worker, which travel with the step's sum
-
     def own_requests(self):
         """What this worker asks all to do after the step, 1 for yes: stop for each signal, and save; float32 [n]."""
         return np.float32([self.interrupts.signal == number for number in SIGNALS] + [self.wants_to_save()])
@@ -212,8 +207,6 @@ class Workers:
         requests = self.own_requests() if self.world == 1 else self.requests
         *stops, save = requests > 0
         return next((number for number, is_asked in zip(SIGNALS, stops) if is_asked), None), bool(save)
-
-    # -- Outside of programs
 
     def all_reduce(self, numbers):
         """Sum numbers over all workers: float64 [...] -> float64 [...]."""
