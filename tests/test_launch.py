@@ -144,6 +144,18 @@ def test_a_signal_goes_on_to_all_workers(tmp_path, number):
     assert len(list(tmp_path.glob("stopped-*"))) == 2
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_become_the_memory_that_is_shared(tmp_path, closed):
+    (tmp_path / "program.py").write_text(PROGRAM + """
+file = int(os.environ[launch.MEMORY_FILE])
+os.ftruncate(file, 100)
+open(f"ready-{rank}", "w").write(str((file > 2, os.fstat(file).st_size)))
+print("said", flush=True)
+""", encoding="utf-8")
+    subprocess.run(["sh", "-c", f"{sys.executable} program.py 2 {closed}"], cwd=tmp_path, timeout=30)
+    assert [(tmp_path / f"ready-{rank}").read_text() for rank in (0, 1)] == ["(True, 100)"] * 2
+
+
 def test_a_second_signal_ends_workers_that_hear_none(tmp_path):
     process = begin(tmp_path, """
 for number in errors.STOP_SIGNALS:

@@ -174,6 +174,16 @@ def test_variables_that_break_paddle_are_ignored_and_named(tiny_archive, tmp_pat
         *ENVIRONMENT[:1], ENVIRONMENT[4], ENVIRONMENT[3], *ENVIRONMENT[1:3], *ENVIRONMENT[5:])]
 
 
+@pytest.mark.parametrize("share, given, threads", [(2, {}, "2"), (2, {"OMP_NUM_THREADS": "3"}, "3"), (16, {}, None)])
+def test_a_process_has_no_more_threads_than_a_containers_share_and_cudnn_repeats_itself(share, given, threads):
+    code = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from utils import flags; "
+            f"flags.core_share, flags.usable_cores = lambda: {share}, lambda: range(16); flags.set_flags(); "
+            "print(os.environ.get('OMP_NUM_THREADS'), os.environ['FLAGS_cudnn_deterministic'])")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "FLAGS_"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**environment, **given})
+    assert done.stdout == f"{threads} 1\n", done.stderr
+
+
 @pytest.mark.parametrize("name", ["PADDLE_TRAINERS_NUM", "PADDLE_LOCAL_SIZE"])
 def test_a_variable_that_is_no_number_is_one_line(name, tmp_path):
     done = subprocess.run([sys.executable, str(ROOT / "train.py"), "--depth", "8", "--workers", "1", "--model-dir",

@@ -357,6 +357,21 @@ def test_a_stopped_worker_and_a_killed_launcher_leave_nobody_behind(tmp_path):
     assert gone == workers[:1]
 
 
+@pytest.mark.slow
+def test_workers_end_with_paddles_launcher(tmp_path):
+    process = begin(tmp_path / "out", "slow=0.1", "count=20000",
+                    before=[*LAUNCHER, str(tmp_path / "log"), "--nproc_per_node", "2"])
+    log = tmp_path / "log" / "workerlog.0"
+    while not (log.exists() and "step 1" in log.read_text()):
+        time.sleep(0.2)
+        assert process.poll() is None
+    workers = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    gone, alive = psutil.wait_procs(workers, timeout=20)
+    assert len(gone) >= 2 and not alive
+    process.communicate()
+
+
 class Silent:
     """In the place of Paddle's store: one that a stranger keeps busy."""
 

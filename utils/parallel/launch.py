@@ -111,6 +111,8 @@ def start_workers(command, count, advice=lambda: ""):
     Rank 0 has the terminal. What another worker prints goes to a file, and is shown if it is the first to fail.
     advice: returns what a line about a failed worker ends with.
     """
+    while os.open(os.devnull, os.O_RDWR) < 3:
+        pass  # where the shell has closed a standard stream, no file below may take its number
     watch = Watch()
     with contextlib.ExitStack() as stack:
         try:
