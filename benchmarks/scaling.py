@@ -175,7 +175,7 @@ def begin(held, python, cores, options, threads=None):
     threads: of each worker, where that is not as the program itself would have it.
     """
     folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
-    notes, parent = held.enter_context(tempfile.TemporaryFile()), os.getpid()
+    notes, parent = held.enter_context(tempfile.TemporaryFile()), os.getpid()  # noqa: SIM115
     ours = ("OMP_NUM_THREADS", "FLAGS_new_executor", "MKL_DEBUG")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment.update({} if threads is None else {"OMP_NUM_THREADS": str(threads)})

@@ -69,8 +69,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     status, _, err, seconds = finish(begin(tmp_path, body))
     assert status == 128 + signal.SIGKILL and seconds < 8
-    assert err == ("program.py: error: worker 1 was ended by signal 9, SIGKILL, perhaps because memory ran out (then try "
-                   "a smaller --batch-size, or fewer --workers), so the run ends; resume\n")
+    assert err == ("program.py: error: worker 1 was ended by signal 9, SIGKILL, perhaps because memory ran out (then "
+                   "try a smaller --batch-size, or fewer --workers), so the run ends; resume\n")
 
 
 def test_what_a_failed_worker_said_is_shown(tmp_path):

@@ -166,7 +166,7 @@ def test_variables_that_break_paddle_are_ignored_and_named(tiny_archive, tmp_pat
     """PaddleX and PaddleClas export the first; the others are a traceback of 2.6.2, of 3.3.1, or of both."""
     more = dict(text.split("=") for text in [*ENVIRONMENT, "OMP_NUM_THREADS=1,1", "PYTHONSAFEPATH=1"])
     done = subprocess.run([sys.executable, str(ROOT / "train.py"), "--data-file", str(tiny_archive), "--depth", "8",
-                           "--epochs", "1", "--workers", "1", "--device", "cpu", "--model-dir", str(tmp_path / "model")],
+                           "--epochs", "1", "--workers", "1", "--device", "cpu", "--model-dir", str(tmp_path / "m")],
                           capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **more})
     assert done.returncode == 0 and "Done: " in done.stdout, done.stderr
     said = [line for line in done.stderr.splitlines() if "FLAGS_" in line]

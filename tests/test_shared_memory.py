@@ -222,7 +222,7 @@ def test_memory_that_is_short_is_an_error_at_once(monkeypatch):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(UserError, match=r"no memory for 2 workers to share \(No space left.*fewer --workers"):
+    with pytest.raises(UserError, match=r"no memory for 2 workers \(No space left.*fewer --workers"):
         SharedBlock(0, 2, os.memfd_create("sums"))
     monkeypatch.delattr(os, "posix_fallocate")  # macOS has none
     assert SharedBlock(0, 2, os.memfd_create("sums")).rows.shape == (3, shared_memory.ROW)

@@ -18,6 +18,7 @@ from utils.gpu import trial
 from utils.parallel import launch
 from utils.settings import Settings, with_defaults
 
+
 @pytest.fixture(autouse=True)
 def no_container(monkeypatch):
     """As if the suite had no share of the cores, but all."""

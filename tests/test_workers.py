@@ -508,5 +508,5 @@ def test_environment_of_paddles_launcher(address):
 def test_half_an_environment_is_refused():
     with pytest.raises(UserError, match="PADDLE_MASTER"):
         workers.Workers({"PADDLE_TRAINER_ID": "1", "PADDLE_TRAINERS_NUM": "2"})
-    with pytest.raises(UserError, match="^the environment variable PADDLE_TRAINERS_NUM is 'abc', not a number: unset it$"):
+    with pytest.raises(UserError, match="^the environment variable PADDLE_TRAINERS_NUM is 'abc', not a number"):
         workers.Workers({"PADDLE_TRAINERS_NUM": "abc"})

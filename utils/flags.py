@@ -11,8 +11,8 @@ import warnings
 from utils.errors import print_error, shown
 from utils.parallel.launch import core_share, usable_cores
 
-# Never on: other programs than Paddle 2's, oneDNN for each op that has it (speed/ chooses), 2.6's checks, which fail, and
-# a choice of algorithms by their time, which is not the same each time.
+# Never on: other programs than Paddle 2's, oneDNN for each op that has it (speed/ chooses), checks that fail in 2.6, and
+# a choice of algorithms by their time, which differs each time.
 OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_prim_backward",
        "FLAGS_use_mkldnn", "FLAGS_use_onednn", "FLAGS_check_nan_inf", "FLAGS_benchmark",
        "FLAGS_cudnn_exhaustive_search")
@@ -55,7 +55,7 @@ def set_flags(plain=False):
     os.environ.setdefault("FLAGS_cudnn_deterministic", "1")  # the same numbers each time on a GPU too
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only
     if core_share() < len(usable_cores()):
-        os.environ.setdefault("OMP_NUM_THREADS", str(core_share()))  # else one for each core, beyond a container's share
+        os.environ.setdefault("OMP_NUM_THREADS", str(core_share()))  # not one for each core of the machine
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)

@@ -35,8 +35,8 @@ def import_paddle():
     """Import Paddle. Errors: UserError, with the cure, where it is installed but cannot be imported."""
     if sys.platform == "linux" and "paddle" not in sys.modules:  # looked at before: it may end without a word
         if platform.machine() == "x86_64" and flags.processor_says("flags") and not flags.processor_says("avx"):
-            raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have the "
-                            "virtual one show its processor as it is (QEMU: -cpu host)")
+            raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have "
+                            "the virtual one show its processor as it is (QEMU: -cpu host)")
         if not libraries.is_found("libgomp.so.1"):
             raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
     try:

@@ -116,23 +116,23 @@ def start_workers(command, count, advice=lambda: ""):
     watch = Watch()
     with contextlib.ExitStack() as stack:
         try:
-            outputs = [None, *(stack.enter_context(tempfile.TemporaryFile()) for _ in range(count - 1))]
-            file = open(os.memfd_create("sums"), "r+b") if hasattr(os, "memfd_create") else tempfile.TemporaryFile()
+            spare, *outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
+            file = os.memfd_create("sums") if hasattr(os, "memfd_create") else os.dup(spare.fileno())
+            stack.callback(os.close, file)
         except OSError as error:
             raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that "
                             "can be written, or use --workers 1") from error
-        number = stack.enter_context(file).fileno()
         stack.enter_context(signals_to(watch.hear))
         stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
-        for rank, output in enumerate(outputs):
+        for rank, output in enumerate([None, *outputs]):
             watch.workers.append(subprocess.Popen(
-                command, env=worker_environment(rank, count, number), pass_fds=[number], preexec_fn=before_exec,
+                command, env=worker_environment(rank, count, file), pass_fds=[file], preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
         cause, status = watch.outcome()
         if status and status not in STOPPED:
             program = next(os.path.basename(word) for word in command[1:] if not word.startswith("-"))
-            _report(program, cause, status, outputs[cause], advice())
+            _report(program, cause, status, [None, *outputs][cause], advice())
         watch.end()
         return status
 

@@ -39,7 +39,7 @@ class SharedBlock:
         try:
             allocate(file, 0, size)  # where memory is short, an error now and not a crash later
         except OSError as error:
-            raise UserError(f"no memory for {world} workers to share ({error.strerror}): try fewer --workers") from error
+            raise UserError(f"no memory for {world} workers ({error.strerror}): try fewer --workers") from error
         memory = mmap.mmap(file, size)
         lines = np.frombuffer(memory, np.uint32, world * LINE // 4).reshape(world, -1)
         self.turns, self.processes = lines[:, 0], lines[:, 1]  # how often each has come to `barrier`; process numbers
@@ -74,7 +74,7 @@ class SharedBlock:
                 start += part.size
 
     def barrier(self):
-        """Wait until every process has come here as often as this one. Errors: LostWorkers; UserError after PATIENCE."""
+        """Wait until every process has come here as often as this one. Errors: LostWorkers; UserError (PATIENCE)."""
         self.turn += 1
         self.keep_order()
         self.turns[self.rank] = self.turn
