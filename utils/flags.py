@@ -11,8 +11,8 @@ import warnings
 from utils.errors import print_error, shown
 from utils.parallel.launch import core_share, usable_cores
 
-# Never on: other programs than Paddle 2's, oneDNN for each op that has it (speed/ chooses), checks that fail in 2.6, and
-# a choice of algorithms by their time, which differs each time.
+# Never on: other programs than Paddle 2's, oneDNN for each op that has it (speed/ chooses), checks that fail in 2.6,
+# and a choice of algorithms by their time, which differs each time.
 OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_prim_backward",
        "FLAGS_use_mkldnn", "FLAGS_use_onednn", "FLAGS_check_nan_inf", "FLAGS_benchmark",
        "FLAGS_cudnn_exhaustive_search")
