@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
+sys.path.insert(0, __file__.rpartition("infer.py")[0])  # PYTHONSAFEPATH leaves it out
 from utils.prepare import prepare
 
 prepare(__name__)  # before Paddle, which reads its flags when load_model imports it
@@ -48,10 +49,10 @@ def load_model(folder: Union[str, Path], device: str = "auto") -> tuple[Model, s
     device: auto, cpu or gpu. Errors: UserError where the folder holds no model, or a damaged one.
     """
     description, files = saved_model.check(folder)  # before Paddle, which takes a while
+    place, sentence = choose_place(device)
     import paddle
 
     paddle.enable_static()
-    place, sentence = choose_place(device)
     executor, scope = paddle.static.Executor(place), paddle.static.Scope()
     with saved_model.one_line(folder), paddle.static.scope_guard(scope):
         program, inputs, outputs = paddle.static.load_inference_model(None, executor, **files)

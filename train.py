@@ -9,11 +9,11 @@ Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this 
 import sys
 from typing import Any, NamedTuple, Optional
 
+sys.path.insert(0, __file__.rpartition("train.py")[0])  # PYTHONSAFEPATH leaves it out
 from utils import start
 
-# On several cores this process only starts train.py once for each, waits for them, and exits here.
-# Each of them comes past this line. Paddle reads the flags that are set here while it is imported.
-start.one_process_per_core(__name__)
+# On several cores this process starts train.py once for each; only those come past this line.
+start.one_process_per_core(__name__)  # and sets flags that Paddle reads while it is imported
 
 import numpy as np
 import paddle

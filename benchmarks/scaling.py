@@ -155,7 +155,7 @@ def begin(held, python, cores, options, name="", threads=None):
     name: the side's. threads: of each worker, where that is not as the program itself would have it.
     """
     folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
-    notes, parent = held.enter_context(launch.temporary_file()), os.getpid()
+    notes, parent = held.enter_context(tempfile.TemporaryFile()), os.getpid()  # noqa: SIM115  held closes it
     environment = {**environment_for(name), **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
 
     def prepare():

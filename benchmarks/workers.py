@@ -3,8 +3,8 @@
     python -m benchmarks.workers [--workers 2] [--rounds 3] [--steps 12]
 
 Each round measures, one after the other: `one` process with the whole batch; the `workers` with a share of it each;
-the same workers summing over `gloo`, as workers on several machines do; and workers `apart`, which train on their
-shares at the same time without a sum. What workers take longer than apart is the sum and the waiting for the slowest.
+and workers `apart`, which train on their shares at the same time without a sum. What workers take longer than apart is
+the sum and the waiting for the slowest.
 Trust the ratios, not the times, and give it the machine for itself.
 """
 import argparse
@@ -19,15 +19,13 @@ from utils.parallel import launch
 
 BATCH = 128
 WARM_UP = 3  # steps
-NAMES = ("one", "workers", "gloo", "apart")
+NAMES = ("one", "workers", "apart")
 
 
 def measure(name, steps):
     """Train ResNet-32 as one of the workers; returns the mean seconds of a step, which a whole epoch would feel."""
-    from utils.parallel import shared_memory, workers
+    from utils.parallel import workers
 
-    if name == "gloo":
-        shared_memory.is_possible = lambda: False
     if name == "apart":
         workers.Workers.sum = lambda self, gradients, metrics: (gradients, metrics)
     with runs.ready(None, batch_size=BATCH) as run:
@@ -46,12 +44,11 @@ def run(name, given):
 
 def compare(given):
     """Print each round's times and ratios, then the medians of the ratios."""
-    ratios = {"speed-up": [], "speed-up over gloo": [], "sum and waiting, share of a step": []}
+    ratios = {"speed-up": [], "sum and waiting, share of a step": []}
     for number in range(1, given.rounds + 1):
         seconds = {name: run(name, given) for name in NAMES[::1 if number % 2 else -1]}
         shared = seconds["workers"]
-        for kept, ratio in zip(ratios.values(), (seconds["one"] / shared, seconds["gloo"] / shared,
-                                                 1 - seconds["apart"] / shared)):
+        for kept, ratio in zip(ratios.values(), (seconds["one"] / shared, 1 - seconds["apart"] / shared)):
             kept.append(ratio)
         print(f"Round {number}: " + ", ".join(f"{name} {1000 * seconds[name]:.0f} ms a step "
                                               f"({BATCH / seconds[name]:.0f} images/s)" for name in NAMES), flush=True)

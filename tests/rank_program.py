@@ -3,7 +3,6 @@
 `python rank_program.py OUT [option=value ...]`: each worker writes OUT/<rank>.npz with the summed cost of
 each step, the indices that it trained on, its state before and after averaging, and what it received.
 """
-import errno
 import os
 import signal
 import sys
@@ -24,7 +23,7 @@ OPTIONS = {
     "save": -1,  # rank 1 asks all to save in this step
     "slow": 0.0,  # seconds of sleep in each step
     "alone": 0.0,  # seconds that rank 0 is busy alone at the end
-    "without": "",  # what is missing: memfd (files in memory), room (for one), sight (of rank 0's)
+    "silence": 30.0,  # seconds until rank 0 says for whom it waits
 }
 
 
@@ -51,21 +50,6 @@ def hurt(rank, options):
         os.kill(os.getpid(), signal.SIGKILL)
     if options["fail"] in (rank, 9):
         raise UserError("this worker cannot go on")
-
-
-def take_away(what, rank):
-    """Have this process find that something is missing which shared memory needs."""
-    from utils.parallel import workers
-
-    def fail(*_, **__):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    if what == "memfd":
-        del os.memfd_create
-    elif what == "room":
-        os.posix_fallocate = fail
-    elif what == "sight" and rank == 1:
-        workers.SharedBlock = fail
 
 
 def train(workers, executor, program, metrics, options):
@@ -103,7 +87,6 @@ def train_as_worker(workers, folder, options):
     from utils.storage import program_state
 
     place = paddle.CPUPlace()
-    take_away(options["without"], workers.rank)
     workers.connect(place)
     executor = paddle.static.Executor(place)
     program, startup, metrics = build(paddle, workers, options["norm"])
@@ -135,8 +118,10 @@ def main(folder, options):
     """Train, however many workers there are."""
     import paddle
 
+    from utils.parallel import shared_memory
     from utils.parallel.workers import Workers
 
+    shared_memory.SILENCE = options["silence"]
     paddle.enable_static()
     with Workers() as workers:
         return train_as_worker(workers, folder, options)

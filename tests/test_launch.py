@@ -14,13 +14,22 @@ import pytest
 from conftest import ROOT
 from utils.parallel import launch
 
+CPU_SHARES = launch.CPU_SHARES
+
+
+@pytest.fixture(autouse=True)
+def no_container(monkeypatch):
+    """As if the suite had no share of the cores, but all."""
+    monkeypatch.setattr(launch, "CPU_SHARES", ())
+
+
 PROGRAM = f"""
 import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from utils import errors
 from utils.parallel import launch
 if not launch.is_worker():
-    sys.exit(launch.start_workers([sys.executable, *sys.argv], int(sys.argv[1])))
+    sys.exit(launch.start_workers([sys.executable, *sys.argv], int(sys.argv[1]), lambda: "; resume"))
 rank = int(os.environ["PADDLE_TRAINER_ID"])
 errors.end_at_once_on_signals()
 """
@@ -60,8 +69,8 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
     status, _, err, seconds = finish(begin(tmp_path, body))
     assert status == 128 + signal.SIGKILL and seconds < 8
-    assert err.splitlines()[-1] == ("program.py: error: worker 1 failed (ended by signal 9, SIGKILL), so the run ends")
-    assert "Traceback" not in err
+    assert err == ("program.py: error: worker 1 was ended by signal 9, SIGKILL, perhaps because memory ran out (then "
+                   "try a smaller --batch-size, or fewer --workers), so the run ends; resume\n")
 
 
 def test_what_a_failed_worker_said_is_shown(tmp_path):
@@ -73,7 +82,7 @@ time.sleep(60)
 """))
     assert (status, out) == (2, "")
     assert err == ("program.py: error: this worker cannot go on\n"
-                   "program.py: error: worker 1 failed (exit status 2), so the run ends\n")
+                   "program.py: error: worker 1 failed (exit status 2), so the run ends; resume\n")
 
 
 def test_what_all_workers_stumble_over_is_said_once(tmp_path):
@@ -86,7 +95,7 @@ sys.exit(2)
 
 
 @pytest.mark.parametrize("statuses, status, named", [
-    ([3, 2, 0], 2, 1), ([3, 3, 0], 3, None), ([0, 3, 3], 3, 1), ([0, 1, 3], 1, 1), ([130, 3, 130], 130, None),
+    ([3, 2, 0], 2, 1), ([3, 3, 0], 3, 0), ([0, 3, 3], 3, 1), ([0, 1, 3], 1, 1), ([130, 3, 130], 130, None),
     ([143, 1, 143], 1, 1), ([0, 0, 141], 141, None),
 ])
 def test_the_worker_to_name(tmp_path, statuses, status, named):
@@ -133,6 +142,46 @@ def test_a_signal_goes_on_to_all_workers(tmp_path, number):
     process.send_signal(number)
     assert finish(process)[:3] == (128 + number, "", "")
     assert len(list(tmp_path.glob("stopped-*"))) == 2
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&- 2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_do_not_become_the_memory_that_is_shared(tmp_path, closed):
+    (tmp_path / "program.py").write_text(PROGRAM + """
+file = int(os.environ[launch.MEMORY_FILE])
+os.ftruncate(file, 100)
+open(f"ready-{rank}", "w").write(str((file > 2, os.fstat(file).st_size)))
+print("said", flush=True)
+""", encoding="utf-8")
+    subprocess.run(["sh", "-c", f"{sys.executable} program.py 2 {closed}"], cwd=tmp_path, timeout=30)
+    assert [(tmp_path / f"ready-{rank}").read_text() for rank in (0, 1)] == ["(True, 100)"] * 2
+
+
+def test_a_second_signal_ends_workers_that_hear_none(tmp_path):
+    process = begin(tmp_path, """
+for number in errors.STOP_SIGNALS:
+    signal.signal(number, signal.SIG_IGN)  # as one that is inside of Paddle, which never answers
+open(f"ready-{rank}", "x").close()
+while True:
+    time.sleep(1)
+""")
+    while len(list(tmp_path.glob("ready-*"))) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    time.sleep(launch.TWICE + 0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    assert finish(process, 15)[:3] == (130, "", "")
+
+
+def test_an_interrupt_reaches_a_run_in_the_background(tmp_path):
+    """A shell without job control has what it starts with `&` ignore SIGINT."""
+    (tmp_path / "program.py").write_text(PROGRAM + STOPPABLE, encoding="utf-8")
+    process = subprocess.Popen(["sh", "-c", f"{sys.executable} program.py 2 & echo $!; wait $!"], cwd=tmp_path,
+                               text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    number, ready = int(process.stdout.readline()), process.stdout.readline()
+    assert ready == "ready\n"
+    os.kill(number, signal.SIGINT)
+    assert finish(process)[0] == 130 and len(list(tmp_path.glob("stopped-*"))) == 2
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux tells a process of its parent's end")
@@ -188,11 +237,40 @@ def test_a_containers_memory_is_what_counts(monkeypatch, tmp_path, text, megabyt
     assert launch.memory_limit() == pytest.approx(megabytes or whole, rel=0.01)
 
 
+@pytest.mark.parametrize("version, texts, count", [
+    (2, ["200000 100000\n"], 2), (2, ["max 100000\n"], 16), (2, ["150000 100000\n"], 1), (2, ["50000 100000\n"], 1),
+    (2, ["6400000 100000\n"], 16), (1, ["300000\n", "100000\n"], 3), (1, ["-1\n", "100000\n"], 16), (1, [], 16),
+])
+def test_a_containers_share_of_the_cores_is_what_counts(monkeypatch, tmp_path, version, texts, count):
+    """As docker run --cpus=2 sets it, in both versions of Linux's control groups."""
+    monkeypatch.setattr(launch, "usable_cores", lambda: list(range(16)))
+    monkeypatch.setattr(launch, "memory_limit", lambda: 64 << 10)
+    files = [tmp_path / "cpu.max"] if version == 2 else [tmp_path / "quota", tmp_path / "period"]
+    for path, text in zip(files, texts):
+        path.write_text(text, encoding="ascii")
+    monkeypatch.setattr(launch, "CPU_SHARES", [(tmp_path / "none",), files])
+    assert launch.default_worker_count(128) == launch.core_share() == count
+
+
+def test_the_files_of_both_versions_are_looked_at():
+    assert [path for paths in CPU_SHARES for path in paths] == [
+        "/sys/fs/cgroup/cpu.max", "/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"]
+
+
+def test_cores_that_a_container_does_not_let_choose_are_left_to_the_system(monkeypatch):
+    def refuse(*_):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "sched_setaffinity", refuse)
+    monkeypatch.setenv("PADDLE_LOCAL_SIZE", "2")
+    launch.pin_to_cores()
+
+
 def test_a_worker_has_one_thread_unless_the_user_says_otherwise(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert launch.worker_environment(1, 4, "127.0.0.1:1")["OMP_NUM_THREADS"] == "1"
+    assert launch.worker_environment(1, 4, 5)["OMP_NUM_THREADS"] == "1"
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert launch.worker_environment(1, 4, "127.0.0.1:1")["OMP_NUM_THREADS"] == "3"
+    assert launch.worker_environment(1, 4, 5)["OMP_NUM_THREADS"] == "3"
 
 
 def test_where_cores_cannot_be_chosen_one_process_trains(monkeypatch):

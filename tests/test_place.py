@@ -1,14 +1,17 @@
 """The place: CUDA only where this Paddle can drive the device, and a reason where it cannot."""
+import contextlib
+import os
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import pytest
 
+from conftest import ROOT
 from utils import place
 from utils.errors import UserError
 from utils.gpu import trial
 from utils.place import choose_place
-
-PIP = "pip install nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6"
 
 
 @pytest.fixture(autouse=True)
@@ -18,50 +21,6 @@ def linux_where_nothing_was_found_out(monkeypatch):
     monkeypatch.delenv(place.CUDA_FAILURE)
 
 
-def fake_paddle(compiled=True, count=1, capability=(8, 6), version="2.6.2", error=None, cudnn=8600):
-    """Paddle's face towards a CUDA device, as a machine with one would show it."""
-    def answer(value):
-        def ask(*_):
-            if error:
-                raise RuntimeError(error)
-            return value
-        return ask
-
-    cuda = SimpleNamespace(device_count=lambda: count, get_device_capability=answer(capability),
-                           get_device_name=answer("a card"))
-    return SimpleNamespace(is_compiled_with_cuda=lambda: compiled, __version__=version,
-                           device=SimpleNamespace(cuda=cuda, get_cudnn_version=lambda: cudnn))
-
-
-# NVIDIA's table of compute capabilities: GTX 1080 6.1, V100 7.0, RTX 2080 7.5, A100 8.0, RTX 3090 8.6, RTX 4090 8.9,
-# H100 9.0, RTX 5090 12.0, GTX 980 5.2, P100 6.0.
-@pytest.mark.parametrize("capability, runs", [((6, 1), True), ((7, 0), True), ((7, 5), True), ((8, 0), True),
-                                              ((8, 6), True), ((8, 9), True), ((9, 0), False), ((12, 0), False),
-                                              ((5, 2), False), ((6, 0), False), ((10, 0), False)])
-def test_what_the_2_6_wheels_have_code_for(capability, runs):
-    assert (trial.unsupported(fake_paddle(capability=capability), 0) is None) == runs
-    assert trial.unsupported(fake_paddle(capability=capability, version="3.3.1", cudnn=90501), 0) is None
-
-
-@pytest.mark.parametrize("paddle, reason", [
-    (fake_paddle(compiled=False), "CPU-only build"),
-    (fake_paddle(count=0), "no CUDA device"),
-    (fake_paddle(error="driver too old\nmore"), "does not answer: driver too old"),
-    (fake_paddle(capability=(9, 0)), "install a 3.x GPU build"),
-    (fake_paddle(cudnn=None), f"Paddle 2.6.2 does not find libcudnn.so: {PIP}"),
-    (fake_paddle(cudnn=-1), f"Paddle 2.6.2 does not find libcudnn.so: {PIP}"),
-    (fake_paddle(cudnn=91400), f"Paddle 2.6.2 does not find cuDNN 8, but another (91400): {PIP}"),
-    (fake_paddle(cudnn=7605), f"Paddle 2.6.2 does not find cuDNN 8, but another (7605): {PIP}"),
-    (fake_paddle(cudnn=None, version="3.3.1"), "Paddle 3.3.1 does not find libcudnn.so: install Paddle's GPU build"),
-])
-def test_why_cuda_cannot_be_used(paddle, reason):
-    assert reason in trial.unsupported(paddle, 0)
-
-
-def test_a_device_that_may_work_is_tried():
-    assert trial.unsupported(fake_paddle(), 0) is None
-
-
 @pytest.mark.parametrize("compiled, driver, reasons", [
     (False, True, "this Paddle is a CPU-only build"), (True, False, "no CUDA device or no driver found"),
     (True, True, "it does not compute"),
@@ -69,7 +28,7 @@ def test_a_device_that_may_work_is_tried():
 def test_the_reason_is_found_out_once(compiled, driver, reasons, monkeypatch):
     """And only where it may work a child process is asked."""
     answers = ["it does not compute"]
-    monkeypatch.setitem(place.sys.modules, "paddle", fake_paddle(compiled))
+    monkeypatch.setitem(place.sys.modules, "paddle", SimpleNamespace(is_compiled_with_cuda=lambda: compiled))
     monkeypatch.setattr(place.libraries, "has_driver", lambda: driver)
     monkeypatch.setattr(trial, "failure", lambda index: answers.pop())
     assert place.cuda_failure() == place.cuda_failure() == reasons
@@ -104,3 +63,36 @@ def test_without_a_gpu_auto_takes_the_cpu_and_gpu_is_an_error():
     assert isinstance(chosen, paddle.CPUPlace) and "CPU (" in sentence and len(sentence.splitlines()) == 1
     with pytest.raises(UserError, match="--device gpu: "):
         choose_place("gpu")
+
+
+@pytest.mark.parametrize("source, words", [
+    ("raise ImportError('libfoo.so.1: cannot open shared object file')", "cannot be imported (libfoo.so.1: cannot"),
+    ("raise OSError('[WinError 126] The specified module could not be found')", "Visual C++ Redistributable (x64),"),
+    ("from . import base\nraise SystemError", "cannot be imported (cannot import name 'base' from"),
+    ("import sys; sys.stderr.write('Error: more\\n'); raise NameError", "cannot be imported (NameError): "),
+])
+@pytest.mark.parametrize("script", ["train.py", "infer.py"])
+def test_a_paddle_that_is_installed_but_does_not_import_is_one_line_with_the_cure(script, source, words, tmp_path):
+    (tmp_path / "paddle").mkdir()
+    (tmp_path / "paddle" / "__init__.py").write_text(source, encoding="utf-8")
+    arguments = ["--workers", "1", "--model-dir", str(tmp_path / "model")] if script == "train.py" else ["dog.png"]
+    done = subprocess.run([sys.executable, str(ROOT / script), *arguments], capture_output=True, text=True,
+                          cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert words in done.stderr and "pip install --force-reinstall -r requirements.txt" in done.stderr
+    assert "train again" not in done.stderr
+
+
+@pytest.mark.parametrize("processor, has_library, words", [
+    ("flags : fpu sse2", True, "needs a processor with AVX"), ("flags : fpu avx", False, "apt-get install libgomp1"),
+    ("flags : fpu avx", True, None), ("", True, None),
+])
+def test_what_ends_an_import_without_a_word_is_known_before(processor, has_library, words, monkeypatch):
+    imported = SimpleNamespace()
+    monkeypatch.delitem(sys.modules, "paddle", raising=False)
+    monkeypatch.setattr(place.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(place.flags, "processor_says", lambda word: word in processor.split())
+    monkeypatch.setattr(place.libraries, "is_found", lambda name: has_library)
+    monkeypatch.setattr("builtins.__import__", lambda name, *_, **__: imported)
+    with pytest.raises(UserError, match=words) if words else contextlib.nullcontext():
+        assert place.import_paddle() is imported

@@ -118,3 +118,98 @@ def test_each_pin_stands_once():
              for line in (ROOT / name).read_text(encoding="utf-8").splitlines() if "==" in line.split(";")[0]]
     assert len(lines) == len(set(lines)) >= 12
     assert all(each.specifier for name in ("requirements.txt", "requirements-cpu.txt") for each in requirements(name))
+
+
+SIGNALS_OF_A_SESSION = """
+import runpy, signal, sys, types
+sys.path.insert(0, {root!r})
+class OutStream:  # as Jupyter's: text alone
+    def __init__(self, file):
+        self.write, self.flush = file.write, file.flush
+sys.stdout = OutStream(sys.__stdout__)
+if {session!r}:
+    sys.modules[{session!r}] = types.ModuleType({session!r})
+signal.signal(signal.SIGTERM, before := lambda *_: None)
+sys.argv = ["infer.py", "--model-dir", {model!r}, "dog.png"]
+try:
+    runpy.run_path({script!r}, run_name="__main__")
+except SystemExit as end:
+    print(end.code, signal.getsignal(signal.SIGTERM) is before)
+"""
+
+
+@pytest.mark.parametrize("session", ["IPython", "idlelib", ""])
+def test_a_script_runs_inside_of_a_session_and_leaves_its_signals_alone(session, model_dir):
+    """`%run infer.py dog.png` in Jupyter, whose standard output cannot be reconfigured."""
+    code = SIGNALS_OF_A_SESSION.format(root=str(ROOT), session=session, model=str(model_dir),
+                                       script=str(ROOT / "infer.py"))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines()[-1:] == [f"0 {bool(session)}"], done.stderr
+
+
+@pytest.mark.parametrize("script", ["train", "infer", "evaluate"])
+def test_paddle_before_this_program_is_one_line(script):
+    """Paddle 2.6 would crash in zlib, and 3.3 has begun with other flags."""
+    code = f"import sys; sys.path.insert(0, {str(ROOT)!r}); import paddle, {script}"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("FLAGS_")}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 1 and done.stderr.splitlines()[-1] == (
+        "ImportError: Paddle was imported before this program, which sets its flags first: import this program before "
+        "paddle")
+
+
+ENVIRONMENT = ["FLAGS_enable_pir_api=1", "FLAGS_use_mkldnn=1", "FLAGS_use_onednn=true", "FLAGS_prim_all=1",
+               "FLAGS_enable_pir_in_executor=1", "FLAGS_check_nan_inf=1", "FLAGS_benchmark=1"]
+
+
+def test_variables_that_break_paddle_are_ignored_and_named(tiny_archive, tmp_path):
+    """PaddleX and PaddleClas export the first; the others are a traceback of 2.6.2, of 3.3.1, or of both."""
+    more = dict(text.split("=") for text in [*ENVIRONMENT, "OMP_NUM_THREADS=1,1", "PYTHONSAFEPATH=1"])
+    done = subprocess.run([sys.executable, str(ROOT / "train.py"), "--data-file", str(tiny_archive), "--depth", "8",
+                           "--epochs", "1", "--workers", "1", "--device", "cpu", "--model-dir", str(tmp_path / "m")],
+                          capture_output=True, text=True, cwd=tmp_path, env={**os.environ, **more})
+    assert done.returncode == 0 and "Done: " in done.stdout, done.stderr
+    said = [line for line in done.stderr.splitlines() if "FLAGS_" in line]
+    assert said == [f"{text} in the environment is ignored: this program needs it off" for text in (
+        *ENVIRONMENT[:1], ENVIRONMENT[4], ENVIRONMENT[3], *ENVIRONMENT[1:3], *ENVIRONMENT[5:])]
+
+
+@pytest.mark.parametrize("share, given, threads", [(2, {}, "2"), (2, {"OMP_NUM_THREADS": "3"}, "3"), (16, {}, None)])
+def test_a_process_has_no_more_threads_than_a_containers_share_and_cudnn_repeats_itself(share, given, threads):
+    code = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from utils import flags; "
+            f"flags.core_share, flags.usable_cores = lambda: {share}, lambda: range(16); flags.set_flags(); "
+            "print(os.environ.get('OMP_NUM_THREADS'), os.environ['FLAGS_cudnn_deterministic'])")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "FLAGS_"))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**environment, **given})
+    assert done.stdout == f"{threads} 1\n", done.stderr
+
+
+@pytest.mark.parametrize("name", ["PADDLE_TRAINERS_NUM", "PADDLE_LOCAL_SIZE"])
+def test_a_variable_that_is_no_number_is_one_line(name, tmp_path):
+    done = subprocess.run([sys.executable, str(ROOT / "train.py"), "--depth", "8", "--workers", "1", "--model-dir",
+                           str(tmp_path)], capture_output=True, text=True, env={**os.environ, name: "abc"})
+    assert done.returncode == 2
+    assert done.stderr == f"train.py: error: the environment variable {name} is 'abc', not a number: unset it\n"
+
+
+@pytest.mark.parametrize("script", ["evaluate.py", "infer.py"])
+@pytest.mark.parametrize("flag", ["-P", "-I"])
+def test_scripts_start_without_their_folder_on_the_path(script, flag):
+    if flag == "-P" and sys.version_info < (3, 11):
+        pytest.skip("-P is Python 3.11's")
+    done = subprocess.run([sys.executable, flag, str(ROOT / script), "--help"], capture_output=True, text=True)
+    assert done.returncode == 0 and done.stdout.startswith(f"usage: {script}")
+
+
+def test_a_pool_of_processes_may_call_infer(model_dir, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(f"""
+import multiprocessing, sys
+sys.path.insert(0, {str(ROOT)!r})
+import infer
+if __name__ == "__main__":
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        print(pool.map(infer.main, [["dog.png", "--model-dir", {str(model_dir)!r}, "--device", "cpu"]]))
+""", encoding="utf-8")
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+    assert done.stdout.splitlines()[-1:] == ["[0]"], done.stderr

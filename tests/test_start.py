@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 
+import psutil
 import pytest
 
 import train
@@ -16,6 +17,13 @@ from utils.errors import UserError
 from utils.gpu import trial
 from utils.parallel import launch
 from utils.settings import Settings, with_defaults
+
+
+@pytest.fixture(autouse=True)
+def no_container(monkeypatch):
+    """As if the suite had no share of the cores, but all."""
+    monkeypatch.setattr(launch, "CPU_SHARES", ())
+
 
 TWO = ["--depth", "8", "--epochs", "1", "--batch-size", "16", "--seed", "1", "--device", "cpu", "--workers", "2"]
 
@@ -145,13 +153,44 @@ def test_no_folder_for_temporary_files_is_said(monkeypatch):
         launch.start_workers([sys.executable, "-c", ""], 2)
 
 
-def test_a_machine_that_does_not_reach_itself_is_said(monkeypatch):
-    def unreachable(*_, **__):
-        raise OSError(101, "Network is unreachable")
+@pytest.mark.parametrize("given, steps", [
+    ({}, 2 * 391), ({"epochs": 1, "max_batches": 20}, 20), ({"epochs": 4, "data_dir": "pictures"}, 4 * 4),
+])
+def test_a_small_job_has_fewer_workers(given, steps, tmp_path, monkeypatch):
+    """On 16 cores about the root of its steps, and two at least; what CIFAR-10 takes has all cores."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(400):
+        path = tmp_path / "pictures" / f"class {number % 2}" / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    monkeypatch.setattr(start.launch, "usable_cores", lambda: list(range(16)))
+    monkeypatch.setattr(start.launch, "core_share", lambda: 16)
+    monkeypatch.setattr(start.launch, "memory_limit", lambda: 64 << 10)
+    settings = with_defaults(Settings(device="cpu", **given))
+    assert start.steps_of(settings) == steps
+    assert start.count_of_workers(settings) == min(16, round(steps ** 0.5))
+    one_step = with_defaults(Settings(device="cpu", epochs=1, max_batches=1))
+    assert start.count_of_workers(one_step) == 2
 
-    monkeypatch.setattr(launch.socket, "create_connection", unreachable)
-    with pytest.raises(UserError, match="loopback.*--workers 1"):
-        launch.start_workers([sys.executable, "-c", ""], 2)
+
+@pytest.mark.parametrize("folder, words", [("stopped", "; resume with: python train.py --resume --model-dir "),
+                                           ("finished", "; there is nothing to resume"),
+                                           (None, "; there is nothing to resume")])
+def test_the_line_about_a_failed_worker_says_how_to_go_on(folder, words, request, tmp_path):
+    folder = request.getfixturevalue(folder) if folder else tmp_path / "new"
+    assert start.advice_for(Settings(model_dir=str(folder))).startswith(words)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers as Linux starts them")
+def test_a_killed_worker_is_one_line_that_says_how_to_resume(small_archive, tmp_path):
+    process = begin(*TWO[:-4], "--epochs", 500, "--device", "cpu", "--workers", 2, "--data-file", small_archive,
+                    "--model-dir", tmp_path / "model")
+    wait_for(process, "Test with Pass 1")
+    psutil.Process(process.pid).children()[1].kill()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 137 and err.count("\n") == 1
+    assert err.startswith("train.py: error: worker 1 was ended by signal 9, SIGKILL, perhaps because memory ran out (")
+    assert err.endswith(f"resume with: python train.py --resume --model-dir {tmp_path / 'model'}\n")
 
 
 def test_without_a_driver_no_device_is_tried(monkeypatch):

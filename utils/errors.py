@@ -78,9 +78,7 @@ def say(text):
 
 def complain(program, error):
     """Print the one line about an error; where even that cannot be written, only the exit status says it."""
-    if sys.stderr is not None:  # None where the shell has closed it
-        with contextlib.suppress(OSError):
-            print(error if isinstance(error, Stopped) else f"{program}: error: {error}", file=sys.stderr, flush=True)
+    print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
 
 
 def report(program, error, out_of_memory, is_json=False):
@@ -98,8 +96,15 @@ def report(program, error, out_of_memory, is_json=False):
         with contextlib.suppress(OutputLost):
             say(json.dumps({"error": str(error)}, indent=2))
     if str(error):
-        complain(program, error)
+        print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
     return error.status
+
+
+def print_error(text):
+    """Print a line on standard error, if it can be written."""
+    if sys.stderr is not None:  # None where the shell has closed it
+        with contextlib.suppress(OSError):
+            print(text, file=sys.stderr, flush=True)
 
 
 def end_at_once_on_signals():

@@ -8,6 +8,14 @@ import platform
 import sys
 import warnings
 
+from utils.errors import print_error, shown
+from utils.parallel.launch import core_share, usable_cores
+
+# Never on: other programs than Paddle 2's, oneDNN for each op that has it (speed/ chooses), checks that fail in 2.6,
+# and a choice of algorithms by their time, which differs each time.
+OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_prim_backward",
+       "FLAGS_use_mkldnn", "FLAGS_use_onednn", "FLAGS_check_nan_inf", "FLAGS_benchmark",
+       "FLAGS_cudnn_exhaustive_search")
 FOR_SPEED = {  # environment variable: its value, and what that does, for the log
     # One thread hands out the ops. oneDNN keeps its buffers per thread, so with the usual four each op ends up
     # with four sets of them: 4.7 GB instead of 2.1 at batch 128, and every new set is memory not yet touched.
@@ -23,24 +31,35 @@ FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": ("5", "MKL on AVX2")}
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
 choices = []  # what set_flags has done for speed, in words
+are_set = False  # whether set_flags has been called before Paddle was imported
 
 
 def set_flags(plain=False):
-    """Set the flags that Paddle reads while it is imported.
+    """Set the flags that Paddle reads while it is imported; afterwards nothing is set any more.
 
-    plain: only what correctness needs, nothing for speed. What the environment already sets stays; once Paddle is
-    imported nothing is set any more.
+    plain: only what correctness needs. What the environment sets otherwise stays, unless it would break the program: a
+    line says so.
     """
+    global are_set
     if "paddle" in sys.modules:
         return
+    are_set = True
     import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
 
-    os.environ.setdefault("FLAGS_enable_pir_api", "0")  # Paddle 3: build programs of ops, as Paddle 2 does
+    for name in OFF:
+        value = os.environ.get(name, "0")
+        if value.lower() not in ("", "0", "false"):
+            del os.environ[name]
+            print_error(f"{name}={shown(value)} in the environment is ignored: this program needs it off")
+    os.environ["FLAGS_enable_pir_api"] = "0"  # which Paddle 3 has on
+    os.environ.setdefault("FLAGS_cudnn_deterministic", "1")  # the same numbers each time on a GPU too
     os.environ.setdefault("GLOG_minloglevel", "2")  # errors only
+    if core_share() < len(usable_cores()):
+        os.environ.setdefault("OMP_NUM_THREADS", str(core_share()))  # not one for each core of the machine
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
-    choices[:] = _omit_flags_for_speed() if plain else _set_flags_for_speed()
+    choices[:] = [] if plain else _set_flags_for_speed()
 
 
 def _set_flags_for_speed():
@@ -52,20 +71,11 @@ def _set_flags_for_speed():
     return words
 
 
-def _omit_flags_for_speed():
-    """Take back what a process that started this one has set for speed; nothing to say about it."""
-    for name, (value, _) in {**FOR_SPEED, **FOR_SPEED_ON_AMD}.items():
-        if os.environ.get(name) == value:
-            del os.environ[name]
-    return []
-
-
 def describe(more):
     """One line for the log: what was done for speed, here and by the executor, and for which processor."""
-    threads = int(os.environ.get("OMP_NUM_THREADS") or os.cpu_count() or 1)
-    several = "" if threads == 1 else "s"
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
     words = ", ".join([*choices, *more]) or "nothing set"
-    return f"{words} ({platform.machine()}, {threads} thread{several} a process)"
+    return f"{words} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
 
 
 def processor_says(word):

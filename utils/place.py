@@ -1,9 +1,14 @@
 """Where the program runs: a CUDA device on which this Paddle works, or the CPU."""
+import contextlib
+import io
 import os
+import platform
 import sys
 
-from utils.errors import UserError, restore_signals
+from utils import flags
+from utils.errors import UserError, restore_signals, shown
 from utils.gpu import libraries
+from utils.parallel.launch import number_in
 
 CUDA_FAILURE = "IMAGE_CLASSIFICATION_CUDA_FAILURE"  # environment variable, empty where CUDA works; workers inherit it
 
@@ -13,8 +18,7 @@ def choose_place(device="auto"):
 
     Errors: UserError where `gpu` was asked for and is unavailable, with the reason.
     """
-    import paddle
-
+    paddle = import_paddle()
     restore_signals()  # at SIGTERM Paddle would print C++ calls
     if device == "cpu":
         return paddle.CPUPlace(), "CPU, as asked"
@@ -25,6 +29,26 @@ def choose_place(device="auto"):
     if device == "gpu":
         raise UserError(f"--device gpu: {failure}; --device cpu runs here")
     return paddle.CPUPlace(), f"CPU ({failure})"
+
+
+def import_paddle():
+    """Import Paddle. Errors: UserError, with the cure, where it is installed but cannot be imported."""
+    if sys.platform == "linux" and "paddle" not in sys.modules:  # looked at before: it may end without a word
+        if platform.machine() == "x86_64" and flags.processor_says("flags") and not flags.processor_says("avx"):
+            raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have "
+                            "the virtual one show its processor as it is (QEMU: -cpu host)")
+        if not libraries.is_found("libgomp.so.1"):
+            raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):  # a line of Paddle's that names no cure
+            import paddle
+        return paddle
+    except Exception as error:  # of any type, as from a library that is missing
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+        cure = f"{sys.executable} -m pip install --force-reinstall -r requirements.txt"
+        if "DLL" in reason or "WinError" in reason:
+            cure = f"install Microsoft's Visual C++ Redistributable (x64), then {cure}"
+        raise UserError(f"Paddle is installed, but cannot be imported ({shown(reason)}): {cure}") from error
 
 
 def cuda_failure():
@@ -44,4 +68,5 @@ def cuda_failure():
 
 def current_device():
     """Number of the CUDA device of this process: the launcher's choice for this rank, else 0."""
-    return int(os.environ.get("FLAGS_selected_gpus", "0").split(",")[0] or 0)
+    first = os.environ.get("FLAGS_selected_gpus", "").split(",")[0]
+    return number_in({"FLAGS_selected_gpus": first}, "FLAGS_selected_gpus", 0)

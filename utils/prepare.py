@@ -7,6 +7,7 @@ from utils import errors, flags
 from utils.gpu import libraries
 
 PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "psutil", "tqdm": "tqdm"}  # by modules
+SESSIONS = "IPython", "idlelib"  # modules of programs that run a script inside of themselves, and live on
 OLDEST, NEWEST = (3, 9), (3, 13)  # of the Pythons that Paddle has wheels for
 
 
@@ -17,15 +18,17 @@ def prepare(name):
 
 
 def begin(name):
-    """`prepare` without Paddle's flags, which depend on the command line in train.py.
+    """`prepare` without Paddle's flags, which depend on the command line in train.py -> whether a script begins.
 
     A script without its packages ends in one line; it may start again as the same process. Errors: where the script is
-    imported, ImportError with that line.
+    imported, or run in a session, ImportError with that line.
     """
-    is_script = name == "__main__"
+    is_script = name == "__main__" and not sys.flags.interactive and not any(map(sys.modules.get, SESSIONS))
     if is_script:
         errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
     line = missing_packages()
+    if not line and "paddle" in sys.modules and not flags.are_set:  # crashes 2.6, and 3.3 builds other programs
+        line = "Paddle was imported before this program, which sets its flags first: import this program before paddle"
     if line and not is_script:
         raise ImportError(line)
     if line:
@@ -33,8 +36,9 @@ def begin(name):
         sys.exit(errors.UserError.status)
     if is_script:
         libraries.restart_where_needed()
-        if sys.stdout is not None:  # None where the shell has closed it
+        if hasattr(sys.stdout, "reconfigure"):  # not where the shell has closed it, or another program reads it
             sys.stdout.reconfigure(errors="backslashreplace")  # names may hold letters that the terminal lacks
+    return is_script
 
 
 def missing_packages(version=sys.version_info[:2]):

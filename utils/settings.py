@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, Optional
 
 from utils.errors import Parser, UserError, above_zero, name
-from utils.parallel.launch import SMALLEST_SHARE, is_worker
+from utils.parallel.launch import SMALLEST_SHARE, is_worker, number_in
 from utils.recipes import AIRBENCH, RECIPES, recipe_of
 from utils.storage import checkpoint
 
@@ -108,7 +108,7 @@ def parse(arguments=None, check_network=None):
             check_network(settings.model, settings.depth)
         except ValueError as error:
             raise UserError(f"--depth: {error}") from error
-        world, workers = int(os.environ.get("PADDLE_TRAINERS_NUM", 1)), settings.workers
+        world, workers = number_in(os.environ, "PADDLE_TRAINERS_NUM", 1), settings.workers
         if workers not in (None, world):
             reason = f"the checkpoint was made with {workers} workers" if settings.resume else f"--workers {workers}"
             raise UserError(f"{reason}, here are {world}: start train.py from the command line, or have the launcher "

@@ -2,6 +2,9 @@
 
 So the process that starts and watches the workers never imports Paddle, and stays small.
 """
+import functools
+import math
+import os
 import sys
 from pathlib import Path
 
@@ -12,18 +15,17 @@ from utils.parallel import launch
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes, with few images
-OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
+OUT_OF_MEMORY = launch.OUT_OF_MEMORY
+PICTURES = 50_000  # of CIFAR-10, where the number is not known yet
 
 
 def one_process_per_core(name):
     """In a script: read the command line, and where several workers share the run, start them, wait, and exit.
 
-    A worker, or the only process of a run, comes back from here with Paddle's flags set. So does a module that is
-    imported: train.main trains in the process that calls it.
-    name: the `__name__` of train.py
+    A worker, or the only process of a run, comes back from here with Paddle's flags set. So does an imported module,
+    which trains in the process that calls it. name: the `__name__` of train.py
     """
-    prepare.begin(name)
-    if name != "__main__":
+    if not prepare.begin(name):
         flags.set_flags()
         return
     from utils.settings import parse, pass_on  # needs numpy, which may not be installed
@@ -34,8 +36,11 @@ def one_process_per_core(name):
         pass_on(settings)
         count = 1 if launch.is_worker() else count_of_workers(settings)
         if count > 1:
-            status = launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count)
-        flags.set_flags(settings.plain)
+            status = launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count,
+                                          functools.partial(advice_for, settings))
+        else:
+            flags.set_flags(settings.plain)
+            place.import_paddle()
     except Exception as error:
         status = errors.report(TRAIN.name, error, OUT_OF_MEMORY)
     if status is not None:
@@ -44,7 +49,7 @@ def one_process_per_core(name):
 
 
 def count_of_workers(settings):
-    """How many processes share the run: one per GPU process, on a CPU what the user or the checkpoint says, else cores.
+    """How many processes share the run: what the user or the checkpoint says, else 1 on a GPU, and on a CPU its cores.
 
     Errors: UserError for more than this machine or a batch can take.
     """
@@ -55,7 +60,28 @@ def count_of_workers(settings):
                             f"paddle.distributed.launch --nproc_per_node {settings.workers} train.py, or --device cpu")
         return settings.workers
     count = launch.default_worker_count(settings.batch_size, memory_of_worker(settings))
+    count = min(count, max(2, round(math.sqrt(steps_of(settings)))))
     return 1 if count == 1 or is_for_gpu(settings) else count
+
+
+def steps_of(settings):
+    """About how many steps a new run takes; of pictures only those in a folder are counted.
+
+    The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
+    """
+    folder = settings.data_dir
+    pictures = sum(len(files) for *_, files in os.walk(folder)) if folder else PICTURES
+    return settings.epochs * settings.steps_per_epoch(pictures)
+
+
+def advice_for(settings):
+    """What a line about a failed worker ends with: how to go on."""
+    from utils.storage import checkpoint
+
+    head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=False)
+    if head is None or head.progress["finished"]:  # of the run before
+        return "; there is nothing to resume"
+    return f"; resume with: {settings.resume_command()}"
 
 
 def memory_of_worker(settings):

@@ -1,7 +1,7 @@
-"""NVIDIA's driver, and its libraries as pip installs them, made findable for Paddle 2.
+"""NVIDIA's driver, and its libraries as pip installs them, made findable for Paddle 2 on Linux.
 
 Paddle 2.6 opens libcudnn.so, but pip's package holds libcudnn.so.8: links are made in a cache folder. The loader reads
-LD_LIBRARY_PATH when a process begins, so the script is started again. Linux only; Paddle 3 finds its libraries itself.
+LD_LIBRARY_PATH when a process begins, so the script is started again.
 """
 import contextlib
 import ctypes
@@ -42,12 +42,9 @@ def restart_where_needed():
 
 def environment_with_libraries():
     """The environment in which Paddle finds pip's libraries; None where a restart would not help."""
-    if sys.platform != "linux" or RESTARTED in os.environ:
+    if sys.platform != "linux" or RESTARTED in os.environ or not has_driver() or not paddle_version().startswith("2."):
         return None
-    installed = installed_by_pip()
-    if not installed or not has_driver() or not paddle_version().startswith("2."):
-        return None
-    libraries = {name: path for name, path in installed.items() if not is_found(name)}
+    libraries = {name: path for name, path in installed_by_pip().items() if not is_found(name)}
     links = links_to(libraries) if libraries else None
     if not links:
         return None
@@ -74,8 +71,6 @@ def links_to(libraries):
     cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     folder = Path(cache, "image_classification", f"libraries-{files}")
     try:
-        if not folder.is_absolute():
-            return None
         folder.mkdir(parents=True, exist_ok=True)
         for name, path in libraries.items():
             with contextlib.suppress(FileExistsError):  # from an earlier start, to the same file

@@ -18,8 +18,6 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TRIAL = "import sys; sys.path.insert(0, sys.argv[1]); from utils.gpu import trial; trial.main(int(sys.argv[2]))"
 LIMIT = 120  # seconds: enough to read Paddle and cuDNN from a slow disk
 TOLERANCE = 0.05  # of the largest number: tensor cores round to 3 digits, a device without code gives zeros
-# The paddlepaddle-gpu 2.6.2 wheels have machine code for these, and no PTX from which more could be compiled.
-CAPABILITIES_2_6 = ((6, 1), (7, 0), (7, 5), (8, 0), (8, 6))
 SAME, DIFFERENT, REASON = "the same numbers as on the CPU", "other numbers than on the CPU", "Reason: "  # it prints one
 NO_CODE = (DIFFERENT, "no kernel image", "invalid device function", "ARCH_MISMATCH")
 NO_MEMORY = ("ResourceExhausted", "out of memory", "ALLOC_FAILED", "cudaErrorMemoryAllocation")
@@ -64,23 +62,16 @@ def explain(status, lines, version, index):
     if any(words in output for words in NO_MEMORY):
         return (f"{device} has no memory left: end programs that nvidia-smi shows on it, or choose another device with "
                 "CUDA_VISIBLE_DEVICES")
-    missing_libraries = [name for line in lines if MISSING.search(line) for name in LIBRARY.findall(line)]
-    if missing_libraries:
-        return missing(missing_libraries[-1], version)
+    missing = [name for line in lines if MISSING.search(line) for name in LIBRARY.findall(line)]
+    if missing:
+        pip = f"pip install {'nvidia-nccl-cu11' if 'nccl' in missing[-1] else PIP_LIBRARIES}"
+        how = pip if version.startswith("2.") and sys.platform == "linux" else PAGE
+        return f"Paddle {version} does not find {missing[-1]}: {how}"
     errors = [line for line in lines if "Error" in line] or lines or [f"exit status {status}"]
     how = f"did not end in {LIMIT} seconds" if status is None else f"failed ({errors[-1][:200]})"
     if status is not None and status < 0:
         how = f"crashed ({signal.strsignal(-status)})"
     return f"a training step on {device} {how}: driver, CUDA and cuDNN may not fit Paddle {version}, {PAGE}"
-
-
-def missing(library, version):
-    """The line for a library that Paddle does not find, with how to install one that fits."""
-    how = "install Paddle's GPU build again, which contains it"
-    if version.startswith("2."):
-        how = f"pip install {'nvidia-nccl-cu11' if 'nccl' in library else PIP_LIBRARIES}" if sys.platform == "linux" \
-            else f"install CUDA 11.8 and cuDNN 8.6, {PAGE}"
-    return f"Paddle {version} does not find {library}: {how}"
 
 
 # -- The child process
@@ -90,40 +81,14 @@ def main(index):
     flags.set_flags()
     import paddle
 
-    reason = unsupported(paddle, index)
-    if reason:
-        print(REASON + reason, flush=True)
+    if not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() < 1:
+        print(REASON + (libraries.NO_DEVICE if paddle.is_compiled_with_cuda() else libraries.CPU_ONLY), flush=True)
         return
     paddle.enable_static()
     if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:
         paddle.base.core.nccl_version()  # fails where NCCL is missing, which sums over GPUs need
     pairs = zip(step(paddle.CPUPlace()), step(paddle.CUDAPlace(index)))
     print(SAME if all(agree(*pair) for pair in pairs) else DIFFERENT, flush=True)
-
-
-def unsupported(paddle, index):
-    """What this Paddle lacks for a CUDA device, which is known without a step; None where it lacks nothing.
-
-    Code for compute capability x.y also runs on x.z with z >= y: that for 8.6 on 8.9, none of 2.6 on 9.0. cuDNN is 8600
-    for 8.6 and 91400 for 9.14; None or -1 where Paddle finds none.
-    """
-    if not paddle.is_compiled_with_cuda():
-        return libraries.CPU_ONLY
-    version, cudnn = paddle.__version__, paddle.device.get_cudnn_version()
-    try:
-        if paddle.device.cuda.device_count() < 1:
-            return libraries.NO_DEVICE
-        major, minor = paddle.device.cuda.get_device_capability(index)
-    except (RuntimeError, OSError, ValueError) as error:
-        first_line = str(error).strip().split("\n")[0]
-        return f"CUDA device {index} does not answer: {first_line or type(error).__name__}"
-    is_2 = version.startswith("2.")
-    if is_2 and not any(major == built and minor >= least for built, least in CAPABILITIES_2_6):
-        return (f"Paddle {version} has no code for compute capability {major}.{minor}: install a 3.x GPU build of "
-                "Paddle from paddlepaddle.org.cn")
-    if cudnn is None or cudnn < 0:
-        return missing("cudnn64_8.dll" if os.name == "nt" else "libcudnn.so", version)
-    return missing(f"cuDNN 8, but another ({cudnn})", version) if is_2 and cudnn // 1000 != 8 else None
 
 
 def agree(expected, array):

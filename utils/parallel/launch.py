@@ -1,32 +1,36 @@
 """Start the workers of one training run on this machine, watch them, and end them together.
 
-`python -m paddle.distributed.launch` does this too, and is the way to several machines. On one machine this is better
-to watch: rank 0 keeps the terminal, Ctrl-C ends with one exit status, and one line says which worker failed. Nothing
-here imports Paddle, so the watching process stays small.
+`python -m paddle.distributed.launch` does this too, and is the way to GPUs and several machines. On CPUs of one machine
+this is better to watch: rank 0 keeps the terminal, Ctrl-C ends with one exit status, one line says which worker failed,
+and nothing listens on a port. Nothing here imports Paddle, so the watching process stays small.
 """
 import contextlib
 import ctypes
 import functools
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
 from utils import errors
-from utils.errors import STOP_SIGNALS, UserError
-from utils.parallel.interrupts import signals_to
+from utils.errors import STOP_SIGNALS, Stopped, UserError
 
+MEMORY_FILE = "IMAGE_CLASSIFICATION_MEMORY"  # environment variable: descriptor of the file that workers share
 SMALLEST_SHARE = 8  # images per worker, below which starting another gains nothing
 MOST_PER_CORE = 8  # workers
 MEMORY = 550  # MB that a worker takes which trains ResNet-32 on such a share
 LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # of a container, on Linux
+CPU_SHARES = (("/sys/fs/cgroup/cpu.max",),  # the same: microseconds of all cores together in a period, and its own
+              ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
+OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
 SETTLING = 1  # seconds after a failure, in which the others notice it, or fail of the same cause
 STOPPING = 10  # seconds for the last workers to end after the first one that was asked to
 GRACE = 2  # seconds until the others are asked to end, and again until they are killed
+TWICE = 1  # seconds in which a second signal is the same one: launchers pass on what the terminal sends to all
 LOST = 3  # status of a worker that ended because another had gone
 STOPPED = tuple(128 + number for number in (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13)))  # of workers asked to stop
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -37,19 +41,37 @@ def is_worker():
     return "PADDLE_TRAINER_ID" in os.environ
 
 
+def number_in(environment, name, default):
+    """A whole number of the environment, or the default. Errors: UserError where the variable holds something else."""
+    text = environment.get(name) or str(default)
+    if not text.isdecimal():
+        raise UserError(f"the environment variable {name} is {text!r}, not a number: unset it")
+    return int(text)
+
+
 def usable_cores():
     """Numbers of the CPU cores that this process may run on."""
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
+def core_share():
+    """How many cores' time this process may use: of those that it may run on, or a container's share of them."""
+    share = len(usable_cores())
+    for paths in CPU_SHARES:
+        with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
+            quota, period = map(int, " ".join(Path(path).read_text(encoding="ascii") for path in paths).split())
+            share = min(share, max(1, quota // period)) if quota > 0 else share  # -1: no limit
+    return share
+
+
 def default_worker_count(batch_size, memory=MEMORY):
     """One worker per core, as long as each has a fair share of the batch, and all fit into half of the memory.
 
-    memory: MB that each takes. What is free just now does not count: the same command trains the same.
+    memory: MB that each takes; what is free just now does not count, so that the same command trains the same.
     """
     if not hasattr(os, "sched_setaffinity"):
         return 1  # not Linux: not tried
-    return max(1, min(len(usable_cores()), batch_size // SMALLEST_SHARE, memory_limit() // 2 // memory))
+    return max(1, min(core_share(), batch_size // SMALLEST_SHARE, memory_limit() // 2 // memory))
 
 
 def memory_limit():
@@ -64,7 +86,7 @@ def memory_limit():
 
 
 def check_worker_count(count, batch_size):
-    """UserError where so many workers would take the memory, or be without an image."""
+    """UserError where so many workers would take the memory, or be without an image, or cannot share memory."""
     most = min(MOST_PER_CORE * len(usable_cores()), batch_size)
     if count > most:
         raise UserError(f"--workers {count}: at most {most} here ({MOST_PER_CORE} per core, and an image of each batch "
@@ -73,93 +95,112 @@ def check_worker_count(count, batch_size):
 
 def pin_to_cores():
     """Keep this worker on its own cores: equal runs of neighbors, or equally many workers on each core."""
-    rank, world = int(os.environ.get("PADDLE_LOCAL_RANK", 0)), int(os.environ.get("PADDLE_LOCAL_SIZE", 1))
+    rank, world = number_in(os.environ, "PADDLE_LOCAL_RANK", 0), number_in(os.environ, "PADDLE_LOCAL_SIZE", 1)
     if world > 1 and hasattr(os, "sched_setaffinity"):
         cores = usable_cores()
         first, end = len(cores) * rank // world, len(cores) * (rank + 1) // world
-        os.sched_setaffinity(0, cores[first:max(end, first + 1)])
+        with contextlib.suppress(OSError):  # a container may forbid it: the system chooses
+            os.sched_setaffinity(0, cores[first:max(end, first + 1)])
 
 
-def start_workers(command, count):
+def start_workers(command, count, advice=lambda: ""):
     """Run a command, a program and its arguments, as `count` workers; returns the run's exit status.
 
     Rank 0 has the terminal. What another worker prints goes to a file, and is shown if it is the first to fail.
+    advice: returns what a line about a failed worker ends with.
     """
-    address, workers, signals = f"127.0.0.1:{free_port()}", [], []
+    while os.open(os.devnull, os.O_RDWR) < 3:
+        pass  # where the shell has closed a standard stream, no file below may take its number
+    watch = Watch()
     with contextlib.ExitStack() as stack:
-        outputs = [None] + [stack.enter_context(temporary_file()) for _ in range(count - 1)]
-        stack.enter_context(signals_to(lambda number, _frame: signals.append(number)))
-        stack.callback(lambda: [worker.kill() for worker in workers])  # of no effect on those that have ended
+        try:
+            spare, *outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
+            file, inherited = os.getpid(), []  # on Windows, not run there: memory is found by this number
+            if os.name != "nt":
+                file = os.memfd_create("sums") if hasattr(os, "memfd_create") else os.dup(spare.fileno())
+                inherited = [file]
+                stack.callback(os.close, file)
+        except OSError as error:
+            raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that "
+                            "can be written, or use --workers 1") from error
+        stack.enter_context(signals_to(watch.hear))
+        stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
-        for rank, output in enumerate(outputs):
-            workers.append(subprocess.Popen(
-                command, env=worker_environment(rank, count, address), preexec_fn=before_exec,
+        for rank, output in enumerate([None, *outputs]):
+            watch.workers.append(subprocess.Popen(
+                command, env=worker_environment(rank, count, file), pass_fds=inherited, preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
-        program = next(os.path.basename(word) for word in command[1:] if not word.startswith("-"))
-        return _watch(workers, outputs, signals, program)
+        cause, status = watch.outcome()
+        if status and status not in STOPPED:
+            program = next(os.path.basename(word) for word in command[1:] if not word.startswith("-"))
+            _report(program, cause, status, [None, *outputs][cause], advice())
+        watch.end()
+        return status
 
 
-def temporary_file():
-    """A file without a name. Errors: UserError where no folder takes one."""
-    try:
-        return tempfile.TemporaryFile()
-    except OSError as error:
-        raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that can "
-                        "be written, or use --workers 1") from error
-
-
-def worker_environment(rank, count, address):
-    """The variables that `paddle.distributed.launch` sets, and one thread for ops.
-
-    A second thread costs more than it brings: RESULTS.md, "Several workers".
-    """
-    ours = {"PADDLE_MASTER": address, "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
+def worker_environment(rank, count, file):
+    """The launcher's variables, the file to share, and one thread for ops (a second one: RESULTS.md)."""
+    ours = {MEMORY_FILE: str(file), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
             "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}
     return {"OMP_NUM_THREADS": "1", **os.environ, **ours}
 
 
-def _watch(workers, outputs, signals, program):
-    """Wait for all workers to end -> 0, or the status of the one that failed, after a line that names it."""
-    _wait(workers, signals, float("inf"), lambda: any(_statuses(workers)))
-    _wait(workers, signals, STOPPING if {*STOPPED} & {*_statuses(workers)} else SETTLING)
-    statuses = _statuses(workers)
-    cause = min(range(len(workers)), key=lambda rank: (
-        not statuses[rank], statuses[rank] == LOST, statuses[rank] in STOPPED))  # False comes first
-    status = statuses[cause]
-    if status and status not in STOPPED:
-        _report(program, cause, status, outputs[cause])
-    for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
-        _wait(workers, signals, GRACE)
-        for worker in workers:
-            end(worker)
-    return status
+class Watch:
+    """The workers of a run, as the process sees them that has started them."""
 
+    def __init__(self):
+        self.workers, self.signals, self.passed_on = [], [], 0  # signals: (number, seconds) of each that was heard
 
-def _wait(workers, signals, seconds, is_over=lambda: False):
-    """Wait until all workers have ended, it is over or the time is up; meanwhile pass signals on to the workers."""
-    end = time.monotonic() + seconds
-    while None in _statuses(workers) and not is_over() and time.monotonic() < end:
-        while signals:
-            number = signals.pop(0)
-            for worker in workers:
-                with contextlib.suppress(ValueError):  # Windows itself sends Ctrl-C to all of a console
+    def hear(self, number, _frame):
+        """Remember a signal, which `wait` passes on."""
+        self.signals.append((number, time.monotonic()))
+
+    def statuses(self):
+        """Exit statuses as a shell gives them, 128 + n after signal n; None for those that still run."""
+        return [status if status is None or status >= 0 else 128 - status
+                for status in map(subprocess.Popen.poll, self.workers)]
+
+    def outcome(self):
+        """Wait for all to end, for one to fail or for a second signal -> (rank of the cause, the run's status)."""
+        self.wait(float("inf"), lambda: any(self.statuses()))
+        self.wait(STOPPING if {*STOPPED} & {*self.statuses()} else SETTLING)
+        statuses = self.statuses()
+        cause = min(range(len(statuses)), key=lambda rank: (
+            not statuses[rank], statuses[rank] == LOST, statuses[rank] in STOPPED))  # False comes first
+        return cause, 128 + self.signals[0][0] if statuses[cause] is None else statuses[cause]
+
+    def wait(self, seconds, is_over=lambda: False):
+        """Wait until all have ended, it is over, the time is up or a second signal came; pass signals on."""
+        end = time.monotonic() + seconds
+        while None in self.statuses() and not is_over() and time.monotonic() < end:
+            for number, now in self.signals[self.passed_on:]:
+                self.passed_on += 1
+                for worker in self.workers if os.name != "nt" else ():  # Windows sends Ctrl-C to all by itself
                     worker.send_signal(number)
-        time.sleep(0.05)
+                    worker.send_signal(signal.SIGCONT)  # one that was stopped takes part in the saving
+                if now - self.signals[0][1] > TWICE:
+                    return
+            time.sleep(0.05)
+
+    def end(self):
+        """Give those that still run some time to end, ask them to, and then end them."""
+        for end in (subprocess.Popen.terminate, subprocess.Popen.kill):
+            self.wait(GRACE)
+            for worker in self.workers:
+                end(worker)
 
 
-def _statuses(workers):
-    """Exit statuses as a shell gives them, 128 + n after signal n; None for workers that still run."""
-    return [status if status is None or status >= 0 else 128 - status for status in map(subprocess.Popen.poll, workers)]
-
-
-def _report(program, rank, status, output):
+def _report(program, rank, status, output, advice):
     """Say on the terminal which worker failed and how."""
-    killed = {128 + number: f"ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
     if output:
         output.seek(0)
-        sys.stderr.write("\n".join(output.read().decode(errors="replace").splitlines()[-20:]) + "\n")
-    if rank or killed:  # rank 0 has said itself what went wrong, unless it was killed
-        errors.complain(program, f"worker {rank} failed ({killed or f'exit status {status}'}), so the run ends")
+        for line in output.read().decode(errors="replace").splitlines()[-20:]:
+            errors.print_error(line)
+    how = {128 + number: f"was ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
+    if status == 128 + getattr(signal, "SIGKILL", 9):
+        how += f", perhaps because memory ran out (then {OUT_OF_MEMORY})"
+    if rank or how or status == LOST:  # else rank 0 has said itself what went wrong
+        errors.complain(program, f"worker {rank} {how or f'failed (exit status {status})'}, so the run ends{advice}")
 
 
 def _begin_worker(parent):
@@ -175,13 +216,38 @@ def end_with_parent(parent, number=signal.SIGTERM):
         os._exit(128 + number)
 
 
-def free_port():
-    """A port on this machine that nobody listens on now. Errors: UserError where this machine does not reach itself."""
+@contextlib.contextmanager
+def signals_to(handle):
+    """In the block, `handle(number, frame)` gets the signals that ask a process to stop, if it is the main thread."""
+    before = {}
+    for number in STOP_SIGNALS if threading.current_thread() is threading.main_thread() else ():
+        if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:  # nohup stays nohup
+            before[number] = signal.signal(number, handle)
     try:
-        with socket.create_server(("127.0.0.1", 0)) as probe:
-            port = probe.getsockname()[1]
-            socket.create_connection(("127.0.0.1", port), timeout=5).close()
-            return port
-    except OSError as error:
-        raise UserError(f"the workers cannot reach each other at 127.0.0.1 ({error.strerror or error}): is the "
-                        "loopback interface down, or a firewall on it? --workers 1 runs without") from error
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class Interrupts:
+    """`with signals_to(interrupts.hear):` a first signal raises Stopped; while `holds` is True it only sets `signal`.
+
+    A second one, later than TWICE, ends the process at once: files are whole at any moment (see storage/files.py).
+    """
+
+    def __init__(self):
+        self.signal, self.since, self.holds = None, 0.0, False
+
+    def hold(self):
+        """From now on the loop looks at `signal` after each batch."""
+        self.holds = True
+
+    def hear(self, number, _frame=None):
+        """Remember the first signal, or raise Stopped; leave at the second."""
+        if self.signal is None:
+            self.signal, self.since = number, time.monotonic()
+            if not self.holds:
+                raise Stopped(number, "Stopped before training began")
+        elif time.monotonic() - self.since > TWICE:
+            os._exit(128 + number)

@@ -1,14 +1,13 @@
-"""Memory that the processes of one machine share, for sums over all of them.
+"""Memory that the workers of one machine share: they add up numbers in it, and wait there for each other.
 
 For a sum each process copies its numbers into a row of a block. When all have, each sums a slice of the rows, in the
-order of ranks; when all have, each copies the sums out. The block is a file without a name, so it needs no /dev/shm and
-is gone with the last process, however that ends.
-Linux on x86-64 only: other processors need a memory fence to see writes in their order, and Python offers none.
+order of ranks; when all have, each copies the sums out. The block is a file without a name that launch.py opens and the
+workers inherit; it is gone with the last of them, however that ends.
 """
+import functools
 import mmap
 import os
-import platform
-import sys
+import threading
 import time
 
 import numpy as np
@@ -20,43 +19,43 @@ from utils.parallel.launch import LOST
 ROW = 2 << 20  # bytes; ResNet-32's gradients fill one, more numbers are summed a row at a time
 LINE = 64  # bytes of a cache line: each process has one, where only it writes
 AWAKE = 0.1  # seconds of looking for the others before sleeping: a core that has slept is slow for a while
-NAP, CHECK = 0.001, 0.1  # seconds of one sleep, and between two looks at whether the others still run
-PATIENCE = 30.0  # seconds of waiting for another process, as long as gloo's
+NAP, LONGEST_NAP = 0.001, 0.02  # seconds of a sleep, which grows with the waiting
+CHECK = 0.1  # seconds between two looks at whether the others still run
+SILENCE = 30  # seconds of waiting until rank 0 says for whom
+PATIENCE = 3600  # seconds of waiting for a process that still runs: it may be stopped, or read, fetch or save
+
+
+give_way = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 
 
 class LostWorkers(UserError):
-    """Another worker has gone."""
+    """Another worker has gone; without a text where launch.py says which."""
     status = LOST  # which tells the watcher to look for the cause elsewhere
 
 
-def is_possible():
-    """Whether processes can share memory here as sums need it."""
-    return sys.platform == "linux" and platform.machine() == "x86_64" and hasattr(os, "memfd_create")
-
-
 class SharedBlock:
-    """This process's view of the block, which rank 0 makes and the others open by its `path`. Errors: OSError."""
+    """This process's view of the block: `file` is open in all; `say` gets a line about waiting. Errors: UserError."""
 
-    def __init__(self, rank, world, path=None):
-        self.rank, self.world, self.turn = rank, world, 0
-        size = world * LINE + (world + 1) * ROW  # a row for each process, and one for the sums
-        file = os.memfd_create("sums") if path is None else os.open(path, os.O_RDWR)
-        if path is None:
-            os.posix_fallocate(file, 0, size)  # where memory is short, an error now and not a crash later
-        memory = mmap.mmap(file, size)
-        self.path = f"/proc/{os.getpid()}/fd/{file}"
+    def __init__(self, rank, world, file, say=lambda text: None):
+        self.rank, self.world, self.turn, self.say = rank, world, 0, say
+        try:
+            memory = memory_of(file, world * LINE + (world + 1) * ROW)  # a row for each process, and one for the sums
+        except OSError as error:
+            raise UserError(f"no memory for {world} workers ({error.strerror}): try fewer --workers") from error
         lines = np.frombuffer(memory, np.uint32, world * LINE // 4).reshape(world, -1)
         self.turns, self.processes = lines[:, 0], lines[:, 1]  # how often each has come to `barrier`; process numbers
         self.rows = np.frombuffer(memory, np.uint8, offset=world * LINE).reshape(world + 1, ROW)
         self.processes[rank] = os.getpid()
+        self.launcher, self.order, self.failure = os.getppid(), threading.Lock(), None  # failure: why waiting ended
+        self.order.acquire()
 
-    def sum(self, arrays, weights=None):
+    def sum(self, arrays, weights=()):
         """Replace each array by its sum over all processes, ((a0 + a1) + a2) + ..., the same to the bit on all.
 
         arrays: flat, of one type and of the same sizes on all processes.
-        weights: a number for each array, by which this process multiplies it first; None: all are 1.
+        weights: a number for each array, by which this process multiplies it first; none: all are 1.
         """
-        rows, weights = self.rows.view(arrays[0].dtype), () if weights is None else weights
+        rows = self.rows.view(arrays[0].dtype)
         for array, weight in zip(arrays, weights):  # in place: as quick as on the way into the row
             np.multiply(array, array.dtype.type(weight), out=array)
         for parts in in_rows(arrays, rows.shape[1]):
@@ -76,27 +75,51 @@ class SharedBlock:
                 start += part.size
 
     def barrier(self):
-        """Wait until every process has come here as often as this one. Errors: LostWorkers."""
+        """Wait until every process has come here as often as this one. Errors: LostWorkers; UserError (PATIENCE)."""
         self.turn += 1
+        self.keep_order()
         self.turns[self.rank] = self.turn
-        end, naps = time.monotonic() + AWAKE, 0
+        end, waited, looked = time.monotonic() + AWAKE, 0.0, 0.0
         while (self.turns < self.turn).any():
             if time.monotonic() < end:
-                os.sched_yield()  # to whoever else has work for this core
+                give_way()  # to whoever else has work for this core
                 continue
-            time.sleep(NAP)
-            naps += 1
-            if naps % round(CHECK / NAP) == 0:
-                self.look_for_lost(naps * NAP)  # not by the clock: a run may have been suspended
+            nap = min(max(NAP, waited / 50), LONGEST_NAP)
+            time.sleep(nap)
+            waited += nap  # not by the clock: a run may have been suspended
+            if waited - looked > CHECK:
+                self.look_for_lost(looked, waited)
+                looked = waited
+        self.keep_order()
 
-    def look_for_lost(self, waited):
-        """Errors: LostWorkers where a process has ended without coming, or has not come for PATIENCE seconds."""
+    def keep_order(self):
+        """A memory fence, which Arm needs: a lock that is released and acquired again orders what is around it."""
+        self.order.release()
+        self.order.acquire()
+
+    def look_for_lost(self, before, waited):
+        """Say once for whom this process waits; raise and keep an error where that is in vain."""
         ended = [rank for rank, process in enumerate(self.processes.tolist())
                  if process and not psutil.pid_exists(process)]  # 0: it has not opened the block yet
-        for rank in (self.turns < self.turn).nonzero()[0]:  # after `ended`: one may have come in its last moments
-            if rank in ended or waited >= PATIENCE:
-                how = "has ended (its own message says why)" if rank in ended else f"did not answer for {PATIENCE:g} s"
-                raise LostWorkers(f"worker {self.rank} of {self.world} lost the others: worker {rank} {how}")
+        missing = (self.turns < self.turn).nonzero()[0].tolist()  # after `ended`: one may have come in its last moments
+        text = f"worker {' and '.join(map(str, missing))} did not answer for"
+        if set(missing) & set(ended) or waited >= SILENCE and os.getppid() != self.launcher:
+            self.failure = LostWorkers()
+        elif missing and waited >= PATIENCE:
+            self.failure = UserError(f"{text} {PATIENCE} s: ending")
+        if self.failure:
+            raise self.failure
+        if before < SILENCE <= waited:
+            self.say(f"Still waiting: {text} {SILENCE:g} s (stopped, or busy with something else)")
+
+
+def memory_of(file, size):
+    """The memory of an open file, or on Windows of a number. Errors: OSError where memory is short."""
+    if os.name == "nt":
+        return mmap.mmap(-1, size, f"image-classification-{file}")
+    allocate = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # the other on macOS
+    allocate(file, 0, size)  # an error now and not a crash later
+    return mmap.mmap(file, size)
 
 
 def in_rows(arrays, size):

@@ -1,9 +1,8 @@
 """Several processes that train one network: who each one is, what they exchange, and the sums over all of them.
 
-Paddle does most of the work: its store brings the processes together, its operator `all_reduce` sums inside the
-static program, over gloo between CPUs of several machines and NCCL between GPUs. On one machine CPUs sum through
-shared memory instead (shared_memory.py). launch.py starts the processes on one machine, and
-`python -m paddle.distributed.launch` on one or several.
+launch.py starts the processes of one machine, which share memory (shared_memory.py). Paddle's own launcher,
+`python -m paddle.distributed.launch`, starts them for GPUs and on several machines; then Paddle's store brings them
+together, and its operator `all_reduce` sums inside the static program, over gloo between CPUs and NCCL between GPUs.
 """
 import contextlib
 import ctypes
@@ -13,21 +12,19 @@ import os
 import signal
 import socket
 import time
+from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import paddle
 from paddle.base import core
 
 from utils import progress
-from utils.errors import STOP_SIGNALS, OutputLost, UserError
+from utils.errors import STOP_SIGNALS, OutputLost, Stopped, UserError
 from utils.parallel import launch
-from utils.parallel.interrupts import Interrupts, signals_to
-from utils.parallel.shared_memory import LostWorkers, SharedBlock, is_possible
+from utils.parallel.shared_memory import LostWorkers, SharedBlock
 from utils.storage import program_state
 
-PATIENCE = 3600  # seconds to wait for workers on other machines, and for those that read, fetch or save
-LOCAL_PATIENCE = 60  # seconds until all workers on one machine have met
-SILENCE = 5  # seconds of waiting for the others until rank 0 says so
+PATIENCE, SILENCE = 3600, 5  # seconds of waiting for workers on other machines, and until rank 0 says so
 SIGNALS = (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13))  # one worker that has had one stops all
 SIGNS_OF_LOSS = ("std::exception", "TCP", "NCCL", "gloo")  # in Paddle's errors, when another worker has gone
 
@@ -36,30 +33,27 @@ class Workers:
     """This process among the `world` processes of a run: `with Workers() as workers:`; rank 0 speaks and saves for all.
 
     Each trains on its share of every batch, and all end each step with the same weights. Alone, no method changes
-    anything. Meanwhile Ctrl-C and the like only set a mark (see Interrupts).
-    Errors: UserError where the meeting point's port is taken or workers stay away; LostWorkers, in one line, where
-    another worker has gone.
+    anything. Errors: UserError where the workers cannot meet; LostWorkers where another one has gone.
     """
 
     def __init__(self, environment=os.environ):
         """What the launcher's variables say of this process; without any it is alone.
 
-        meeting_point: (host, port) of rank 0; here: how many of the workers are on this machine.
-        Source: `paddle.distributed.launch` of 2.6 and 3.3; where 2.6 sets no PADDLE_MASTER, rank 0's endpoint is the
-        first. Errors: UserError where a launcher's variables are incomplete.
+        file: of the memory that launch.py has the workers share; without it meeting_point: (host, port) of rank 0, as
+        `paddle.distributed.launch` of 2.6 and 3.3 says. Errors: UserError where variables are incomplete or wrong.
         """
-        self.rank, self.world = (int(environment.get(f"PADDLE_TRAINER{name}", default))
-                                 for name, default in (("_ID", 0), ("S_NUM", 1)))
-        self.here = int(environment.get("PADDLE_LOCAL_SIZE", 1))
-        self.is_first_here = int(environment.get("PADDLE_LOCAL_RANK", 0)) == 0
-        if self.world > 1:
+        number = functools.partial(launch.number_in, environment)
+        self.rank, self.world = number("PADDLE_TRAINER_ID", 0), number("PADDLE_TRAINERS_NUM", 1)
+        self.is_first_here = number("PADDLE_LOCAL_RANK", 0) == 0
+        self.file = number(launch.MEMORY_FILE, 0)
+        if self.world > 1 and not self.file:
             first_endpoint = environment.get("PADDLE_TRAINER_ENDPOINTS", "").split(",")[0]
             host, _, port = (environment.get("PADDLE_MASTER") or first_endpoint).rpartition(":")
             if not host or not port.isdigit():
                 raise UserError("PADDLE_TRAINERS_NUM is set, but neither PADDLE_MASTER nor PADDLE_TRAINER_ENDPOINTS "
                                 "says where rank 0 is: unset it, or start with python -m paddle.distributed.launch")
             self.meeting_point = host, int(port)
-        self.interrupts = Interrupts()
+        self.interrupts = launch.Interrupts()
         self.place = self.executor = self.store = self.total = self.block = None
         self.meetings, self.weight = 0, 1.0  # weight: of this worker's share in the step's sums
         self.wants_to_save = lambda: False  # asked in each step
@@ -68,7 +62,7 @@ class Workers:
     def __enter__(self):
         launch.pin_to_cores()
         with contextlib.ExitStack() as stack:
-            stack.enter_context(signals_to(self.interrupts.hear))
+            stack.enter_context(launch.signals_to(self.interrupts.hear))
             stack.enter_context(self.losses_in_one_line())
             self.meet()
             self.stack = stack.pop_all()
@@ -83,73 +77,69 @@ class Workers:
         try:
             yield
         except (RuntimeError, ValueError, OSError) as error:  # it may only say "std::exception"
-            if self.world == 1 or not any(sign in str(error) for sign in SIGNS_OF_LOSS):
+            if self.block and self.block.failure:  # on its way through Paddle
+                raise self.block.failure from error
+            if not self.store or not any(sign in str(error) for sign in SIGNS_OF_LOSS):
                 raise
-            raise LostWorkers(f"worker {self.rank} of {self.world} lost the others: one has ended (its own message "
-                              "says why), or did not answer for 30 s") from error
-
-    # -- Meeting
+            raise LostWorkers("lost the other workers: one has ended (its own message says why), or did not answer for "
+                              "30 s") from error
 
     def meet(self):
         """Wait for all workers; from then on they can broadcast and wait for each other."""
         if self.world == 1:
             return
-        patience = LOCAL_PATIENCE if self.here == self.world else PATIENCE
-        if self.rank == 0:
-            check_free(self.meeting_point[1])
+        if self.file:
+            self.block = SharedBlock(self.rank, self.world, self.file, self.log)
         else:
-            wait_for_listener(*self.meeting_point, patience)
-        with undisturbed():  # the threads that are made here never hear signals
-            self.store = core.TCPStore(*self.meeting_point, self.rank == 0, 1, 60)
-        self.barrier(patience)
+            if launch.LIBC:
+                launch.end_with_parent(os.getppid())  # as launch.py's own workers end with it
+            self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
+            self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
+        self.barrier()
+
+    def ask(self, question, *arguments):
+        """Call what waits for other machines in a thread that signals do not disturb, while this one hears them.
+
+        Errors: the call's; Stopped after a signal, since a call of Paddle's may never end; UserError after PATIENCE.
+        """
+        answer = self.helper.apply_async(question, arguments)
+        others = "the other workers, which meet at {}:{}".format(*self.meeting_point)
+        for waited in range(PATIENCE):
+            answer.wait(1)
+            if answer.ready():
+                return answer.get()
+            if waited == SILENCE:
+                self.log(f"Waiting for {others}")
+            if waited > SILENCE and self.interrupts.signal is not None:
+                raise Stopped(self.interrupts.signal, f"Stopped while waiting for {others}")
+        raise UserError(f"waited {PATIENCE} s for {others}: is each started, and no firewall in the way?")
 
     def connect(self, place):
         """Make sums possible for programs on this place: through shared memory, gloo or NCCL."""
         if self.world == 1:
             return
         self.place, self.executor = place, paddle.static.Executor(place)
-        if self.here == self.world and isinstance(place, paddle.CPUPlace):
-            self.block = self.share_memory()
         if self.block is None:
-            self.join_paddle(place)
-
-    def share_memory(self):
-        """The memory that all workers share, who are on this machine; None where it is unavailable to one of them."""
-        block = None
-        with contextlib.suppress(OSError):
-            if self.rank == 0 and is_possible():
-                block = SharedBlock(0, self.world)
-        path = self.broadcast(block and block.path)
-        with contextlib.suppress(OSError):
-            if self.rank > 0 and path:
-                block = SharedBlock(self.rank, self.world, path)
-        self.count("have memory", int(block is not None))
-        self.barrier()
-        return block if self.count("have memory", 0) == self.world else None
+            self.ask(self.join_paddle, place)
+            program = paddle.static.Program()
+            with paddle.static.program_guard(program, paddle.static.Program()):
+                self.total = program, all_reduce_op(paddle.static.data("numbers", [None], "float64"))
 
     def join_paddle(self, place):
         """Connect the workers for Paddle's operator all_reduce: over NCCL between GPUs, else over gloo."""
-        host, port = self.meeting_point
-        with undisturbed():
-            arguments = self.store, "0", self.rank, self.world
-            if isinstance(place, paddle.CUDAPlace):
-                core.CommContextManager.set_device_id(place.get_device_id())
-                core.CommContextManager.create_nccl_comm_context(*arguments, f"{host}:{port}")
-            else:
-                os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
-                core.CommContextManager.create_gloo_comm_context(*arguments)
-        program = paddle.static.Program()
-        with paddle.static.program_guard(program, paddle.static.Program()):
-            self.total = program, all_reduce_op(paddle.static.data("numbers", [None], "float64"))
-
-    # -- What the training loop says
+        (host, port), arguments = self.meeting_point, (self.store, "0", self.rank, self.world)
+        if isinstance(place, paddle.CUDAPlace):
+            core.CommContextManager.set_device_id(place.get_device_id())
+            core.CommContextManager.create_nccl_comm_context(*arguments, f"{host}:{port}")
+        else:
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
+            core.CommContextManager.create_gloo_comm_context(*arguments)
 
     def log(self, text):
         """Print a line, on rank 0 alone; where nobody can read it any more, the run stops after its batch."""
-        if self.rank > 0:
-            return
         try:
-            progress.write(text)
+            if self.rank == 0:
+                progress.write(text)
         except OutputLost:
             if not self.interrupts.holds:
                 raise
@@ -158,8 +148,7 @@ class Workers:
     def share_of(self, batch):
         """The indices of a batch that this worker trains on; all together train on each index once.
 
-        A worker for which nothing is left (in a last batch of less than `world`) trains on the first index, which
-        counts nothing, because the sum needs everybody.
+        The sum needs everybody: one for which nothing is left trains on the first index, with weight 0.
         """
         part = batch[len(batch) * self.rank // self.world:len(batch) * (self.rank + 1) // self.world]
         self.weight = len(part) / len(batch)
@@ -172,8 +161,7 @@ class Workers:
     def sum(self, gradients, metrics):
         """Gradients and metrics of the whole batch, from those of the shares, each weighted by its size.
 
-        Call it between `optimizer.backward(loss)` and `optimizer.apply_gradients(gradients)`. One sum for everything,
-        since sixty small ones would each wait for the slowest worker.
+        One sum for everything, since sixty small ones would each wait for the slowest worker.
         gradients: pairs (parameter, gradient); metrics: float32 variables of one number -> the same
         """
         if self.world == 1:
@@ -210,8 +198,6 @@ class Workers:
         tensor.set(array, self.place)
         return tensor
 
-    # -- Requests of any worker, which travel with the step's sum
-
     def own_requests(self):
         """What this worker asks all to do after the step, 1 for yes: stop for each signal, and save; float32 [n]."""
         return np.float32([self.interrupts.signal == number for number in SIGNALS] + [self.wants_to_save()])
@@ -221,8 +207,6 @@ class Workers:
         requests = self.own_requests() if self.world == 1 else self.requests
         *stops, save = requests > 0
         return next((number for number, is_asked in zip(SIGNALS, stops) if is_asked), None), bool(save)
-
-    # -- Outside of programs
 
     def all_reduce(self, numbers):
         """Sum numbers over all workers: float64 [...] -> float64 [...]."""
@@ -238,10 +222,7 @@ class Workers:
         return flat.reshape(numbers.shape)
 
     def average_statistics(self, program):
-        """Average batch normalization's running means and variances over the workers, before a test.
-
-        In a step each worker normalizes with its own share's statistics, as is usual, so these alone differ.
-        """
+        """Average batch normalization's running means and variances, which alone differ, over the workers."""
         if self.world > 1:
             mean = self.all_reduce(program_state.running_statistics(program)) / self.world
             program_state.put_running_statistics(program, self.place, mean)
@@ -254,10 +235,7 @@ class Workers:
         return self.all_reduce(rows)
 
     def put_statistics(self, program, rows):
-        """Give each worker its own of what `gather_statistics` returned; `rows` is read on rank 0, the others' is None.
-
-        Errors: UserError where they are another network's.
-        """
+        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them. Errors: UserError."""
         size = program_state.running_statistics(program).size
         if self.rank == 0 and rows.shape != (self.world, size):
             raise UserError("the checkpoint does not fit this network: its running statistics are another's")
@@ -276,60 +254,37 @@ class Workers:
         """Give every worker rank 0's value, which JSON can hold; all wait for each other."""
         if self.world == 1:
             return value
+        text = json.dumps(value) if self.rank == 0 else ""
+        if self.block:
+            size = int(self.all_reduce(len(text)))
+            letters = self.all_reduce(np.frombuffer(text.encode() or bytes(size), np.uint8))
+            return json.loads(letters.astype(np.uint8).tobytes())
         name = f"value {self.meetings}"
         if self.rank == 0:
-            with undisturbed():
-                self.store.set(name, json.dumps(value))
+            self.ask(self.store.set, name, text)
         self.barrier()
-        with undisturbed():
-            return json.loads(self.store.get(name))
+        return json.loads(self.ask(self.store.get, name))
 
-    def barrier(self, patience=PATIENCE):
-        """Hold each worker here until all have come, however long one was busy alone (reading, saving, drawing).
+    def barrier(self):
+        """Hold each worker here until all have come, however long one was busy alone; signals are heard meanwhile."""
+        if self.block:
+            self.block.barrier()
+        elif self.store:
+            self.meetings += 1
+            self.ask(self.wait_in_store, f"barrier {self.meetings}")
 
-        A step's sum waits 30 s at most. Signals are heard meanwhile. Errors: UserError after `patience` seconds.
-        """
-        if self.world == 1:
-            return
-        self.meetings += 1
-        name, begin, is_said = f"barrier {self.meetings}", time.monotonic(), self.rank > 0
-        here = self.count(name, 1)
+    def wait_in_store(self, name):
+        """Wait until all workers have counted themselves under this name."""
+        here = self.store.add(name, 1)
         while here < self.world:
-            waited = time.monotonic() - begin
-            if waited > patience:
-                raise UserError(f"worker {self.rank} of {self.world} waited {patience} s for the others: ending")
-            if waited > SILENCE and not is_said:
-                is_said = True
-                self.log(f"Waiting for the other workers: {here} of {self.world} are here")
-            time.sleep(min(0.02, 0.002 + waited / 10))  # each question costs rank 0 some of its core
-            here = self.count(name, 0)
-
-    def count(self, name, more):
-        """Add to a number in the store; returns it."""
-        with undisturbed():
-            return self.store.add(name, more)
-
-
-@contextlib.contextmanager
-def undisturbed():
-    """Keep signals away from this thread in the block: Paddle's store takes an interrupted call for a lost worker.
-
-    Python hears them right after; another thread of this process may take them and pass them to it.
-    """
-    can_block = hasattr(signal, "pthread_sigmask")
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS) if can_block else None
-    try:
-        yield
-    finally:
-        if can_block:
-            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            time.sleep(0.02)  # each question costs rank 0 some of its core
+            here = self.store.add(name, 0)
 
 
 def all_reduce_op(x):
     """The sum of x over all workers, as an operator in the program that x belongs to.
 
-    The operator is set by hand, as Paddle's own passes do: `paddle.distributed.all_reduce` fails in a static
-    program of 3.3 (it names the operator after an object), and in 2.6 takes an older operator that 3.3 lacks.
+    Set by hand, since `paddle.distributed.all_reduce` fails in a static program of 3.3, and takes an older one in 2.6.
     """
     total = x.block.create_var(shape=x.shape, dtype=x.dtype)
     x.block.append_op(type="all_reduce", inputs={"x": [x]}, outputs={"out": [total]},
@@ -345,36 +300,8 @@ def program_of_nothing(dimensions):
         return program, paddle.static.data("x", [None] * dimensions, "float32")
 
 
-def check_free(port):
-    """UserError where another program listens on this port."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("", port))
-        except OSError as error:
-            raise UserError(f"port {port}, where the workers meet, is not free ({error.strerror}): start again, or end "
-                            "the program that uses it") from error
-
-
-def wait_for_listener(host, port, patience):
-    """Wait until rank 0 listens; UserError where it does not in `patience` seconds."""
-    end = time.monotonic() + patience
-    while True:
-        try:
-            socket.create_connection((host, port), timeout=5).close()
-            return
-        except OSError as error:
-            if time.monotonic() > end:
-                raise UserError(f"rank 0 does not answer at {host}:{port} ({error.strerror or error}): is it "
-                                "started, and does a firewall block the way?") from error
-            time.sleep(0.1)
-
-
 def interface_towards(host, port):
-    """Name of the network interface that leads to a host, such as "eth0"; "" where none is known.
-
-    Left alone gloo takes the address of this machine's own name, often 127.0.1.1, which nobody else reaches.
-    """
+    """Name of the network interface that leads to a host; gloo alone takes that of 127.0.1.1, which is of no use."""
     import psutil
 
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
