@@ -67,7 +67,7 @@ def links_of(page):
     folder, words = posixpath.dirname(page), {}
     for path, translation in chapter.CHINESE.items():
         names = [posixpath.relpath(each, folder or ".") for each in (path, translation)]
-        words[f"]({names[0]}"] = f"]({names[1]}"
+        words.update({f"{begins}{names[0]}": f"{begins}{names[1]}" for begins in ("](", 'href="')})
         words.update(anchors(chapter.read(path), chapter.read(translation), names))
     return words
 
@@ -203,6 +203,11 @@ def test_a_translation_has_no_differences_and_no_faults():
     ('id="ref-1"', 'id="ref-2"'), ("[1](#ref-1)、", ""), ("某人。\n", "某人。\n\n再来。\n"), ("bash", "text")])
 def test_what_changed_in_translation_is_seen(old, new):
     assert old in TRANSLATED and differences(PAGE, TRANSLATED.replace(old, new)) != []
+
+
+def test_a_link_in_a_figure_leads_to_the_translated_page():
+    old, new = (f'<p align="center">\n<a href="book/judge{end}.md">1</a></p>\n' for end in ("", ".cn"))
+    assert differences(old, new, "README.md") == [] and differences(old, old, "README.md") != []
 
 
 @pytest.mark.parametrize("text", [
