@@ -91,7 +91,7 @@ class Settings(NamedTuple):
         return self._command("train.py", "--resume", *model, *more)
 
     def _command(self, *arguments):
-        """A command line about the run's folder that a shell takes as it is printed."""
+        """A command line about the run's folder, to be pasted into a shell."""
         return shlex.join(["python", *arguments, *(["--model-dir", self.model_dir] if self.model_dir else [])])
 
 
