@@ -106,7 +106,7 @@ def build_programs(settings: Settings, classes: int, steps: int, workers: Worker
         loss, accuracy = train_program(probabilities, auxiliaries, recipe.label_smoothing)
         optimizer, schedule = optimizer_program(settings, steps, main.all_parameters())
         gradients = optimizer.backward(loss)
-        gradients, metrics = workers.sum(gradients, [loss, accuracy])  # alone: as they are
+        gradients, metrics = workers.sum(gradients, [loss, accuracy])  # alone: unchanged
         optimizer.apply_gradients(gradients)
     programs = Programs(main, startup, test, image, probabilities, metrics, schedule)
     return strong.complete(programs, recipe, lambda image: models.build(
@@ -136,7 +136,7 @@ def train_epoch(run: Run, epoch: int) -> None:
 def test(run: Run) -> np.ndarray:
     """Mean loss and accuracy over all test images, each with the same weight."""
     data, programs, executor, sums = run.data, run.programs, run.executor, np.zeros(2)
-    run.workers.average_statistics(programs.main)  # of batch normalization; alone: as they are
+    run.workers.average_statistics(programs.main)  # of batch normalization; alone: unchanged
     for indices in batches_of(run.workers.part_of(len(data.test_labels)), TEST_BATCH):
         feed, labels = {"pixel": to_float(data.test_images[indices])}, data.test_labels[indices]
         probabilities, = executor.run(programs.test, feed=feed, fetch_list=[programs.probabilities])

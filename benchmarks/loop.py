@@ -1,4 +1,4 @@
-"""What the loop and its checkpoints cost beside the training program: `python -m benchmarks.loop --data-file ARCHIVE`.
+"""What the loop and its checkpoints add to the training program: `python -m benchmarks.loop --data-file ARCHIVE`.
 
 Both sides train on the same batches, in turns: the bare side feeds arrays made in advance to `Executor.run`, the
 other side is train.py's own `train_epoch` (shuffle, batches from bytes, seeds, curves, log line, progress).

@@ -1,7 +1,7 @@
 """What a saved model's card says about it: `python -m benchmarks.quality --data-file ARCHIVE`.
 
 What evaluate.py measures on CIFAR-10's 10,000 test images, and the accuracy when they are disturbed in the chapter's
-four ways. Prints it as tables in Markdown; `--json` also writes it to a file, such as measured.json beside the
+four ways. Prints it as tables in Markdown; `--json` also writes it to a file, such as measured.json of the
 supplied model, for book/figures/draw.py.
 """
 import argparse

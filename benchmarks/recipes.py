@@ -1,4 +1,4 @@
-"""Recipes beside each other, on images held out of the training set: `python -m benchmarks.recipes --data-file A`.
+"""Recipes compared, on images held out of the training set: `python -m benchmarks.recipes --data-file A`.
 
 This is how the recipes' numbers are chosen. 5,000 of the 50,000 training images are kept for judging; the test images
 take no part. Everything but what RECIPES names is train.py's own: network, augmentation, batches, loop.

@@ -1,7 +1,7 @@
 """The pictures that RESULTS.md was measured on: `python -m benchmarks.reencode cifar-10-python.tar.gz OUT.tar.gz`.
 
 Of the official archive, nine tenths of the training pictures and all test pictures are compressed as JPEG and decoded
-again; the first 1,017 pictures of each training batch stay as they are, and so do labels and order.
+again; the first 1,017 pictures of each training batch stay unchanged, and so do labels and order.
 """
 import argparse
 import io

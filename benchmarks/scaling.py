@@ -296,7 +296,7 @@ def run(given):
 @exit_status(out_of_memory="measure fewer --cores, or on a larger machine")
 def main(arguments=None):
     """Read the command line and measure, or draw what was measured -> exit status."""
-    parser = argparse.ArgumentParser(description="Images a second on more and more cores, beside PyTorch.")
+    parser = argparse.ArgumentParser(description="Images a second on more and more cores, compared with PyTorch.")
     add = parser.add_argument
     add("--cores", type=numbers, help="numbers of cores, such as 2,4,8,16 (default: those that this machine has)")
     add("--torch-python", help="a Python that has PyTorch; without one this program is measured alone")

@@ -205,7 +205,7 @@ def statements_from(source, first, last):
 
 
 def text_of(source, statements):
-    """A run of statements as it is written in its file, blank lines between them included."""
+    """A run of statements exactly as in its file, with the blank lines between them."""
     return "".join(source.splitlines(keepends=True)[statements[0].first - 1:statements[-1].last])
 
 

@@ -35,7 +35,7 @@ def whitening(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class IdentityFirst(Initializer):
-    """Filters of which the first pass their input channels on as they are; the rest are random.
+    """Filters of which the first pass their input channels on unchanged; the rest are random.
 
     Source: Jordan 2024, section 3.3, after Zagoruyko and Komodakis 2017.
     """

@@ -12,7 +12,7 @@ def git(folder, *words):
 
 
 def copy_to(folder, address):
-    """A repository in this folder with the project's files as they are now.
+    """A repository in this folder with the project's files of this moment.
 
     Returns variables of the environment under which git fetches it from the address.
     """

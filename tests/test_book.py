@@ -317,7 +317,7 @@ def ran(*cells):
 
 @pages
 def test_what_scripts_do_when_they_are_started_does_not_happen_in_the_notebook():
-    """Their blocks are cells as they are; a kernel's own `__name__` is "__main__"."""
+    """Their blocks are cells without a change; a kernel's own `__name__` is "__main__"."""
     page = "".join(f"<!-- code: {path} __main__ -->\n```python\n"
                    f"{chapter.text_of(source, chapter.statements_from(source, '__main__', '__main__'))}```\n"
                    for path, source in ((path, chapter.source_of(path)) for path in ("train.py", "infer.py")))

@@ -183,7 +183,7 @@ def test_pictures_are_unpacked_once_and_mapped_afterwards(archive, cache, monkey
     for data in (first, second):
         assert_same(data, ("", *plain))
         assert not data.train_images.flags.writeable and not data.test_labels.flags.writeable
-    assert sorted(archive.parent.glob("*.npy")) == []  # nothing beside a file that the user names
+    assert sorted(archive.parent.glob("*.npy")) == []  # nothing next to a file that the user names
 
 
 def test_sketches_are_drawn_once(few_sketches, monkeypatch):

@@ -77,7 +77,7 @@ def start(source, target):
 
 
 def assert_whole(target):
-    """The file is right, and nothing lies beside it."""
+    """The file is right, and nothing else is in its folder."""
     assert target.read_bytes() == CONTENT
     assert os.listdir(target.parent) == [target.name]
 

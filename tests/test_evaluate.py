@@ -40,7 +40,7 @@ def write_folder(folder, **sides):
 
 @pytest.fixture
 def colors(tmp_path, monkeypatch):
-    """The folder with the color pictures; the current one is beside it."""
+    """The folder with the color pictures; the current one is next to it."""
     monkeypatch.chdir(tmp_path)
     return write_folder(tmp_path / "colors", train=TRAIN, test=TEST)
 

@@ -189,7 +189,7 @@ def test_numbers_in_captions_are_those_that_were_measured():
     assert 0.18 < (counts[cat, dog] + counts[dog, cat]) / wrong < 0.22  # one in five
     said = {text.get_text() for axes in drawn("curves").axes for text in axes.texts}
     assert {"4.9", "11.9", "0.15", "0.37"} <= said
-    assert "4.9% of the training pictures are classified wrongly, but 11.9% of the test pictures" in page
+    assert "4.9% of the training pictures are misclassified, but 11.9% of the test pictures" in page
 
 
 def test_labels_at_the_ends_of_lines_keep_their_distance_and_order():

@@ -286,7 +286,7 @@ def test_a_class_without_a_test_picture_and_a_third_folder_are_said(tmp_path):
     assert found.test_labels.tolist() == [0] * 5 and len(said) == 1 and said[0].endswith("so few (1): dog")
     write_classes(tmp_path / "both", **{"train/a": ["1.png"], "train/b": ["1.png"], "test/a": ["1.png"],
                                         "test/b": ["1.png"], "val/a": ["1.png"]})
-    assert read(tmp_path / "both")[1] == ["Warning: folders beside train and test are not read (1): val"]
+    assert read(tmp_path / "both")[1] == ["Warning: folders other than train and test are not read (1): val"]
 
 
 def test_reading_holds_three_kilobytes_a_picture(tmp_path):

@@ -220,7 +220,7 @@ def test_the_shipped_model_sees_dog_and_airplane_each_on_its_half():
     model, pixels = infer.load_model(infer.SHIPPED, "cpu")[0], infer.load_image("dog_airplane.png")
     names = model.description["classes"]
     heats = grad_cam(model, pixels, np.array([[names.index("dog"), names.index("airplane")]]))[0]
-    half = heats.shape[2] // 2  # of 3 columns 1, beside the one that both halves share
+    half = heats.shape[2] // 2  # of 3 columns 1, next to the one that both halves share
     left, right = heats[:, :, :half].sum(axis=(1, 2)), heats[:, :, -half:].sum(axis=(1, 2))
     assert left[0] > 3 * right[0] and right[1] > 3 * left[1]
 

@@ -70,7 +70,8 @@ def current(block):
     if block.kind == "code":
         return chapter.quote_of(block).text
     if block.kind == "output" and block.words == ("evaluate",) and chapter.CUT not in block.text.splitlines():
-        return report.text(json.loads((infer.SHIPPED / "measured.json").read_text(encoding="utf-8"))) + "\n"
+        metrics = json.loads((infer.SHIPPED / "measured.json").read_text(encoding="utf-8"))
+        return f"{report.text(metrics)}\n\n{report.by_class(metrics)}\n"
     return help_of(*block.words) if block.kind == "help" else block.text
 
 

@@ -87,7 +87,7 @@ def test_what_uses_a_model_stands_without_what_trains_it(script):
 
 
 def room(module):
-    """The folder that a module is in, where it has one of its own below utils/ or beside it; else the module itself."""
+    """The folder that a module is in, where it has one below utils/ or next to it; else the module itself."""
     path = MODULES[module]
     return path.parent.as_posix() if path.parent.as_posix() not in (".", "utils") else module
 

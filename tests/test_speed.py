@@ -204,7 +204,7 @@ def test_each_setting_keeps_vggs_numbers(photographs, plain_vgg, name):
 @pytest.mark.parametrize("wrong", [
     pytest.param(turn_and_put("conv2d", "conv2d_grad", "batch_norm"), id="batch norm's forward half alone"),
     pytest.param(lambda program: forget_to_transpose(program), id="weight gradients left as Paddle hands them over"),
-    pytest.param(lambda program: forget_to_flip(program), id="backward convolutions with the weights as they are"),
+    pytest.param(lambda program: forget_to_flip(program), id="backward convolutions with the weights unturned"),
 ])
 def test_a_wrong_setting_is_noticed(pictures, small_plain, wrong):
     losses, weights, changes = trained(pictures, "resnet", 8, wrong, rate=1e-3).distances(small_plain)
@@ -311,7 +311,7 @@ def test_dropouts_masks_follow_from_the_seed():
 
 
 def test_adams_joined_do_what_they_did_apart():
-    """Weights, moments and powers after three steps, beside those of Paddle's separate ops."""
+    """Weights, moments and powers after three steps, and those of Paddle's separate ops."""
     import paddle
 
     states = []

@@ -71,7 +71,7 @@ def answers_of(browser, name):
 
 
 def bars_of(browser):
-    """The bars as they are: {class: probability}."""
+    """The bars that are shown: {class: probability}."""
     bars = browser.ask("[...document.querySelectorAll('#bars li')].map(bar => "
                        "[bar.children[0].textContent, parseFloat(bar.children[2].textContent) / 100])")
     assert len(bars) == 10

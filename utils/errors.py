@@ -134,8 +134,8 @@ def put_signals_back():
 def exit_status(out_of_memory):
     """A decorator for a script's `main(arguments)`: it returns the exit status, however `main` ends.
 
-    Statuses: what `main` returns; 2 for a mistake to mend; 128 + n where signal n ended the work. With --json the line
-    about a mistake is printed as a JSON object too.
+    Statuses: what `main` returns; 2 for a mistake to correct; 128 + n where signal n ended the work. With --json the
+    line about a mistake is printed as a JSON object too.
     """
     def decorate(main):
         program = Path(main.__code__.co_filename).name

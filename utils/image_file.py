@@ -188,5 +188,5 @@ def _gray(picture):
 
 
 def _shrink(picture):
-    """Resize a picture to the networks' size; one of that size stays as it is."""
+    """Resize a picture to the networks' size; one of that size stays unchanged."""
     return picture.resize((SIDE, SIDE), Image.LANCZOS)

@@ -36,7 +36,7 @@ def import_paddle():
     if sys.platform == "linux" and "paddle" not in sys.modules:  # looked at before: it may end without a word
         if platform.machine() == "x86_64" and flags.processor_says("flags") and not flags.processor_says("avx"):
             raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have "
-                            "the virtual one show its processor as it is (QEMU: -cpu host)")
+                            "the virtual one pass on the host's processor (QEMU: -cpu host)")
         if not libraries.is_found("libgomp.so.1"):
             raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
     try:

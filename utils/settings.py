@@ -91,7 +91,7 @@ class Settings(NamedTuple):
         return self._command("train.py", "--resume", *model, *more)
 
     def _command(self, *arguments):
-        """A command line about the run's folder that a shell takes as it is printed."""
+        """A command line about the run's folder, to be pasted into a shell."""
         return shlex.join(["python", *arguments, *(["--model-dir", self.model_dir] if self.model_dir else [])])
 
 
@@ -137,7 +137,7 @@ def read_command_line(arguments):
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
     add("--dataset", choices=("auto", "cifar10", "sketches"),
         help="auto: CIFAR-10, or drawings where it is unavailable (default)")
-    add("--data-file", type=whole_path, help="your own cifar-10-python.tar.gz")
+    add("--data-file", type=whole_path, help="your own cifar-10-python.tar.gz, or its extracted folder")
     add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
     add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with the weights of a trained model, but for "

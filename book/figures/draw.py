@@ -235,7 +235,7 @@ def confusion():
     counts, left, top, wide, high = np.array(measured["confusion"]), 128, 118, 61, 41
     shares = counts / counts.sum(axis=1, keepdims=True)
     wrong = counts.sum() - counts.trace()
-    write(axes, 24, 26, f"{wrong:,} of {counts.sum():,} test pictures are classified wrongly", size=15, align="left",
+    write(axes, 24, 26, f"{wrong:,} of {counts.sum():,} test pictures are misclassified", size=15, align="left",
           bold=True)
     write(axes, left - 14, top - 42, "true class", size=14, align="right", color=QUIET)
     write(axes, left + 5 * wide, 58, "predicted class", size=14, color=QUIET)

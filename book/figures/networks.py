@@ -252,7 +252,7 @@ def _residual(axes, middle, channels, layers, gap, weights):
     parts.plus(axes, middle, y)
     arrow(axes, (middle, 88), (middle + 112, 88), (middle + 112, y), (middle + 11, y), bend=12, color=IDENTITY,
           width=LINE * 1.3)
-    write(axes, middle + 122, (88 + y) / 2, "shortcut:\n$x$ as it is", size=14.5, color=IDENTITY, align="left")
+    write(axes, middle + 122, (88 + y) / 2, "shortcut:\n$x$ unchanged", size=14.5, color=IDENTITY, align="left")
     write(axes, middle - 18, y + 2, "$F(x)+x$", size=14.5, align="right")
     arrow(axes, (middle, y + 11), (middle, y + 52))
     write(axes, middle - 12, y + 30, "ReLU", size=14, color=QUIET, align="right")
@@ -312,7 +312,7 @@ def _residual_chain(axes, left, top):
     arrow(axes, (x + 72, line), (x + 84, line))
     box(axes, x + 84, top, 50, high, "fc 10", "answer", size=13.5)
     changed = "shortcut: a 1×1 convolution with stride 2, for the new shape"
-    for at, color, dashed, text in ((left, IDENTITY, False, "shortcut: $x$ as it is"),
+    for at, color, dashed, text in ((left, IDENTITY, False, "shortcut: $x$ unchanged"),
                                     (left + 230, PROJECTION, True, changed)):
         arrow(axes, (at, top - 46), (at + 34, top - 46), color=color, dashed=dashed, head=False, width=LINE * 1.3)
         write(axes, at + 44, top - 46, text, size=13.5, color=color, align="left")

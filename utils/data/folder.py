@@ -65,7 +65,7 @@ def find(folder, left_out, say, is_split):
     if side and "train" in names:
         if side != "test":
             say(f"The pictures in {side}/ are those to test on")
-        warn(f"Warning: folders beside train and {side} are not read", sorted({*names} - {"train", side}), say)
+        warn(f"Warning: folders other than train and {side} are not read", sorted({*names} - {"train", side}), say)
         train, test = (classes_in(os.path.join(folder, each), left_out) for each in ("train", side))
         return train if is_split else dict.fromkeys(test, ()), test, f"{len(test)} classes"
     if names and all(name.lower() in SIDES for name in names):

@@ -27,7 +27,8 @@ def parse(arguments):
                     "calibration, worst mistakes.", allow_abbrev=False)
     parser.add_argument("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
     data = parser.add_mutually_exclusive_group()  # default: what the model was trained on
-    data.add_argument("--data-file", type=name, metavar="ARCHIVE", help="your cifar-10-python.tar.gz")
+    data.add_argument("--data-file", type=name, metavar="ARCHIVE", help="your cifar-10-python.tar.gz, or its "
+                      "extracted folder")
     data.add_argument("--dataset", choices=("cifar10", "sketches"), help="default: what the model was trained on")
     data.add_argument("--data-dir", type=name, metavar="FOLDER", help="your pictures: a folder for each class; all of "
                       "them count, but of the folder that the model was trained on those held out")

@@ -1,7 +1,7 @@
 """The second half of a training program, without the work it can skip; the numbers stay the same up to rounding.
 
 What is spared: biases in front of batch norm, which it takes away again; copies of the gradient of a sum; and oneDNN's
-backward convolutions, which reorder what the forward ones take as it is; and an op for each parameter's Adam.
+backward convolutions, which reorder what the forward ones take unchanged; and an op for each parameter's Adam.
 """
 import numpy as np
 import paddle
@@ -40,7 +40,7 @@ def omit_biases(block):
 
 
 def pass_sums_on(block):
-    """Hand the gradient of a sum of two maps on to both as it is; Paddle copies it for each."""
+    """Hand the gradient of a sum of two maps on to both unchanged; Paddle copies it for each."""
     edits = Edits(block)
     for op in [op for op in block.ops if op.type == "elementwise_add_grad"]:
         copies = op.output_arg_names

@@ -2,7 +2,7 @@
 
 A training program is rewritten at its first run: channels last, oneDNN for the operators that gain by it, one Adam
 for all parameters. A test program runs with its batch norms folded into the convolutions. The numbers stay the same up
-to rounding, but for what dropout drops. Gains are ResNet-32 training, batch 128, one core; RESULTS.md has the rows.
+to rounding, but for what dropout drops. Gains are ResNet-32 training, one core; benchmarks/LOG.md has the rows.
 """
 import numpy as np
 import paddle
