@@ -32,7 +32,7 @@ def changed(name, blob):
     content = cifar10_archive.BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
     images, labels = cifar10_archive.batch_of(content, name)
     images = images.copy()
-    for index in range(0 if name == cifar10_archive.TEST_BATCH else UNCHANGED, len(images)):
+    for index in range(0 if name == cifar10.BATCHES[-1] else UNCHANGED, len(images)):
         images[index] = reencode(images[index])
     return pickle.dumps({b"data": images.reshape(len(images), -1), b"labels": labels.tolist()}, protocol=2)
 
