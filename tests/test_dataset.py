@@ -115,7 +115,8 @@ def test_auto_says_loudly_that_it_takes_sketches(few_sketches):
 
 def test_auto_does_not_take_sketches_where_a_source_is_only_slow(few_sketches, monkeypatch):
     """It was reached and stalled: the line says to start again."""
-    monkeypatch.setattr("utils.data.download.Patience.__new__.__defaults__", (0.4, 0.2, 1, ()))
+    for name, seconds in {"SILENCE": 0.4, "TRIAL": 0.2, "PAUSES": ()}.items():
+        monkeypatch.setattr(f"utils.data.download.{name}", seconds)
     with loopback.running() as server:
         source = server.serve("/file", loopback.stalled(b"x" * 50_000, 20_000))
         with pytest.raises(UserError, match="start again to go on with the download.*--dataset sketches"):
