@@ -248,7 +248,7 @@ def test_missing_batch_is_named(tmp_path, name):
 @pytest.mark.parametrize("label", [-1, 10, 2**70, pytest.param(2**100_000, id="huge")])
 def test_label_out_of_range(tmp_path, label):
     line = complaint(changed(tmp_path, "data_batch_3", labels=[1] * 19 + [label]))
-    assert "data_batch_3 has a label outside of 0 to 9" in line
+    assert "data_batch_3 has no list of 20 whole numbers from 0 to 9" in line
 
 
 @pytest.mark.parametrize("labels", [[0] * 19, [0] * 21, [], None, "00", [0.0] * 20, ["0"] * 20, [True] * 20,
@@ -257,16 +257,15 @@ def test_wrong_labels(tmp_path, labels):
     assert "data_batch_5 has " in complaint(changed(tmp_path, "data_batch_5", labels=labels))
 
 
-@pytest.mark.parametrize("data, word", [
-    (np.zeros((20, 3071), np.uint8), "shape"), (np.zeros((20, 32, 32, 3), np.uint8), "shape"),
-    (np.zeros(20 * 3072, np.uint8), "shape"), (np.zeros((19, 3073), np.uint8), "shape"),
-    (np.zeros((10_001, 3072), np.uint8), "shape"), (np.zeros((20, 3072), np.float32), "no array"),
-    (np.zeros((20, 3072), np.int8), "no array"), (np.asfortranarray(np.zeros((20, 3071), np.uint8)), "shape"),
-    (np.array([[None] * 3072] * 20), "no array"), ([[0] * 3072] * 20, "no array"), (None, "no array"),
+@pytest.mark.parametrize("data", [
+    np.zeros((20, 3071), np.uint8), np.zeros((20, 32, 32, 3), np.uint8), np.zeros(20 * 3072, np.uint8),
+    np.zeros((19, 3073), np.uint8), np.zeros((10_001, 3072), np.uint8), np.zeros((20, 3072), np.float32),
+    np.zeros((20, 3072), np.int8), np.asfortranarray(np.zeros((20, 3071), np.uint8)),
+    np.array([[None] * 3072] * 20), [[0] * 3072] * 20, None,
 ], ids=lambda value: getattr(value, "shape", None) and f"{value.dtype}{value.shape}")
-def test_wrong_pixels(tmp_path, data, word):
+def test_wrong_pixels(tmp_path, data):
     line = complaint(changed(tmp_path, "test_batch", data=data))
-    assert "test_batch has " in line and word in line
+    assert "test_batch has no bytes (uint8) of shape (10000, 3072)" in line
 
 
 def test_other_class_names(tmp_path):

@@ -5,7 +5,6 @@ import os
 import pickle
 import posixpath
 import tarfile
-import zlib  # noqa: F401  before Paddle: see utils/flags.py
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +76,12 @@ class BatchUnpickler(pickle.Unpickler):
 def batch_of(content, where):
     """A batch's images uint8 [n, 3, 32, 32] and labels int64 [n]; UserError where it has anything else."""
     pixels, labels = (content.get(key, content.get(key.encode())) for key in ("data", "labels"))
-    if type(pixels) is not np.ndarray or pixels.dtype != np.uint8:
-        raise UserError(f"{where} has no array of bytes (uint8) under 'data'")
-    if pixels.shape[1:] != (ROW_BYTES,) or not 1 <= len(pixels) <= BATCH_ROWS:
-        raise UserError(f"{where} has pixels of shape {pixels.shape}, not ({BATCH_ROWS}, {ROW_BYTES})")
-    if type(labels) is not list or any(type(label) is not int for label in labels) or len(labels) != len(pixels):
-        raise UserError(f"{where} has no list of {len(pixels)} whole numbers, one an image, under 'labels'")
-    if not all(0 <= label < len(CLASSES) for label in labels):
-        raise UserError(f"{where} has a label outside of 0 to {len(CLASSES) - 1}, which CIFAR-10 has")
+    if (getattr(pixels, "dtype", None) != np.uint8 or pixels.shape[1:] != (ROW_BYTES,)
+            or not 1 <= len(pixels) <= BATCH_ROWS):
+        raise UserError(f"{where} has no bytes (uint8) of shape ({BATCH_ROWS}, {ROW_BYTES}) under 'data'")
+    if (type(labels) is not list or len(labels) != len(pixels)
+            or not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels)):
+        raise UserError(f"{where} has no list of {len(pixels)} whole numbers from 0 to 9 under 'labels'")
     return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), np.array(labels, np.int64)
 
 
