@@ -93,15 +93,6 @@ def test_the_next_folder_is_looked_into_after_another_file(tmp_path, home, monke
     assert cifar10.find(md5=md5(b"whole"), sources=(), say=lambda line: None) == spare
 
 
-def test_user_without_a_home(home, monkeypatch):
-    def no_home(path):
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.setattr(Path, "expanduser", no_home)
-    assert len(cifar10.cache_folders()) == 2
-    assert not any("~" in str(folder) for folder in cifar10.cache_folders())
-
-
 def test_home_that_cannot_be_written(tmp_path, home):
     home.write_text("a file where the folder should be: not even root can write into it")
     target = cifar10.place_for_archive(cifar10.cache_folders())
@@ -113,15 +104,6 @@ def test_no_folder_can_be_written(tmp_path):
     file.touch()
     with pytest.raises(cifar10.NotFound, match="cannot write .*IMAGE_CLASSIFICATION_DATA"):
         cifar10.place_for_archive([file / "a", file / "b"])
-
-
-def test_no_folder_for_temporary_files_costs_a_place_to_look_in_and_no_more(monkeypatch):
-    def no_folder():
-        raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
-
-    usual = cifar10.cache_folders()
-    monkeypatch.setattr(cifar10.tempfile, "gettempdir", no_folder)
-    assert cifar10.cache_folders() == [usual[0], usual[2]]
 
 
 # ---------------------------------------------------------------- copies of other programs

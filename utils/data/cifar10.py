@@ -36,21 +36,14 @@ class NotFound(UserError):
 
 def cache_folders():
     """Where the archive may be, best first: the folder the user names or Paddle's own, then spare ones."""
-    name, owner, folders = "image_classification_data", os.getuid() if hasattr(os, "getuid") else "user", []
-    with contextlib.suppress(RuntimeError):  # a container's user may have no home
-        named = os.environ.get(CACHE_VARIABLE) or PADDLES
-        folders.append(Path(named).expanduser())
-    with contextlib.suppress(FileNotFoundError):  # there need be no folder for temporary files
-        folders.append(Path(tempfile.gettempdir()) / f"{name}_{owner}")
-    return [*folders, Path(name)]
+    name, owner = "image_classification_data", os.getuid() if hasattr(os, "getuid") else "user"
+    named = os.environ.get(CACHE_VARIABLE) or PADDLES
+    return [Path(named).expanduser(), Path(tempfile.gettempdir(), f"{name}_{owner}"), Path(name)]
 
 
 def copies(folders):
     """The archives and extracted folders in these folders, then where Paddle, Keras and torchvision keep theirs."""
-    places = [*folders, Path(TORCHVISION)]
-    with contextlib.suppress(RuntimeError):
-        places += [Path(PADDLES).expanduser(), Path(KERAS).expanduser()]
-    for folder in dict.fromkeys(places):
+    for folder in dict.fromkeys([*folders, *(Path(each).expanduser() for each in (TORCHVISION, PADDLES, KERAS))]):
         for pattern in ("cifar-10-*gz", FOLDER, f"*/{FOLDER}"):
             with contextlib.suppress(PermissionError):  # of another user
                 yield from sorted(folder.glob(pattern))

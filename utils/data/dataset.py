@@ -138,12 +138,17 @@ def cached(name, make, say):
     """The four arrays of this name as maps of a file in a cache folder; it is written where none is there."""
     paths = [folder / f"{name}.npy" for folder in cifar10.cache_folders()]
     for path in paths:
-        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):  # no file, or not from `write_arrays`
+        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):  # no file, or not from below
             return map_arrays(path)
     arrays = make()
+    fields = [*zip(Dataset._fields[1:5], arrays)]
+    record = np.empty(1, [(field, array.dtype, array.shape) for field, array in fields])
+    for field, array in fields:
+        record[field] = array
     for path in paths:
         try:
-            write_arrays(path, arrays)
+            with whole_file(path) as temporary:
+                np.save(temporary, record)  # not through a map: where the disk is full, that would end the process
             return map_arrays(path)
         except UserError as error:
             problem = error
@@ -152,16 +157,6 @@ def cached(name, make, say):
 
 
 def map_arrays(path):
-    """What `write_arrays` wrote, read-only. Errors: as `cached` suppresses them, where the file is not whole."""
+    """What `cached` wrote, read-only. Errors: as `cached` suppresses them, where the file is not whole."""
     record = np.lib.format.open_memmap(path, mode="r")  # it never unpickles
     return [np.asarray(record[field][0]) for field in Dataset._fields[1:5]]
-
-
-def write_arrays(path, arrays):
-    """Write a file with one record for `map_arrays`. Errors: UserError where the folder has no room for it."""
-    fields = [*zip(Dataset._fields[1:5], arrays)]
-    record = np.empty(1, [(field, array.dtype, array.shape) for field, array in fields])
-    for field, array in fields:
-        record[field] = array
-    with whole_file(path) as temporary:
-        np.save(temporary, record)  # not through a map: where the disk is full, that would end the process
