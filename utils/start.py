@@ -78,8 +78,8 @@ def advice_for(settings):
     """What a line about a failed worker ends with: how to go on."""
     from utils.storage import checkpoint
 
-    head = checkpoint.read_head(settings.checkpoint_path, missing_is_error=False)
-    if head is None or head.progress["finished"]:  # of the run before
+    path = settings.checkpoint_path
+    if not path.exists() or checkpoint.read(path, whole=False).progress["finished"]:  # of the run before
         return "; there is nothing to resume"
     return f"; resume with: {settings.resume_command()}"
 
