@@ -28,6 +28,7 @@ import os, signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
 from utils import errors
 from utils.parallel import launch
+launch.GRACE = 0.5
 if not launch.is_worker():
     sys.exit(launch.start_workers([sys.executable, *sys.argv], int(sys.argv[1]), lambda: "; resume"))
 rank = int(os.environ["PADDLE_TRAINER_ID"])

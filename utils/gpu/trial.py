@@ -44,7 +44,7 @@ def run(command, limit=LIMIT):
     except subprocess.TimeoutExpired:
         child.kill()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            child.communicate(timeout=5)  # one that waits for a device may not end even so
+            child.communicate(timeout=1)  # one that waits for a device may not end even so
         return None, []
     return child.returncode, [line.strip() for line in output.splitlines() if line.strip()]
 
