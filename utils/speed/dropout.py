@@ -6,6 +6,7 @@ are not Paddle's, but follow from `paddle.seed`, as Paddle's do.
 import math
 
 import numpy as np
+import paddle
 
 from utils.speed.edit import Edits
 
@@ -14,8 +15,6 @@ NUMBERS = 1 << 16  # different random numbers
 
 def draw_quickly(program):
     """Have a training program's dropouts, of which there are some, take masks that are drawn at the start of a step."""
-    import paddle
-
     block = program.global_block()
     dropouts = [op for op in block.ops if op.type == "dropout"]
     edits = Edits(block)
@@ -25,22 +24,17 @@ def draw_quickly(program):
         paddle.static.py_func(lambda pixels, seed: masks(pixels.shape()[0], kinds, np.array(seed)),
                               [block.var("pixel"), seed], [block.var(op.output("Mask")[0]) for op in dropouts])
     edits.before[edits.ops[0]] += block.ops[len(edits.ops):]
-    for op in dropouts:
-        become_gradient(op)
+    for op in dropouts:  # each becomes its own gradient, which does the same to what it is given, but reads its mask
+        desc, x, out, kept = op.desc, op.input("X"), op.output("Out"), op.output("Mask")
+        desc.set_type("dropout_grad")
+        for name in op.input_names:
+            desc.remove_input(name)
+        for name in op.output_names:
+            desc.remove_output(name)
+        desc.set_input("Out@GRAD", x)
+        desc.set_input("Mask", kept)
+        desc.set_output("X@GRAD", out)
     edits.make()
-
-
-def become_gradient(op):
-    """Make a dropout its own gradient, which does the same to what it is given, but reads its mask."""
-    desc, x, out, kept = op.desc, op.input("X"), op.output("Out"), op.output("Mask")
-    desc.set_type("dropout_grad")
-    for name in op.input_names:
-        desc.remove_input(name)
-    for name in op.output_names:
-        desc.remove_output(name)
-    desc.set_input("Out@GRAD", x)
-    desc.set_input("Mask", kept)
-    desc.set_output("X@GRAD", out)
 
 
 def masks(count, kinds, seed):

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 from paddle.base import core
 
-from utils.speed import backward, channels_last, fold_batch_norm
+from utils.speed import backward, channels_last, dropout, fold_batch_norm
 from utils.storage import program_state
 
 # Op kinds that are both faster on oneDNN and right there: 60 -> 122 pictures a second with the convolutions, 148 with
@@ -60,7 +60,9 @@ class FastExecutor(paddle.static.Executor):
             ops = program.global_block().ops
             types = {op.type for op in ops}
             self.notes[program] = accelerate(program) if "conv2d_grad" in types else []
-            if "conv2d" in types and all(map(is_for_test, ops)) and has_onednn():
+            is_for_test = all(not op.type.endswith("_grad") and (not op.has_attr("is_test") or op.attr("is_test"))
+                              for op in ops)
+            if "conv2d" in types and is_for_test and has_onednn():
                 self.faster[program] = FoldedProgram(program, self.place)
             else:
                 self.faster[program] = DeepProgram(program) if is_deep(program) else None
@@ -73,11 +75,6 @@ class FastExecutor(paddle.static.Executor):
                 program_state.free(faster.scope)
         self.faster = {}
         super().close()
-
-
-def is_for_test(op):
-    """Whether an op may be in a program that only answers: no gradient, and nothing that behaves as in training."""
-    return not op.type.endswith("_grad") and (not op.has_attr("is_test") or op.attr("is_test"))
 
 
 def accelerate(program):
@@ -93,8 +90,6 @@ def accelerate(program):
         kinds += PADDLE_2_OPS
     count = put_on_onednn(program, kinds)
     if any(op.type == "dropout" for op in program.global_block().ops):
-        from utils.speed import dropout
-
         dropout.draw_quickly(program)
     backward.join_adams(program.global_block())
     return [f"oneDNN for {count} ops{', channels last' if turned else ''}"] if count else []
