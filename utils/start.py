@@ -14,7 +14,7 @@ from utils.gpu import libraries
 from utils.parallel import launch
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
-MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes, with few images
+MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes which trains on a small share of each batch
 OUT_OF_MEMORY = launch.OUT_OF_MEMORY
 PICTURES = 50_000  # of CIFAR-10, where the number is not known yet
 
@@ -53,13 +53,18 @@ def count_of_workers(settings):
 
     Errors: UserError for more than this machine or a batch can take.
     """
-    if settings.workers is not None:
-        launch.check_worker_count(settings.workers, settings.batch_size)
-        if settings.workers > 1 and is_for_gpu(settings):
-            raise UserError(f"--workers {settings.workers} shares a CPU: for several GPUs use python -m "
-                            f"paddle.distributed.launch --nproc_per_node {settings.workers} train.py, or --device cpu")
-        return settings.workers
-    count = launch.default_worker_count(settings.batch_size, memory_of_worker(settings))
+    count, batch_size = settings.workers, settings.batch_size
+    if count is not None:
+        most = min(launch.MOST_PER_CORE * len(launch.usable_cores()), batch_size)
+        if count > most:
+            raise UserError(f"--workers {count}: at most {most} here ({launch.MOST_PER_CORE} per core, and an image of "
+                            f"each batch of {batch_size} for each)")
+        if count > 1 and is_for_gpu(settings):
+            raise UserError(f"--workers {count} shares a CPU: for several GPUs use python -m "
+                            f"paddle.distributed.launch --nproc_per_node {count} train.py, or --device cpu")
+        return count
+    memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # ResNets take more the deeper
+    count = launch.default_worker_count(batch_size, memory)
     count = min(count, max(2, round(math.sqrt(steps_of(settings)))))
     return 1 if count == 1 or is_for_gpu(settings) else count
 
@@ -82,11 +87,6 @@ def advice_for(settings):
     if not path.exists() or checkpoint.read(path, whole=False).progress["finished"]:  # of the run before
         return "; there is nothing to resume"
     return f"; resume with: {settings.resume_command()}"
-
-
-def memory_of_worker(settings):
-    """MB that a worker takes which trains this network on a small share of each batch; ResNets take more the deeper."""
-    return MEMORY[settings.model] if settings.model in MEMORY else 200 + 11 * settings.depth
 
 
 def is_for_gpu(settings):

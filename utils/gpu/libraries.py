@@ -44,18 +44,14 @@ def environment_with_libraries():
     """The environment in which Paddle finds pip's libraries; None where a restart would not help."""
     if sys.platform != "linux" or RESTARTED in os.environ or not has_driver() or not paddle_version().startswith("2."):
         return None
-    libraries = {name: path for name, path in installed_by_pip().items() if not is_found(name)}
+    installed = {name: path for folder in filter(None, reversed(sys.path)) for name, file in NAMES.items()
+                 for path in Path(folder).glob(f"nvidia/*/lib/{file}")}  # "" is the current folder, where none are
+    libraries = {name: path for name, path in installed.items() if not is_found(name)}
     links = links_to(libraries) if libraries else None
     if not links:
         return None
     folders = [links, *sorted({path.parent for path in libraries.values()}), os.environ.get("LD_LIBRARY_PATH")]
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(str(each) for each in folders if each), RESTARTED: "1"}
-
-
-def installed_by_pip():
-    """The libraries in site-packages/nvidia/*/lib: {name that Paddle opens: file}."""
-    return {name: path for folder in filter(None, reversed(sys.path)) for name, file in NAMES.items()
-            for path in Path(folder).glob(f"nvidia/*/lib/{file}")}  # "" is the current folder, where pip puts nothing
 
 
 def paddle_version():

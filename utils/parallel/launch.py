@@ -85,14 +85,6 @@ def memory_limit():
     return min(limits) >> 20
 
 
-def check_worker_count(count, batch_size):
-    """UserError where so many workers would take the memory, or be without an image, or cannot share memory."""
-    most = min(MOST_PER_CORE * len(usable_cores()), batch_size)
-    if count > most:
-        raise UserError(f"--workers {count}: at most {most} here ({MOST_PER_CORE} per core, and an image of each batch "
-                        f"of {batch_size} for each)")
-
-
 def pin_to_cores():
     """Keep this worker on its own cores: equal runs of neighbors, or equally many workers on each core."""
     rank, world = number_in(os.environ, "PADDLE_LOCAL_RANK", 0), number_in(os.environ, "PADDLE_LOCAL_SIZE", 1)

@@ -38,8 +38,14 @@ class SharedBlock:
 
     def __init__(self, rank, world, file, say=lambda text: None):
         self.rank, self.world, self.turn, self.say = rank, world, 0, say
+        size = world * LINE + (world + 1) * ROW  # a row for each process, and one for the sums
+        allocate = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # the other on macOS
         try:
-            memory = memory_of(file, world * LINE + (world + 1) * ROW)  # a row for each process, and one for the sums
+            if os.name == "nt":  # where `file` is a number
+                memory = mmap.mmap(-1, size, f"image-classification-{file}")
+            else:
+                allocate(file, 0, size)  # an error now and not a crash later
+                memory = mmap.mmap(file, size)
         except OSError as error:
             raise UserError(f"no memory for {world} workers ({error.strerror}): try fewer --workers") from error
         lines = np.frombuffer(memory, np.uint32, world * LINE // 4).reshape(world, -1)
@@ -111,15 +117,6 @@ class SharedBlock:
             raise self.failure
         if before < SILENCE <= waited:
             self.say(f"Still waiting: {text} {SILENCE:g} s (stopped, or busy with something else)")
-
-
-def memory_of(file, size):
-    """The memory of an open file, or on Windows of a number. Errors: OSError where memory is short."""
-    if os.name == "nt":
-        return mmap.mmap(-1, size, f"image-classification-{file}")
-    allocate = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # the other on macOS
-    allocate(file, 0, size)  # an error now and not a crash later
-    return mmap.mmap(file, size)
 
 
 def in_rows(arrays, size):
