@@ -3,7 +3,6 @@
 A process of its own, because a wrong library may end it, and a device may never answer. On a device that it has no
 code for, Paddle 2.6 skips its kernels without a word, so the numbers are compared with the CPU's.
 """
-import contextlib
 import os
 import re
 import signal
@@ -37,16 +36,12 @@ def run(command, limit=LIMIT):
     """Run a command for at most `limit` seconds -> (exit status, None where it did not end; the lines it printed)."""
     environment = {**os.environ, "GLOG_minloglevel": "1",  # a warning of Paddle's names a missing library
                    "PYTHONIOENCODING": "utf-8:replace"}
-    child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
     try:
-        output, _ = child.communicate(timeout=limit)
+        child = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", timeout=limit)
     except subprocess.TimeoutExpired:
-        child.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.communicate(timeout=1)  # one that waits for a device may not end even so
         return None, []
-    return child.returncode, [line.strip() for line in output.splitlines() if line.strip()]
+    return child.returncode, [line.strip() for line in child.stdout.splitlines() if line.strip()]
 
 
 def explain(status, lines, version, index):
