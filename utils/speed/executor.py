@@ -68,20 +68,9 @@ class FastExecutor(paddle.static.Executor):
                 self.faster[program] = DeepProgram(program) if is_deep(program) else None
         return self.notes[program]
 
-    def close(self):
-        """Give back the memory of the folded programs, and close Paddle's executor."""
-        for faster in self.faster.values():
-            if isinstance(faster, FoldedProgram):
-                program_state.free(faster.scope)
-        self.faster = {}
-        super().close()
-
 
 def accelerate(program):
-    """Turn a training program to the order that oneDNN works in, and put on oneDNN the ops that gain by it.
-
-    Returns what was done, in words.
-    """
+    """Turn a training program to the order of oneDNN, and put on it the ops that gain -> what was done, in words."""
     if not has_onednn():
         return []
     turned = channels_last.turn(program)
@@ -166,7 +155,6 @@ class DeepProgram:
         self.ops = None
 
     def run(self, executor, feed, fetch_list, scope):
-        """Run it as `paddle.static.Executor.run` does."""
         names, core = [variable.name for variable in fetch_list or ()], executor._default_executor
         if self.ops is None:
             self.scope = scope.new_scope()  # for what is not kept between runs

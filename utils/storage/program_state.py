@@ -23,11 +23,6 @@ def own_scope():
         free(scope)
 
 
-def free(scope):
-    """Give back what a scope holds; Paddle would keep it until the process ends."""
-    scope._remove_from_pool()
-
-
 def tensor(name, scope=None):
     """The tensor of a variable in a scope: Paddle's current one, unless another is named."""
     import paddle
