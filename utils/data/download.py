@@ -163,7 +163,6 @@ class Download:
     def check(self, answer, received):
         """See whether the file is whole, now that the source has ended."""
         self.partial.flush()
-        os.fsync(self.partial.fileno())
         if answer.total is not None and received < answer.total:
             text = f"broke off after {received / 1e6:.1f} of {answer.total / 1e6:.1f} MB"
             self.fail(answer, text, may_recover=True, is_slow=True)

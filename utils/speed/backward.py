@@ -6,7 +6,7 @@ backward convolutions, which reorder what the forward ones take as it is; and an
 import numpy as np
 import paddle
 
-from utils.speed.edit import Edits, insert_transpose, rename_inputs
+from utils.speed.edit import Edits, insert_transpose
 
 ADAM_INPUTS = ("Param", "Grad", "LearningRate", "Moment1", "Moment2", "Beta1Pow", "Beta2Pow")
 ADAM_OUTPUTS = ("ParamOut", "Moment1Out", "Moment2Out", "Beta1PowOut", "Beta2PowOut")
@@ -46,7 +46,8 @@ def pass_sums_on(block):
         copies = op.output_arg_names
         if len(copies) == 2 and all(len(block.var(name).shape) == 4 for name in copies):
             for name in copies:
-                rename_inputs(edits.readers[name], name, op.input("Out@GRAD")[0])
+                for reader in edits.readers[name]:
+                    reader._rename_input(name, op.input("Out@GRAD")[0])
             edits.removed.add(op)
     edits.make()
 

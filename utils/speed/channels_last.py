@@ -6,7 +6,7 @@ already, and batch normalization may join the convolutions there. Weights keep t
 program and exported models know nothing of this.
 """
 from utils.speed.backward import convolve_backwards, omit_biases, pass_sums_on
-from utils.speed.edit import FIRST_TO_LAST, LAST_TO_FIRST, Edits, insert_transpose, rename_inputs, transpose_output
+from utils.speed.edit import FIRST_TO_LAST, LAST_TO_FIRST, Edits, insert_transpose, transpose_output
 
 CHANNELS = {"conv2d": "data_format", "fused_conv2d": "data_format", "pool2d": "data_format",
             "batch_norm": "data_layout"}  # where an op says the order
@@ -42,7 +42,8 @@ def turn(program):
             op._set_attr("axis", [FIRST_TO_LAST.index(axis) for axis in op.attr("axis")])
     for name in fed:
         insert_transpose(edits, edits.before[edits.ops[0]], name, name + ".channels_last", FIRST_TO_LAST)
-        rename_inputs(edits.readers[name], name, name + ".channels_last")
+        for reader in edits.readers[name]:
+            reader._rename_input(name, name + ".channels_last")
     flatten_as_before(edits, [op for op in ops if kind(op) == "mul"])
     for op in [op for op in ops if op.type == "conv2d_grad"]:
         # Paddle hands a weight's gradient back as [out, h, w, in], as if it were a picture too: put it right.
@@ -58,7 +59,8 @@ def flatten_as_before(edits, ops):
         if op.type == "mul":
             maps = op.input("X")[0]
             insert_transpose(edits, edits.before[op], maps, maps + ".channels_first", LAST_TO_FIRST)
-            rename_inputs(ops, maps, maps + ".channels_first")
+            for reader in ops:  # its gradient too
+                reader._rename_input(maps, maps + ".channels_first")
         else:
             transpose_output(edits, op, op.output("X@GRAD")[0], FIRST_TO_LAST)
 
