@@ -88,7 +88,14 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
     except cifar10.NotFound as absence:
         if choice == "cifar10" or absence.is_slow:
             raise
-        say(notice(absence))
+        say("\n".join([
+            "=" * 100,
+            "  CIFAR-10 IS NOT HERE: this run trains on SKETCHES, pictures that the program draws itself.",
+            "  Its figures say nothing about CIFAR-10.",
+            *(f"  - {reason}" for reason in absence.reasons),
+            f"  For CIFAR-10: {absence.advice}.",
+            "=" * 100,
+        ]))
         return draw_sketches(say)
     notes = [] if found == cifar10.MD5 else [f"archive MD5 {found} is not the official one"]
     train, test = len(arrays[1]), len(arrays[3])
@@ -120,18 +127,6 @@ def draw_sketches(say=print):
     source = Path(__file__).with_name("sketches.py").read_bytes()
     code = hashlib.sha256(source + repr(SKETCHES).encode()).hexdigest()[:16]
     return Dataset("sketches", *cached(f"sketches-{code}", make, say), choice="sketches")
-
-
-def notice(absence):
-    """A framed notice that nobody overlooks: these pictures are not CIFAR-10."""
-    return "\n".join([
-        "=" * 100,
-        "  CIFAR-10 IS NOT HERE: this run trains on SKETCHES, pictures that the program draws itself.",
-        "  Its figures say nothing about CIFAR-10.",
-        *(f"  - {reason}" for reason in absence.reasons),
-        f"  For CIFAR-10: {absence.advice}.",
-        "=" * 100,
-    ])
 
 
 def cached(name, make, say):

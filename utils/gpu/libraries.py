@@ -47,8 +47,17 @@ def environment_with_libraries():
     installed = {name: path for folder in filter(None, reversed(sys.path)) for name, file in NAMES.items()
                  for path in Path(folder).glob(f"nvidia/*/lib/{file}")}  # "" is the current folder, where none are
     libraries = {name: path for name, path in installed.items() if not is_found(name)}
-    links = links_to(libraries) if libraries else None
-    if not links:
+    if not libraries:
+        return None
+    files = hashlib.sha256(os.fsencode(repr(sorted(libraries.items())))).hexdigest()[:12]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    links = Path(cache, "image_classification", f"libraries-{files}")
+    try:
+        links.mkdir(parents=True, exist_ok=True)
+        for name, path in libraries.items():
+            with contextlib.suppress(FileExistsError):  # from an earlier start, to the same file
+                (links / name).symlink_to(path)
+    except OSError:
         return None
     folders = [links, *sorted({path.parent for path in libraries.values()}), os.environ.get("LD_LIBRARY_PATH")]
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(str(each) for each in folders if each), RESTARTED: "1"}
@@ -59,18 +68,3 @@ def paddle_version():
     import importlib.metadata  # slow, and seldom needed
 
     return next((each.version for each in importlib.metadata.distributions(name="paddlepaddle-gpu")), "")
-
-
-def links_to(libraries):
-    """A folder with a link to each file under the name that Paddle opens; None where none can be written."""
-    files = hashlib.sha256(os.fsencode(repr(sorted(libraries.items())))).hexdigest()[:12]
-    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    folder = Path(cache, "image_classification", f"libraries-{files}")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, path in libraries.items():
-            with contextlib.suppress(FileExistsError):  # from an earlier start, to the same file
-                (folder / name).symlink_to(path)
-        return folder
-    except OSError:
-        return None

@@ -8,7 +8,7 @@ import numpy as np
 import paddle
 from paddle.base import core
 
-from utils.speed import backward, channels_last, dropout, fold_batch_norm
+from utils.speed import channels_last, dropout, fold_batch_norm
 from utils.storage import program_state
 
 # Op kinds that are both faster on oneDNN and right there: 60 -> 122 pictures a second with the convolutions, 148 with
@@ -80,7 +80,7 @@ def accelerate(program):
     count = put_on_onednn(program, kinds)
     if any(op.type == "dropout" for op in program.global_block().ops):
         dropout.draw_quickly(program)
-    backward.join_adams(program.global_block())
+    channels_last.join_adams(program.global_block())
     return [f"oneDNN for {count} ops{', channels last' if turned else ''}"] if count else []
 
 
