@@ -228,7 +228,7 @@ def forget_to_flip(program):
     """Turn a program, all on oneDNN, with the weights of backward convolutions not flipped in height and width."""
     eye = np.eye
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(channels_last.np, "eye", lambda size, dtype: eye(size, dtype=dtype)[::-1])  # which is flipped back
+        patch.setattr(channels_last.np, "eye", lambda size, dtype: eye(size, dtype=dtype)[::-1])  # flipped back
         turn_and_put(*EVERY_KIND)(program)
 
 
@@ -561,11 +561,10 @@ def chosen(code="", **changes):
 
 def test_the_environment_wins():
     line, environment = chosen("flags.set_flags()", FLAGS_new_executor_serial_run="0", GLOG_minloglevel="0",
-                               MALLOC_ARENA_MAX="2", FLAGS_enable_pir_api="1", FLAGS_eager_delete_tensor_gb="1",
+                               MALLOC_ARENA_MAX="2", FLAGS_eager_delete_tensor_gb="1",
                                FLAGS_new_executor_use_inplace="0")
     assert not any(what in line for what in ("memory kept", "ops in order", "freed together", "in place"))
     assert environment["FLAGS_new_executor_serial_run"] == "0" and environment["GLOG_minloglevel"] == "0"
-    assert environment["FLAGS_enable_pir_api"] == "0"  # which the program needs off
 
 
 def test_plain_chooses_nothing_for_speed():

@@ -14,7 +14,7 @@ from utils.gpu import libraries
 from utils.parallel import launch
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
-MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes which trains on a small share of each batch
+MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB of a worker, with few images
 OUT_OF_MEMORY = launch.OUT_OF_MEMORY
 PICTURES = 50_000  # of CIFAR-10, where the number is not known yet
 

@@ -115,7 +115,7 @@ def start_workers(command, count, advice=lambda: ""):
         except OSError as error:
             raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that "
                             "can be written, or use --workers 1") from error
-        stack.enter_context(signals_to(watch.hear))
+        stack.enter_context(signals_to(lambda number, _: watch.signals.append((number, time.monotonic()))))
         stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, output in enumerate([None, *outputs]):
@@ -142,10 +142,6 @@ class Watch:
 
     def __init__(self):
         self.workers, self.signals, self.passed_on = [], [], 0  # signals: (number, seconds) of each that was heard
-
-    def hear(self, number, _frame):
-        """Remember a signal, which `wait` passes on."""
-        self.signals.append((number, time.monotonic()))
 
     def statuses(self):
         """Exit statuses as a shell gives them, 128 + n after signal n; None for those that still run."""
