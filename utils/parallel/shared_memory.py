@@ -64,7 +64,10 @@ class SharedBlock:
         rows = self.rows.view(arrays[0].dtype)
         for array, weight in zip(arrays, weights):  # in place: as quick as on the way into the row
             np.multiply(array, array.dtype.type(weight), out=array)
-        for parts in in_rows(arrays, rows.shape[1]):
+        width, offsets = rows.shape[1], np.cumsum([0, *(array.size for array in arrays)])
+        for first in range(0, offsets[-1], width):  # a row at a time
+            parts = [array[max(0, first - offset):first + width - offset] for array, offset in zip(arrays, offsets)
+                     if first - array.size < offset < first + width]
             count = sum(part.size for part in parts)
             np.concatenate(parts, out=rows[self.rank, :count])
             self.barrier()
@@ -117,15 +120,3 @@ class SharedBlock:
             raise self.failure
         if before < SILENCE <= waited:
             self.say(f"Still waiting: {text} {SILENCE:g} s (stopped, or busy with something else)")
-
-
-def in_rows(arrays, size):
-    """Cut a list of flat arrays into lists of `size` numbers together, the last of fewer."""
-    parts, room = [], size
-    for array in arrays:
-        while array.size > room:
-            yield [*parts, array[:room]]
-            parts, array, room = [], array[room:], size
-        parts.append(array)
-        room -= array.size
-    yield parts
