@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import warnings
+from pathlib import Path
 
 from utils.errors import print_error, shown
 from utils.parallel.launch import core_share, usable_cores
@@ -78,11 +79,7 @@ def describe(more):
 
 def processor_says(word):
     """Whether Linux's description of the processor has this word (elsewhere False)."""
-    try:
-        with open("/proc/cpuinfo") as lines:
-            return any(word in line.split() for line in lines)
-    except OSError:
-        return False
+    return sys.platform == "linux" and word in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
 
 
 def _keep_memory():

@@ -65,18 +65,11 @@ def count_of_workers(settings):
         return count
     memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # ResNets take more the deeper
     count = launch.default_worker_count(batch_size, memory)
-    count = min(count, max(2, round(math.sqrt(steps_of(settings)))))
+    pictures = sum(len(files) for *_, files in os.walk(settings.data_dir)) if settings.data_dir else PICTURES
+    steps = settings.epochs * settings.steps_per_epoch(pictures)
+    # The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
+    count = min(count, max(2, round(math.sqrt(steps))))
     return 1 if count == 1 or is_for_gpu(settings) else count
-
-
-def steps_of(settings):
-    """About how many steps a new run takes; of pictures only those in a folder are counted.
-
-    The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
-    """
-    folder = settings.data_dir
-    pictures = sum(len(files) for *_, files in os.walk(folder)) if folder else PICTURES
-    return settings.epochs * settings.steps_per_epoch(pictures)
 
 
 def advice_for(settings):

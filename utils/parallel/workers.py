@@ -65,7 +65,14 @@ class Workers:
         with contextlib.ExitStack() as stack:
             stack.enter_context(launch.signals_to(self.interrupts.hear))
             stack.enter_context(self.losses_in_one_line())
-            self.meet()
+            if self.world > 1 and self.file:
+                self.block = SharedBlock(self.rank, self.world, self.file, self.log)
+            elif self.world > 1:
+                if launch.LIBC:
+                    launch.end_with_parent(os.getppid())  # as launch.py's own workers end with it
+                self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
+                self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
+            self.barrier()  # from here on they can broadcast and wait for each other
             self.stack = stack.pop_all()
         return self
 
@@ -84,19 +91,6 @@ class Workers:
                 raise
             raise LostWorkers("lost the other workers: one has ended (its own message says why), or did not answer for "
                               "30 s") from error
-
-    def meet(self):
-        """Wait for all workers; from then on they can broadcast and wait for each other."""
-        if self.world == 1:
-            return
-        if self.file:
-            self.block = SharedBlock(self.rank, self.world, self.file, self.log)
-        else:
-            if launch.LIBC:
-                launch.end_with_parent(os.getppid())  # as launch.py's own workers end with it
-            self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
-            self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
-        self.barrier()
 
     def ask(self, question, *arguments):
         """Call what waits for other machines in a thread that signals do not disturb, while this one hears them.

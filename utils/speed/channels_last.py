@@ -4,9 +4,6 @@ In the network's own order each convolution on oneDNN stands between two reorder
 which together cost half as much as the convolutions. With the channels last Paddle's tensors are in oneDNN's order
 already, and batch normalization may join the convolutions there. Weights keep their order, so checkpoints, the test
 program and exported models know nothing of this.
-
-A training program is spared biases in front of batch norm, which takes them away again, copies of the gradient of a
-sum, oneDNN's backward convolutions, which reorder what the forward ones take as it is, and an Adam for each parameter.
 """
 import numpy as np
 import paddle

@@ -22,7 +22,6 @@ ONEDNN_OPS = ("conv2d", "conv2d_grad", "relu")
 CHANNELS_LAST_OPS = ("batch_norm", "batch_norm_grad", "pool2d", "pool2d_grad", "gelu", "gelu_grad")
 PADDLE_2_OPS = ("relu_grad",)  # with the channels last: 1.05 times as fast in 2.6, 4 times slower in 3.3
 DEEP = 2500  # ops; a training program has 12 or 13 for each layer, and one Adam for all
-ONEDNN_ATTRIBUTE = "use_mkldnn"  # oneDNN's old name; Paddle 3 still answers to it
 
 
 def executor_on(place, plain=False):
@@ -163,7 +162,7 @@ def put_on_onednn(program, kinds):
            and not (op.type.startswith("batch_norm") and op.attr("data_layout") == "NCHW")  # over [N, C]
            and not (op.type.startswith("pool2d") and op.attr("ksize") != op.attr("strides"))]  # overlapping windows
     for op in ops:
-        op._set_attr(ONEDNN_ATTRIBUTE, True)
+        op._set_attr("use_mkldnn", True)  # oneDNN's old name; Paddle 3 still answers to it
     return len(ops)
 
 
