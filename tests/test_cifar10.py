@@ -9,7 +9,7 @@ import pytest
 
 import loopback
 import small_archives
-from utils.data import cifar10, cifar10_archive, dataset
+from utils.data import cifar10, dataset
 from utils.errors import UserError
 
 
@@ -159,7 +159,7 @@ def test_an_extracted_folder_that_the_user_names(tmp_path, home):
     path, found = extracted(tmp_path)
     data = dataset.read("auto", path, say=pytest.fail)
     small_archives.write(tmp_path / "same.tar.gz", small_archives.contents())
-    for one, other in zip(data[1:5], cifar10_archive.read(tmp_path / "same.tar.gz")):
+    for one, other in zip(data[1:5], cifar10.read(tmp_path / "same.tar.gz")):
         np.testing.assert_array_equal(one, other)
     assert f"MD5 {found}" in data.note and data.name == "CIFAR-10"
     (path / "data_batch_3").unlink()

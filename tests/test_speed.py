@@ -146,7 +146,7 @@ def put_on_onednn(*kinds):
         marked = [op for op in program.global_block().ops if op.type in kinds]
         assert marked
         for op in marked:
-            op._set_attr(engine.ONEDNN_ATTRIBUTE, True)
+            op._set_attr("use_mkldnn", True)
     return change
 
 
@@ -352,7 +352,7 @@ def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_sp
 def test_the_test_program_knows_nothing_of_it(pictures):
     fast = trained(pictures, "resnet", 8, engine.accelerate)
     for op in fast.test.global_block().ops:
-        assert not (op.has_attr(engine.ONEDNN_ATTRIBUTE) and op.attr(engine.ONEDNN_ATTRIBUTE))
+        assert not (op.has_attr("use_mkldnn") and op.attr("use_mkldnn"))
         assert "NHWC" not in (op.attr(a) for a in ("data_format", "data_layout") if op.has_attr(a))
 
 

@@ -79,7 +79,7 @@ def describe(more):
 
 def processor_says(word):
     """Whether Linux's description of the processor has this word (elsewhere False)."""
-    return sys.platform == "linux" and word in Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").split()
+    return sys.platform == "linux" and word.encode() in Path("/proc/cpuinfo").read_bytes().split()
 
 
 def _keep_memory():

@@ -77,14 +77,9 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
             raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
         return draw_sketches(say)
 
-    def unpack():
-        from utils.data import cifar10_archive  # what most starts can do without
-
-        return cifar10_archive.read(data_file or cifar10.find(say, sources, md5))
-
     found = md5 if data_file is None else cifar10.md5_of_named(data_file)
     try:
-        arrays = cached(f"cifar10-{found}", unpack, say)
+        arrays = cached(f"cifar10-{found}", lambda: cifar10.read(data_file or cifar10.find(say, sources, md5)), say)
     except cifar10.NotFound as absence:
         if choice == "cifar10" or absence.is_slow:
             raise
