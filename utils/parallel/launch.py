@@ -119,8 +119,11 @@ def start_workers(command, count, advice=lambda: ""):
         stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, output in enumerate([None, *outputs]):
+            ours = {MEMORY_FILE: str(file), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
+                    "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}  # as Paddle's launcher names them
             watch.workers.append(subprocess.Popen(
-                command, env=worker_environment(rank, count, file), pass_fds=inherited, preexec_fn=before_exec,
+                command, env={"OMP_NUM_THREADS": "1", **os.environ, **ours},  # a second thread: RESULTS.md
+                pass_fds=inherited, preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
         cause, status = watch.outcome()
         if status and status not in STOPPED:
@@ -128,13 +131,6 @@ def start_workers(command, count, advice=lambda: ""):
             _report(program, cause, status, [None, *outputs][cause], advice())
         watch.end()
         return status
-
-
-def worker_environment(rank, count, file):
-    """The launcher's variables, the file to share, and one thread for ops (a second one: RESULTS.md)."""
-    ours = {MEMORY_FILE: str(file), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
-            "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}
-    return {"OMP_NUM_THREADS": "1", **os.environ, **ours}
 
 
 class Watch:

@@ -84,7 +84,10 @@ class SharedBlock:
                 start += part.size
 
     def barrier(self):
-        """Wait until every process has come here as often as this one. Errors: LostWorkers; UserError (PATIENCE)."""
+        """Wait until every process has come here as often as this one; say once for whom.
+
+        Errors, which are kept as well: LostWorkers; UserError (PATIENCE).
+        """
         self.turn += 1
         self.keep_order()
         self.turns[self.rank] = self.turn
@@ -96,27 +99,24 @@ class SharedBlock:
             nap = min(max(NAP, waited / 50), LONGEST_NAP)
             time.sleep(nap)
             waited += nap  # not by the clock: a run may have been suspended
-            if waited - looked > CHECK:
-                self.look_for_lost(looked, waited)
-                looked = waited
+            if waited - looked <= CHECK:
+                continue
+            ended = [rank for rank, process in enumerate(self.processes.tolist())
+                     if process and not psutil.pid_exists(process)]  # 0: it has not opened the block yet
+            missing = (self.turns < self.turn).nonzero()[0].tolist()  # after `ended`: one may have come meanwhile
+            text = f"worker {' and '.join(map(str, missing))} did not answer for"
+            if set(missing) & set(ended) or waited >= SILENCE and os.getppid() != self.launcher:
+                self.failure = LostWorkers()
+            elif missing and waited >= PATIENCE:
+                self.failure = UserError(f"{text} {PATIENCE} s: ending")
+            if self.failure:
+                raise self.failure
+            if looked < SILENCE <= waited:
+                self.say(f"Still waiting: {text} {SILENCE:g} s (stopped, or busy with something else)")
+            looked = waited
         self.keep_order()
 
     def keep_order(self):
         """A memory fence, which Arm needs: a lock that is released and acquired again orders what is around it."""
         self.order.release()
         self.order.acquire()
-
-    def look_for_lost(self, before, waited):
-        """Say once for whom this process waits; raise and keep an error where that is in vain."""
-        ended = [rank for rank, process in enumerate(self.processes.tolist())
-                 if process and not psutil.pid_exists(process)]  # 0: it has not opened the block yet
-        missing = (self.turns < self.turn).nonzero()[0].tolist()  # after `ended`: one may have come in its last moments
-        text = f"worker {' and '.join(map(str, missing))} did not answer for"
-        if set(missing) & set(ended) or waited >= SILENCE and os.getppid() != self.launcher:
-            self.failure = LostWorkers()
-        elif missing and waited >= PATIENCE:
-            self.failure = UserError(f"{text} {PATIENCE} s: ending")
-        if self.failure:
-            raise self.failure
-        if before < SILENCE <= waited:
-            self.say(f"Still waiting: {text} {SILENCE:g} s (stopped, or busy with something else)")

@@ -26,9 +26,7 @@ DEEP = 2500  # ops; a training program has 12 or 13 for each layer, and one Adam
 
 def executor_on(place, plain=False):
     """Paddle's executor for a place; on a CPU a faster one with the same `run`, unless plain."""
-    if plain or not isinstance(place, paddle.CPUPlace):
-        return paddle.static.Executor(place)
-    return FastExecutor(place)
+    return (FastExecutor if isinstance(place, paddle.CPUPlace) and not plain else paddle.static.Executor)(place)
 
 
 class FastExecutor(paddle.static.Executor):
