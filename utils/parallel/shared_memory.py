@@ -23,8 +23,6 @@ NAP, LONGEST_NAP = 0.001, 0.02  # seconds of a sleep, which grows with the waiti
 CHECK = 0.1  # seconds between two looks at whether the others still run
 SILENCE = 30  # seconds of waiting until rank 0 says for whom
 PATIENCE = 3600  # seconds of waiting for a process that still runs: it may be stopped, or read, fetch or save
-
-
 give_way = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 
 
