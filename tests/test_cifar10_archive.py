@@ -14,7 +14,7 @@ import pytest
 
 import small_archives
 from conftest import ROOT
-from utils.data import cifar10_archive
+from utils.data import cifar10
 from utils.data.cifar10 import CLASSES
 from utils.errors import Stopped, UserError
 
@@ -31,7 +31,7 @@ class Images(NamedTuple):
 
 def read(path):
     """All images of an archive."""
-    return Images(*cifar10_archive.read(path))
+    return Images(*cifar10.read(path))
 
 
 @pytest.fixture(scope="module")
@@ -156,13 +156,13 @@ def test_pixels_in_the_order_of_columns(tmp_path, right):
 READ = """
 import re, sys
 sys.path.insert(0, sys.argv[1])
-from utils.data import cifar10_archive
+from utils.data import cifar10
 from utils.errors import Stopped, UserError
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 before = peak()
 try:
-    _, train, _, test = cifar10_archive.read(sys.argv[2])
+    _, train, _, test = cifar10.read(sys.argv[2])
     print(len(train), len(test))
 except UserError as error:
     print(error)
@@ -248,7 +248,7 @@ def test_missing_batch_is_named(tmp_path, name):
 @pytest.mark.parametrize("label", [-1, 10, 2**70, pytest.param(2**100_000, id="huge")])
 def test_label_out_of_range(tmp_path, label):
     line = complaint(changed(tmp_path, "data_batch_3", labels=[1] * 19 + [label]))
-    assert "data_batch_3 has a label outside of 0 to 9" in line
+    assert "data_batch_3 has no list of 20 whole numbers from 0 to 9" in line
 
 
 @pytest.mark.parametrize("labels", [[0] * 19, [0] * 21, [], None, "00", [0.0] * 20, ["0"] * 20, [True] * 20,
@@ -257,16 +257,15 @@ def test_wrong_labels(tmp_path, labels):
     assert "data_batch_5 has " in complaint(changed(tmp_path, "data_batch_5", labels=labels))
 
 
-@pytest.mark.parametrize("data, word", [
-    (np.zeros((20, 3071), np.uint8), "shape"), (np.zeros((20, 32, 32, 3), np.uint8), "shape"),
-    (np.zeros(20 * 3072, np.uint8), "shape"), (np.zeros((19, 3073), np.uint8), "shape"),
-    (np.zeros((10_001, 3072), np.uint8), "shape"), (np.zeros((20, 3072), np.float32), "no array"),
-    (np.zeros((20, 3072), np.int8), "no array"), (np.asfortranarray(np.zeros((20, 3071), np.uint8)), "shape"),
-    (np.array([[None] * 3072] * 20), "no array"), ([[0] * 3072] * 20, "no array"), (None, "no array"),
+@pytest.mark.parametrize("data", [
+    np.zeros((20, 3071), np.uint8), np.zeros((20, 32, 32, 3), np.uint8), np.zeros(20 * 3072, np.uint8),
+    np.zeros((19, 3073), np.uint8), np.zeros((10_001, 3072), np.uint8), np.zeros((20, 3072), np.float32),
+    np.zeros((20, 3072), np.int8), np.asfortranarray(np.zeros((20, 3071), np.uint8)),
+    np.array([[None] * 3072] * 20), [[0] * 3072] * 20, None,
 ], ids=lambda value: getattr(value, "shape", None) and f"{value.dtype}{value.shape}")
-def test_wrong_pixels(tmp_path, data, word):
+def test_wrong_pixels(tmp_path, data):
     line = complaint(changed(tmp_path, "test_batch", data=data))
-    assert "test_batch has " in line and word in line
+    assert "test_batch has no bytes (uint8) of shape (10000, 3072)" in line
 
 
 def test_other_class_names(tmp_path):
@@ -353,39 +352,6 @@ def test_batch_that_is_a_link_is_a_missing_one(tmp_path, kind):
     assert "test_batch is missing" in complaint(path)
 
 
-def test_bombs_are_not_unpacked(tmp_path, monkeypatch):
-    members = {**small_archives.contents(), "data_batch_1": bytes(200_000)}
-    with monkeypatch.context() as patch:
-        patch.setattr("utils.data.cifar10_archive.MAX_MEMBER", 100_000)
-        assert "larger than" in complaint(small_archives.write(tmp_path / "member.tar.gz", members))
-    monkeypatch.setattr("utils.data.cifar10_archive.MAX_UNPACKED", 2**20)
-    members = {"readme.html": bytes(2 * 2**20), **small_archives.contents()}
-    assert "more than 1 MB" in complaint(small_archives.write(tmp_path / "whole.tar.gz", members))
-
-
-def test_size_below_zero_is_refused(tmp_path, right_tar):
-    """As tar's binary numbers allow it; a stream asked for that many bytes gives all it has."""
-    header = bytearray(tarfile.TarInfo("cifar-10-batches-py/readme.html").tobuf())
-    header[124:136] = b"\xff" * 12
-    header[148:156] = b"%06o\0 " % (sum(header[:148]) + sum(header[156:]) + 8 * ord(" "))
-    assert tarfile.TarInfo.frombuf(header, "utf-8", "strict").size == -1
-    path = tmp_path / "negative.tar"
-    path.write_bytes(header + right_tar.read_bytes())
-    assert "not a whole cifar-10-python.tar.gz" in complaint(path)
-
-
-@LINUX
-def test_headers_of_any_size_are_refused(tmp_path, right_tar):
-    """tarfile makes a dict of an extended header: 50 MB of short records take 700 MB."""
-    records = b"".join(b"13 k%07d=\n" % number for number in range(4_000_000))
-    info = tarfile.TarInfo("records")
-    info.type, info.size = tarfile.XHDTYPE, len(records)
-    path = tmp_path / "extended.tar"
-    path.write_bytes(info.tobuf() + records + bytes(-len(records) % 512) + right_tar.read_bytes())
-    line, peak = read_in_a_process(path)
-    assert "its headers are too long" in line and peak < 150e6
-
-
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_damaged_pickles_never_end_in_a_traceback(tmp_path, protocol):
     """Bytes outside of the pixels are changed, in archives without a checksum."""
@@ -411,6 +377,6 @@ def test_signal_while_a_batch_is_read_is_no_damaged_batch(right, monkeypatch):
     def stop(*_):
         raise Stopped(15)
 
-    monkeypatch.setattr(cifar10_archive.BatchUnpickler, "find_class", stop)
+    monkeypatch.setattr(cifar10.BatchUnpickler, "find_class", stop)
     with pytest.raises(Stopped):
         read(right)

@@ -12,7 +12,7 @@ import pytest
 import loopback
 import small_archives
 from small_folders import NAMES, write_classes
-from utils.data import cifar10, cifar10_archive, dataset
+from utils.data import cifar10, dataset
 from utils.errors import UserError
 
 NOWHERE = ("http://127.0.0.1:9/cifar-10-python.tar.gz",)
@@ -115,7 +115,8 @@ def test_auto_says_loudly_that_it_takes_sketches(few_sketches):
 
 def test_auto_does_not_take_sketches_where_a_source_is_only_slow(few_sketches, monkeypatch):
     """It was reached and stalled: the line says to start again."""
-    monkeypatch.setattr("utils.data.download.Patience.__new__.__defaults__", (0.4, 0.2, 1, ()))
+    for name, seconds in {"SILENCE": 0.4, "TRIAL": 0.2, "PAUSES": ()}.items():
+        monkeypatch.setattr(f"utils.data.download.{name}", seconds)
     with loopback.running() as server:
         source = server.serve("/file", loopback.stalled(b"x" * 50_000, 20_000))
         with pytest.raises(UserError, match="start again to go on with the download.*--dataset sketches"):
@@ -173,10 +174,10 @@ def assert_same(one, other):
 
 
 def test_pictures_are_unpacked_once_and_mapped_afterwards(archive, cache, monkeypatch):
-    plain = cifar10_archive.read(archive)
+    plain = cifar10.read(archive)
     first = dataset.read("cifar10", archive, say=pytest.fail)
     before = unpacked(cache).stat()
-    monkeypatch.setattr(cifar10_archive, "read", lambda path: pytest.fail("it was unpacked again"))
+    monkeypatch.setattr(cifar10, "read", lambda path: pytest.fail("it was unpacked again"))
     second = dataset.read("cifar10", archive, say=pytest.fail)
     assert unpacked(cache).name == f"cifar10-{md5_of(archive)}.npy" and unpacked(cache).stat() == before
     assert first.note == second.note and md5_of(archive) in first.note
@@ -218,7 +219,7 @@ def test_without_a_folder_that_can_be_written_the_process_reads_for_itself(archi
     file, lines = tmp_path / "file", []
     file.touch()
     monkeypatch.setattr(dataset.cifar10, "cache_folders", lambda: [file / "a", file / "b"])
-    assert_same(dataset.read("cifar10", archive, say=lines.append), ("", *cifar10_archive.read(archive)))
+    assert_same(dataset.read("cifar10", archive, say=lines.append), ("", *cifar10.read(archive)))
     assert len(lines) == 1 and "not kept" in lines[0] and str(file / "b") in lines[0]
 
 
@@ -311,15 +312,15 @@ def settings(choice="auto", data_file=None, data_dir=None):
 @pytest.fixture
 def readers(monkeypatch):
     """The threads that unpack an archive, one entry each time."""
-    threads, read = [], cifar10_archive.read
-    monkeypatch.setattr(cifar10_archive, "read",
+    threads, read = [], cifar10.read
+    monkeypatch.setattr(cifar10, "read",
                         lambda path: [threads.append(threading.get_ident()), read(path)][1])
     return threads
 
 
 @pytest.mark.parametrize("places", ["a", "aaa", "aabb"])
 def test_one_worker_unpacks_and_all_have_the_same(archive, cache, readers, places):
-    plain = cifar10_archive.read(archive)
+    plain = cifar10.read(archive)
     readers.clear()
     loaded = Team(places).load(settings("auto", archive))
     assert len(readers) == 1 and unpacked(cache).exists()

@@ -15,11 +15,11 @@ import pytest
 import loopback
 from conftest import ROOT
 from utils.data import download as module
-from utils.data.download import DownloadFailed, Patience, download
+from utils.data.download import DownloadFailed, download
 
 CONTENT = gzip.compress(np.random.default_rng(0).bytes(50_000), mtime=0)
 MD5 = hashlib.md5(CONTENT).hexdigest()
-QUICK = Patience(silence=0.4, trial=0.3, again=0.3, pauses=(0.01, 0.02))
+PAUSES = 0.01, 0.02
 
 
 @pytest.fixture
@@ -38,19 +38,25 @@ def target(tmp_path, no_proxies):
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch):
-    """Another process is looked after more often than in real life."""
-    monkeypatch.setattr(module, "WAITING_SECONDS", 0.05)
+    """Less patience than in real life."""
+    patience(monkeypatch, WAITING_SECONDS=0.05, SILENCE=0.4, TRIAL=0.3, AGAIN=0.3, PAUSES=PAUSES)
 
 
-def fetch(target, *sources, patience=QUICK):
-    """Download in haste and in silence."""
-    download(sources, target, MD5, lambda line: None, patience)
+def patience(monkeypatch, **seconds):
+    """Set how long a download waits."""
+    for name, value in seconds.items():
+        monkeypatch.setattr(module, name, value)
 
 
-def failure(target, *sources, patience=QUICK):
+def fetch(target, *sources):
+    """Download in silence."""
+    download(sources, target, MD5, lambda line: None)
+
+
+def failure(target, *sources):
     """The reasons for which a download fails; the target is not there afterwards."""
     with pytest.raises(DownloadFailed) as caught:
-        fetch(target, *sources, patience=patience)
+        fetch(target, *sources)
     assert not target.exists()
     assert all("\n" not in reason for reason in caught.value.reasons)
     return caught.value.reasons
@@ -110,7 +116,7 @@ def test_passing_trouble_is_tried_again(server, target, code):
 def test_attempts_end(server, target):
     (reason,) = failure(target, server.serve("/a", loopback.status(503)))
     assert "503" in reason
-    assert len(server.asked) == 1 + len(QUICK.pauses)
+    assert len(server.asked) == 1 + len(PAUSES)
     assert_nothing_kept(target)
 
 
@@ -120,7 +126,7 @@ def test_attempts_end(server, target):
 def test_what_was_received_is_not_fetched_twice(server, target, behavior, word):
     lines = []
     source = server.serve("/a", behavior, loopback.whole(CONTENT))
-    download([source], target, MD5, lines.append, QUICK)
+    download([source], target, MD5, lines.append)
     assert_whole(target)
     assert [asked for _, asked in server.asked] == [None, "bytes=20000-"]
     assert any(word in line for line in lines)
@@ -139,9 +145,10 @@ def test_second_source_goes_on_where_the_first_broke_off(server, target):
     assert ("/b", "bytes=20000-") in server.asked
 
 
-def test_next_run_goes_on_where_this_one_broke_off(server, target):
+def test_next_run_goes_on_where_this_one_broke_off(server, target, monkeypatch):
     source = server.serve("/a", loopback.broken_off(CONTENT, 20_000))
-    failure(target, source, patience=QUICK._replace(pauses=()))
+    patience(monkeypatch, PAUSES=())
+    failure(target, source)
     assert os.listdir(target.parent) == ["file.gz.part"]
     server.serve("/a", loopback.whole(CONTENT))
     fetch(target, source)
@@ -183,7 +190,7 @@ def test_run_that_a_signal_ends_is_resumed(server, target, number):
     (loopback.silent(), "no answer within"), (loopback.whole(b""), "sent another file"),
 ], ids=["page", "other file", "silent", "empty"])
 def test_wrong_file_is_never_kept(server, target, behavior, word):
-    (reason,) = failure(target, server.serve("/a", behavior), patience=QUICK._replace(silence=0.3))
+    (reason,) = failure(target, server.serve("/a", behavior))
     assert word in reason
     assert_nothing_kept(target)
     assert len(server.asked) == 1
@@ -195,10 +202,10 @@ def test_server_that_never_ends_is_cut(server, target, monkeypatch):
     assert "sends more than" in reason
 
 
-def test_nobody_there_is_not_tried_again(target):
+def test_nobody_there_is_not_tried_again(target, monkeypatch):
+    patience(monkeypatch, SILENCE=15, PAUSES=(60, 60))
     start = time.monotonic()
-    reasons = failure(target, "http://127.0.0.1:9/a", "http://no-such-host.invalid/b",
-                      patience=Patience(pauses=(60, 60)))
+    reasons = failure(target, "http://127.0.0.1:9/a", "http://no-such-host.invalid/b")
     assert [reason.split(":")[0] for reason in reasons] == ["127.0.0.1", "no-such-host.invalid"]
     assert time.monotonic() - start < 10
 
@@ -207,9 +214,9 @@ def test_slow_name_lookup_is_cut(target, monkeypatch):
     over = threading.Event()
     monkeypatch.setattr("socket.getaddrinfo", lambda *arguments, **more: over.wait(20))
     start = time.monotonic()
-    (reason,) = failure(target, "http://example.invalid/a", patience=QUICK._replace(silence=0.2))
+    (reason,) = failure(target, "http://example.invalid/a")
     over.set()
-    assert "no answer within 0.4 s" in reason
+    assert "no answer within 0.8 s" in reason
     assert time.monotonic() - start < 5
 
 
@@ -254,7 +261,7 @@ def test_who_waits_goes_on_where_the_other_process_failed(server, target):
         other.write(CONTENT[:20_000])
         other.flush()
         threading.Timer(0.3, other.close).start()
-        download([server.serve("/a", loopback.whole(CONTENT))], target, MD5, lines.append, QUICK)
+        download([server.serve("/a", loopback.whole(CONTENT))], target, MD5, lines.append)
     assert sum("waiting" in line for line in lines) == 1
     assert server.asked == [("/a", "bytes=20000-")]
     assert_whole(target)
@@ -278,18 +285,19 @@ def test_terminal_gets_a_bar(server, target, monkeypatch, capsys):
 LARGE = np.random.default_rng(1).bytes(3_000_000)
 
 
-def fetch_large(target, *sources, patience=Patience()):
+def fetch_large(target, *sources):
     """Download 3 MB -> (the lines said, seconds)."""
     lines, start = [], time.monotonic()
-    download(sources, target, hashlib.md5(LARGE).hexdigest(), lines.append, patience)
+    download(sources, target, hashlib.md5(LARGE).hexdigest(), lines.append)
     assert target.read_bytes() == LARGE and os.listdir(target.parent) == [target.name]
     return lines, time.monotonic() - start
 
 
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["slow first", "slow last"])
 @pytest.mark.parametrize("ranges", [True, False], ids=["ranges", "no ranges"])
-def test_the_fast_source_gives_the_file_wherever_it_is_listed(server, target, order, ranges):
+def test_the_fast_source_gives_the_file_wherever_it_is_listed(server, target, order, ranges, monkeypatch):
     """The slow one sends 20 kB a second: 150 s."""
+    patience(monkeypatch, SILENCE=15, TRIAL=3, AGAIN=20)
     behaviors = loopback.whole(LARGE, pause=0.05), loopback.whole(LARGE, ranges)
     lines, seconds = fetch_large(target, *(server.serve(f"/{number}", behaviors[number]) for number in order))
     assert seconds < 10
@@ -301,10 +309,11 @@ def slow_to_answer(behavior, seconds):
     return lambda handler: (handler.server.over.wait(seconds), behavior(handler))
 
 
-def test_a_fast_source_that_answers_late_takes_over(server, target):
+def test_a_fast_source_that_answers_late_takes_over(server, target, monkeypatch):
+    patience(monkeypatch, SILENCE=15, AGAIN=60)
     slow = server.serve("/slow", loopback.whole(LARGE, pause=0.05))
     late = server.serve("/late", slow_to_answer(loopback.whole(LARGE), 1.2))
-    _, seconds = fetch_large(target, slow, late, patience=Patience(trial=0.3, again=60))
+    _, seconds = fetch_large(target, slow, late)
     assert seconds < 10 and sorted(server.asked) == [("/late", None), ("/slow", None)]
 
 
@@ -320,10 +329,11 @@ def throttled(content, after, pause):
     return act
 
 
-def test_a_source_that_becomes_slow_is_left_and_what_it_sent_is_kept(server, target):
+def test_a_source_that_becomes_slow_is_left_and_what_it_sent_is_kept(server, target, monkeypatch):
+    patience(monkeypatch, SILENCE=15, AGAIN=0.5)
     first = server.serve("/first", throttled(LARGE, 1_500_000, 0.05))
     other = server.serve("/other", slow_to_answer(loopback.status(503), 0.2), loopback.whole(LARGE))
-    _, seconds = fetch_large(target, first, other, patience=Patience(trial=0.3, again=0.5))
+    _, seconds = fetch_large(target, first, other)
     starts = [int(asked[len("bytes="):-1]) for path, asked in server.asked if path == "/other" and asked]
     assert seconds < 10 and starts and min(starts) >= 1_500_000
 
@@ -331,8 +341,9 @@ def test_a_source_that_becomes_slow_is_left_and_what_it_sent_is_kept(server, tar
 @pytest.mark.parametrize("behavior, is_slow", [
     (loopback.silent(), True), (loopback.stalled(CONTENT, 20_000), True), (loopback.status(403), False),
     (loopback.page(), False)], ids=["silent", "stalled", "refused", "page"])
-def test_a_slow_source_is_told_from_one_that_cannot_be_reached(server, target, behavior, is_slow):
+def test_a_slow_source_is_told_from_one_that_cannot_be_reached(server, target, behavior, is_slow, monkeypatch):
+    patience(monkeypatch, PAUSES=())
     source = server.serve("/a", behavior)
     with pytest.raises(DownloadFailed) as caught:
-        fetch(target, source, "http://127.0.0.1:9/b", patience=QUICK._replace(pauses=()))
+        fetch(target, source, "http://127.0.0.1:9/b")
     assert caught.value.is_slow == is_slow and len(caught.value.reasons) == 2

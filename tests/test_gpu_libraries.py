@@ -10,16 +10,16 @@ from types import SimpleNamespace
 import pytest
 
 from conftest import ROOT
-from utils.gpu import libraries
+from utils import gpu
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="links and the loader are Linux's")
 SCRIPT = """
 import ctypes, os, sys
 sys.path.insert(0, ROOT)
-from utils.gpu import libraries
-libraries.has_driver, libraries.paddle_version = lambda: True, lambda: "2.6.2"
+from utils import gpu
+gpu.has_driver, gpu.paddle_version = lambda: True, lambda: "2.6.2"
 print("started", os.getpid(), sys.argv[1:], sys.dont_write_bytecode, flush=True)
-libraries.restart_where_needed()
+gpu.restart_where_needed()
 ctypes.CDLL("libcudnn.so")
 print("loaded", flush=True)
 """
@@ -38,17 +38,17 @@ def site(tmp_path, monkeypatch):
             (lib / name).touch()
     monkeypatch.syspath_prepend(tmp_path / "site")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.delenv(libraries.RESTARTED, raising=False)
+    monkeypatch.delenv(gpu.RESTARTED, raising=False)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
-    monkeypatch.setattr(libraries, "has_driver", lambda: True)
-    monkeypatch.setattr(libraries, "paddle_version", lambda: "2.6.2")
-    monkeypatch.setattr(libraries, "is_found", lambda name: False)
+    monkeypatch.setattr(gpu, "has_driver", lambda: True)
+    monkeypatch.setattr(gpu, "paddle_version", lambda: "2.6.2")
+    monkeypatch.setattr(gpu, "is_found", lambda name: False)
     return tmp_path / "site"
 
 
 def test_links_bear_the_names_that_paddle_opens(site, monkeypatch):
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/own")
-    environment = libraries.environment_with_libraries()
+    environment = gpu.environment_with_libraries()
     links, *folders = environment["LD_LIBRARY_PATH"].split(":")
     assert folders == [str(site / "nvidia" / name / "lib") for name in ("cublas", "cudnn")] + ["/opt/own"]
     assert {path.name: os.readlink(path) for path in Path(links).iterdir()} == {
@@ -57,51 +57,51 @@ def test_links_bear_the_names_that_paddle_opens(site, monkeypatch):
         "libcublasLt.so": f"{site}/nvidia/cublas/lib/libcublasLt.so.11"}
     assert {name: value for name, value in os.environ.items() if environment.get(name) != value} == {
         "LD_LIBRARY_PATH": "/opt/own"}
-    assert libraries.environment_with_libraries() == environment  # the second time the links are there
+    assert gpu.environment_with_libraries() == environment  # the second time the links are there
     assert "" not in environment["LD_LIBRARY_PATH"].split(":")  # which would stand for the current folder
 
 
 def test_what_the_loader_finds_already_is_left_to_it(site, monkeypatch):
-    monkeypatch.setattr(libraries, "is_found", lambda name: name != "libcublasLt.so")
-    links, folder = libraries.environment_with_libraries()["LD_LIBRARY_PATH"].split(":")
+    monkeypatch.setattr(gpu, "is_found", lambda name: name != "libcublasLt.so")
+    links, folder = gpu.environment_with_libraries()["LD_LIBRARY_PATH"].split(":")
     assert os.listdir(links) == ["libcublasLt.so"] and folder.endswith("cublas/lib")
-    monkeypatch.setattr(libraries, "is_found", lambda name: True)
-    assert libraries.environment_with_libraries() is None
+    monkeypatch.setattr(gpu, "is_found", lambda name: True)
+    assert gpu.environment_with_libraries() is None
 
 
 @pytest.mark.parametrize("what", ["no driver", "another Paddle", "restarted", "no libraries", "other versions",
                                   "another system", "no folder for links"])
 def test_otherwise_the_script_goes_on_as_it_is(what, site, monkeypatch):
-    assert libraries.environment_with_libraries()
+    assert gpu.environment_with_libraries()
     if what == "no driver":
-        monkeypatch.setattr(libraries, "has_driver", lambda: False)
+        monkeypatch.setattr(gpu, "has_driver", lambda: False)
     elif what == "another Paddle":
-        monkeypatch.setattr(libraries, "paddle_version", lambda: "3.3.1")
+        monkeypatch.setattr(gpu, "paddle_version", lambda: "3.3.1")
     elif what == "restarted":
-        monkeypatch.setenv(libraries.RESTARTED, "1")
+        monkeypatch.setenv(gpu.RESTARTED, "1")
     elif what == "another system":
-        monkeypatch.setattr(libraries.sys, "platform", "darwin")
+        monkeypatch.setattr(gpu.sys, "platform", "darwin")
     elif what == "no folder for links":
         monkeypatch.setenv("XDG_CACHE_HOME", os.devnull)
     else:
         for path in site.glob("nvidia/*/lib/*"):  # those of CUDA 12 lie in the same folders
             path.rename(path.with_suffix(".12")) if what == "other versions" else path.unlink()
-    assert libraries.environment_with_libraries() is None
+    assert gpu.environment_with_libraries() is None
 
 
 def test_nothing_is_written_among_pips_files(site):
     before = sorted(site.rglob("*"))
-    assert libraries.environment_with_libraries() and sorted(site.rglob("*")) == before
+    assert gpu.environment_with_libraries() and sorted(site.rglob("*")) == before
 
 
 @pytest.mark.parametrize("version, found", [(8600, True), (8902, True), (91400, False)])
 def test_a_cudnn_that_paddle_2_does_not_work_with_counts_as_not_found(version, found, monkeypatch):
-    monkeypatch.setattr(libraries.ctypes, "CDLL", lambda name: SimpleNamespace(cudnnGetVersion=lambda: version))
-    assert libraries.is_found("libcudnn.so") == found
+    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: SimpleNamespace(cudnnGetVersion=lambda: version))
+    assert gpu.is_found("libcudnn.so") == found
 
 
 def test_the_loader_is_asked():
-    assert libraries.is_found("libc.so.6") and not libraries.is_found("libno-such-library.so")
+    assert gpu.is_found("libc.so.6") and not gpu.is_found("libno-such-library.so")
 
 
 @pytest.mark.parametrize("name, version, expected", [
@@ -113,7 +113,7 @@ def test_the_paddle_that_is_installed_counts(name, version, expected, monkeypatc
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="ascii")
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    assert libraries.paddle_version() == expected
+    assert gpu.paddle_version() == expected
 
 
 @pytest.fixture
@@ -138,7 +138,7 @@ def load(environment):
 def test_a_library_that_pip_installed_is_loaded_under_its_short_name(loadable):
     if load(dict(os.environ)):
         pytest.skip("this machine has a libcudnn.so of its own")
-    assert load(libraries.environment_with_libraries())
+    assert load(gpu.environment_with_libraries())
 
 
 def test_a_script_is_started_again_once_as_the_same_process_with_its_arguments(loadable, tmp_path):

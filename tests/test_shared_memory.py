@@ -19,7 +19,7 @@ import pytest
 from conftest import ROOT
 from utils.errors import UserError
 from utils.parallel import shared_memory
-from utils.parallel.shared_memory import LostWorkers, SharedBlock, in_rows
+from utils.parallel.shared_memory import LostWorkers, SharedBlock
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="files in memory are Linux's")
 
@@ -85,12 +85,6 @@ def test_each_process_weighs_its_arrays_before_the_sum(monkeypatch, kind):
     for row in arrays:
         assert [array.tobytes() for array in row] == [array.tobytes() for array in sums]
     assert arrays[0][1].tobytes() == unweighted.tobytes()
-
-
-def test_numbers_are_cut_into_rows():
-    cut = list(in_rows([np.arange(3), np.arange(3, 10), np.arange(10, 12)], 5))
-    assert [np.concatenate(row).tolist() for row in cut] == [[0, 1, 2, 3, 4], [5, 6, 7, 8, 9], [10, 11]]
-    assert [len(row) for row in in_rows([np.zeros(5)], 5)] == [1]
 
 
 def test_nobody_waits_with_a_busy_core():

@@ -21,7 +21,7 @@ import pytest
 import models
 from utils import flags
 from utils.recipes import QUICK
-from utils.speed import backward, channels_last, fold_batch_norm
+from utils.speed import channels_last, fold_batch_norm
 from utils.speed import executor as engine
 from utils.speed.edit import Edits
 from utils.storage import program_state
@@ -146,7 +146,7 @@ def put_on_onednn(*kinds):
         marked = [op for op in program.global_block().ops if op.type in kinds]
         assert marked
         for op in marked:
-            op._set_attr(engine.ONEDNN_ATTRIBUTE, True)
+            op._set_attr("use_mkldnn", True)
     return change
 
 
@@ -228,7 +228,7 @@ def forget_to_flip(program):
     """Turn a program, all on oneDNN, with the weights of backward convolutions not flipped in height and width."""
     eye = np.eye
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(backward.np, "eye", lambda size, dtype: eye(size, dtype=dtype)[::-1])  # which is flipped back
+        patch.setattr(channels_last.np, "eye", lambda size, dtype: eye(size, dtype=dtype)[::-1])  # flipped back
         turn_and_put(*EVERY_KIND)(program)
 
 
@@ -315,7 +315,7 @@ def test_adams_joined_do_what_they_did_apart():
     import paddle
 
     states = []
-    for change in (lambda block: None, backward.join_adams):
+    for change in (lambda block: None, channels_last.join_adams):
         main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
         with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
             x = paddle.static.nn.fc(paddle.static.data("x", [None, 6], "float32"), 5, activation="relu")
@@ -352,7 +352,7 @@ def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_sp
 def test_the_test_program_knows_nothing_of_it(pictures):
     fast = trained(pictures, "resnet", 8, engine.accelerate)
     for op in fast.test.global_block().ops:
-        assert not (op.has_attr(engine.ONEDNN_ATTRIBUTE) and op.attr(engine.ONEDNN_ATTRIBUTE))
+        assert not (op.has_attr("use_mkldnn") and op.attr("use_mkldnn"))
         assert "NHWC" not in (op.attr(a) for a in ("data_format", "data_layout") if op.has_attr(a))
 
 

@@ -12,9 +12,8 @@ import pytest
 import train
 from conftest import ROOT
 from small_runs import QUICK, state
-from utils import errors, start
+from utils import errors, gpu, start
 from utils.errors import UserError
-from utils.gpu import trial
 from utils.parallel import launch
 from utils.settings import Settings, with_defaults
 
@@ -167,7 +166,6 @@ def test_a_small_job_has_fewer_workers(given, steps, tmp_path, monkeypatch):
     monkeypatch.setattr(start.launch, "core_share", lambda: 16)
     monkeypatch.setattr(start.launch, "memory_limit", lambda: 64 << 10)
     settings = with_defaults(Settings(device="cpu", **given))
-    assert start.steps_of(settings) == steps
     assert start.count_of_workers(settings) == min(16, round(steps ** 0.5))
     one_step = with_defaults(Settings(device="cpu", epochs=1, max_batches=1))
     assert start.count_of_workers(one_step) == 2
@@ -194,32 +192,32 @@ def test_a_killed_worker_is_one_line_that_says_how_to_resume(small_archive, tmp_
 
 
 def test_without_a_driver_no_device_is_tried(monkeypatch):
-    monkeypatch.setattr(start.libraries, "has_driver", lambda: False)
+    monkeypatch.setattr(start.gpu, "has_driver", lambda: False)
     monkeypatch.setattr(start.place, "cuda_failure", None)  # a call would fail
     assert not start.is_for_gpu(Settings())
 
 
 @pytest.mark.parametrize("answer, works, reason", [
-    (f"print('Paddle says hello'); print(); print('{trial.REASON}no memory left')", False, "no memory left"),
-    (f"print('Paddle says hello'); print(); print('{trial.SAME}')", True, ""),
+    (f"print('Paddle says hello'); print(); print('{gpu.REASON}no memory left')", False, "no memory left"),
+    (f"print('Paddle says hello'); print(); print('{gpu.SAME}')", True, ""),
     ("import os; os.abort()", False, "a training step on CUDA device 0 crashed"),
 ])
 def test_another_process_asks_paddle_once_and_workers_inherit_the_answer(answer, works, reason, monkeypatch):
-    monkeypatch.setattr(start.libraries, "has_driver", lambda: True)
-    monkeypatch.setattr(trial, "TRIAL", answer)
+    monkeypatch.setattr(start.gpu, "has_driver", lambda: True)
+    monkeypatch.setattr(gpu, "TRIAL", answer)
     monkeypatch.delitem(sys.modules, "paddle", raising=False)
     monkeypatch.setenv(start.place.CUDA_FAILURE, "")
     monkeypatch.delenv(start.place.CUDA_FAILURE)
     assert start.is_for_gpu(Settings()) is works
     kept = os.environ[start.place.CUDA_FAILURE]
     assert kept.startswith(reason) and (kept == "") is works
-    monkeypatch.setattr(trial, "failure", None)  # asking again would fail
+    monkeypatch.setattr(gpu, "failure", None)  # asking again would fail
     assert start.is_for_gpu(Settings()) is works
 
 
 def test_several_workers_ask_once_whoever_chose_their_number(monkeypatch):
     asked = []
-    monkeypatch.setattr(start.libraries, "has_driver", lambda: True)
+    monkeypatch.setattr(start.gpu, "has_driver", lambda: True)
     monkeypatch.setattr(start.place, "cuda_failure", lambda: asked.append(1) or "it does not compute")
     assert start.count_of_workers(with_defaults(Settings(workers=2))) == 2 and asked == [1]
     for settings in (Settings(workers=1), Settings(workers=2, device="cpu")):
@@ -239,7 +237,7 @@ def test_a_larger_network_is_shared_by_fewer_workers(monkeypatch, given, count):
 
 @pytest.mark.parametrize("device", ["auto", "gpu"])
 def test_workers_do_not_share_a_gpu(monkeypatch, device):
-    monkeypatch.setattr(start.libraries, "has_driver", lambda: True)
+    monkeypatch.setattr(start.gpu, "has_driver", lambda: True)
     monkeypatch.setattr(start.place, "cuda_failure", lambda: None)
     with pytest.raises(UserError, match="--nproc_per_node 2 train.py, or --device cpu"):
         start.count_of_workers(with_defaults(Settings(workers=2, device=device)))

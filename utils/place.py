@@ -5,9 +5,8 @@ import os
 import platform
 import sys
 
-from utils import flags
+from utils import flags, gpu
 from utils.errors import UserError, restore_signals, shown
-from utils.gpu import libraries
 from utils.parallel.launch import number_in
 
 CUDA_FAILURE = "IMAGE_CLASSIFICATION_CUDA_FAILURE"  # environment variable, empty where CUDA works; workers inherit it
@@ -37,7 +36,7 @@ def import_paddle():
         if platform.machine() == "x86_64" and flags.processor_says("flags") and not flags.processor_says("avx"):
             raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have "
                             "the virtual one pass on the host's processor (QEMU: -cpu host)")
-        if not libraries.is_found("libgomp.so.1"):
+        if not gpu.is_found("libgomp.so.1"):
             raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a line of Paddle's that names no cure
@@ -56,13 +55,11 @@ def cuda_failure():
     if CUDA_FAILURE not in os.environ:
         paddle = sys.modules.get("paddle")  # the watching process has not imported it
         if paddle and not paddle.is_compiled_with_cuda():
-            os.environ[CUDA_FAILURE] = libraries.CPU_ONLY
-        elif not libraries.has_driver():
-            os.environ[CUDA_FAILURE] = libraries.NO_DEVICE
+            os.environ[CUDA_FAILURE] = gpu.CPU_ONLY
+        elif not gpu.has_driver():
+            os.environ[CUDA_FAILURE] = gpu.NO_DEVICE
         else:
-            from utils.gpu import trial  # seldom needed
-
-            os.environ[CUDA_FAILURE] = trial.failure(current_device()) or ""
+            os.environ[CUDA_FAILURE] = gpu.failure(current_device()) or ""
     return os.environ[CUDA_FAILURE] or None
 
 

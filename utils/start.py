@@ -8,13 +8,12 @@ import os
 import sys
 from pathlib import Path
 
-from utils import errors, flags, place, prepare
+from utils import errors, flags, gpu, place, prepare
 from utils.errors import UserError
-from utils.gpu import libraries
 from utils.parallel import launch
 
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
-MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB that a worker takes, with few images
+MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB of a worker, with few images
 OUT_OF_MEMORY = launch.OUT_OF_MEMORY
 PICTURES = 50_000  # of CIFAR-10, where the number is not known yet
 
@@ -53,25 +52,23 @@ def count_of_workers(settings):
 
     Errors: UserError for more than this machine or a batch can take.
     """
-    if settings.workers is not None:
-        launch.check_worker_count(settings.workers, settings.batch_size)
-        if settings.workers > 1 and is_for_gpu(settings):
-            raise UserError(f"--workers {settings.workers} shares a CPU: for several GPUs use python -m "
-                            f"paddle.distributed.launch --nproc_per_node {settings.workers} train.py, or --device cpu")
-        return settings.workers
-    count = launch.default_worker_count(settings.batch_size, memory_of_worker(settings))
-    count = min(count, max(2, round(math.sqrt(steps_of(settings)))))
+    count, batch_size = settings.workers, settings.batch_size
+    if count is not None:
+        most = min(launch.MOST_PER_CORE * len(launch.usable_cores()), batch_size)
+        if count > most:
+            raise UserError(f"--workers {count}: at most {most} here ({launch.MOST_PER_CORE} per core, and an image of "
+                            f"each batch of {batch_size} for each)")
+        if count > 1 and is_for_gpu(settings):
+            raise UserError(f"--workers {count} shares a CPU: for several GPUs use python -m "
+                            f"paddle.distributed.launch --nproc_per_node {count} train.py, or --device cpu")
+        return count
+    memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # ResNets take more the deeper
+    count = launch.default_worker_count(batch_size, memory)
+    pictures = sum(len(files) for *_, files in os.walk(settings.data_dir)) if settings.data_dir else PICTURES
+    steps = settings.epochs * settings.steps_per_epoch(pictures)
+    # The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
+    count = min(count, max(2, round(math.sqrt(steps))))
     return 1 if count == 1 or is_for_gpu(settings) else count
-
-
-def steps_of(settings):
-    """About how many steps a new run takes; of pictures only those in a folder are counted.
-
-    The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
-    """
-    folder = settings.data_dir
-    pictures = sum(len(files) for *_, files in os.walk(folder)) if folder else PICTURES
-    return settings.epochs * settings.steps_per_epoch(pictures)
 
 
 def advice_for(settings):
@@ -84,11 +81,6 @@ def advice_for(settings):
     return f"; resume with: {settings.resume_command()}"
 
 
-def memory_of_worker(settings):
-    """MB that a worker takes which trains this network on a small share of each batch; ResNets take more the deeper."""
-    return MEMORY[settings.model] if settings.model in MEMORY else 200 + 11 * settings.depth
-
-
 def is_for_gpu(settings):
     """Whether the run takes a GPU. What `auto` finds out here the workers inherit."""
-    return settings.device == "gpu" or settings.device == "auto" and libraries.has_driver() and not place.cuda_failure()
+    return settings.device == "gpu" or settings.device == "auto" and gpu.has_driver() and not place.cuda_failure()

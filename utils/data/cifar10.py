@@ -1,12 +1,22 @@
-"""CIFAR-10 on this machine: its archive, or the folder that was extracted from it; fetched where it is missing."""
+"""CIFAR-10 on this machine: its archive, or the folder that was extracted from it; fetched where it is missing.
+
+It is read with care: nothing is written, no code called.
+"""
+import codecs
 import contextlib
 import errno
 import hashlib
+import io
 import os
+import pickle
+import posixpath
+import tarfile
 import tempfile
 from pathlib import Path
 
-from utils.errors import UserError
+import numpy as np
+
+from utils.errors import Stopped, UserError, shown
 from utils.storage.files import md5_of
 
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -16,6 +26,8 @@ OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has 
 MD5 = "c58f30108f718f92721af3b95e74349a"
 FOLDER = "cifar-10-batches-py"  # in the archive
 BATCHES = ("data_batch_1", "data_batch_2", "data_batch_3", "data_batch_4", "data_batch_5", "test_batch")
+META = "batches.meta"
+BATCH_ROWS, ROW_BYTES = 10_000, 3 * 32 * 32
 FOLDER_MD5 = "3e7f702b20246354ed5e48a0be410009"  # of the official batches; see `md5_of_copy`
 SOURCES = ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",
            "https://dataset.bj.bcebos.com/cifar/cifar-10-python.tar.gz")
@@ -36,21 +48,14 @@ class NotFound(UserError):
 
 def cache_folders():
     """Where the archive may be, best first: the folder the user names or Paddle's own, then spare ones."""
-    name, owner, folders = "image_classification_data", os.getuid() if hasattr(os, "getuid") else "user", []
-    with contextlib.suppress(RuntimeError):  # a container's user may have no home
-        named = os.environ.get(CACHE_VARIABLE) or PADDLES
-        folders.append(Path(named).expanduser())
-    with contextlib.suppress(FileNotFoundError):  # there need be no folder for temporary files
-        folders.append(Path(tempfile.gettempdir()) / f"{name}_{owner}")
-    return [*folders, Path(name)]
+    name, owner = "image_classification_data", os.getuid() if hasattr(os, "getuid") else "user"
+    named = os.environ.get(CACHE_VARIABLE) or PADDLES
+    return [Path(named).expanduser(), Path(tempfile.gettempdir(), f"{name}_{owner}"), Path(name)]
 
 
 def copies(folders):
     """The archives and extracted folders in these folders, then where Paddle, Keras and torchvision keep theirs."""
-    places = [*folders, Path(TORCHVISION)]
-    with contextlib.suppress(RuntimeError):
-        places += [Path(PADDLES).expanduser(), Path(KERAS).expanduser()]
-    for folder in dict.fromkeys(places):
+    for folder in dict.fromkeys([*folders, *(Path(each).expanduser() for each in (TORCHVISION, PADDLES, KERAS))]):
         for pattern in ("cifar-10-*gz", FOLDER, f"*/{FOLDER}"):
             with contextlib.suppress(PermissionError):  # of another user
                 yield from sorted(folder.glob(pattern))
@@ -125,3 +130,79 @@ def find(say=print, sources=SOURCES, md5=MD5):
                 advice = f"start again to go on with the download; or {advice}; or take --dataset sketches"
             raise NotFound(failure.reasons, advice, failure.is_slow) from failure
     return path
+
+
+def read(path):
+    """All images of an archive or folder in the official layout; UserError says what is wrong with any other one.
+
+    Returns train_images, train_labels, test_images, test_labels: uint8 [N, 3, 32, 32] (RGB) and int64 [N].
+    """
+    batches, where = {}, path
+    try:
+        for name, blob in members(path):
+            where = f"{path}: {name}"
+            content = BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
+            batches[name] = check_classes(content, where) if name == META else batch_of(content, where)
+            where = path
+    except (UserError, Stopped):
+        raise
+    except Exception as error:  # a damaged archive may raise anything at all
+        reason = shown(" ".join(str(error).split()))[:200] or type(error).__name__
+        raise UserError(f"{where} is damaged, not a whole {ARCHIVE} ({reason}): fetch it again") from error
+    missing = [name for name in BATCHES if name not in batches]
+    if missing:
+        raise UserError(f"{path} is not a whole {ARCHIVE}: {FOLDER}/{missing[0]} is missing")
+    images, labels = (np.concatenate(parts) for parts in zip(*(batches[name] for name in BATCHES[:-1])))
+    return images, labels, *batches[BATCHES[-1]]
+
+
+def members(path):
+    """Yield (name, bytes) of the CIFAR-10 files in the archive or folder; one outside of FOLDER is skipped."""
+    wanted = {f"{FOLDER}/{name}": name for name in (*BATCHES, META)}
+    if os.path.isdir(path):
+        for file in filter(Path.is_file, (Path(path) / name for name in wanted.values())):
+            yield file.name, file.read_bytes()
+        return
+    with tarfile.open(path) as archive:
+        for member in archive:
+            name = wanted.pop(posixpath.normpath(member.name), None) if member.isreg() else None
+            if name is not None:
+                yield name, archive.extractfile(member).read()
+        while archive.fileobj.read(2**20):
+            pass  # up to the end, where gzip has its checksum
+
+
+class BatchUnpickler(pickle.Unpickler):
+    """Unpickles what is in a batch of Python 2 or 3, numpy 1 or 2; any other name is refused, and not imported."""
+
+    NAMES = {
+        "numpy.core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
+        "numpy._core.multiarray._reconstruct": np.empty(0).__reduce__()[0],  # as numpy 2 writes it
+        "numpy.ndarray": np.ndarray,
+        "numpy.dtype": np.dtype,
+        "_codecs.encode": codecs.encode,  # by which Python 3 writes bytes in protocol 2
+    }
+
+    def find_class(self, module, name):
+        if f"{module}.{name}" not in self.NAMES:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no batch needs")
+        return self.NAMES[f"{module}.{name}"]
+
+
+def batch_of(content, where):
+    """A batch's images uint8 [n, 3, 32, 32] and labels int64 [n]; UserError where it has anything else."""
+    pixels, labels = (content.get(key, content.get(key.encode())) for key in ("data", "labels"))
+    if (getattr(pixels, "dtype", None) != np.uint8 or pixels.shape[1:] != (ROW_BYTES,)
+            or not 1 <= len(pixels) <= BATCH_ROWS):
+        raise UserError(f"{where} has no bytes (uint8) of shape ({BATCH_ROWS}, {ROW_BYTES}) under 'data'")
+    if (type(labels) is not list or len(labels) != len(pixels)
+            or not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels)):
+        raise UserError(f"{where} has no list of {len(pixels)} whole numbers from 0 to 9 under 'labels'")
+    return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), np.array(labels, np.int64)
+
+
+def check_classes(content, where):
+    """UserError where the archive's class names are not CIFAR-10's, in its order."""
+    names = content.get("label_names", content.get(b"label_names"))
+    if names not in (list(CLASSES), [name.encode() for name in CLASSES]):
+        raise UserError(f"{where} names other classes than CIFAR-10's")

@@ -77,18 +77,20 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
             raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
         return draw_sketches(say)
 
-    def unpack():
-        from utils.data import cifar10_archive  # what most starts can do without
-
-        return cifar10_archive.read(data_file or cifar10.find(say, sources, md5))
-
     found = md5 if data_file is None else cifar10.md5_of_named(data_file)
     try:
-        arrays = cached(f"cifar10-{found}", unpack, say)
+        arrays = cached(f"cifar10-{found}", lambda: cifar10.read(data_file or cifar10.find(say, sources, md5)), say)
     except cifar10.NotFound as absence:
         if choice == "cifar10" or absence.is_slow:
             raise
-        say(notice(absence))
+        say("\n".join([
+            "=" * 100,
+            "  CIFAR-10 IS NOT HERE: this run trains on SKETCHES, pictures that the program draws itself.",
+            "  Its figures say nothing about CIFAR-10.",
+            *(f"  - {reason}" for reason in absence.reasons),
+            f"  For CIFAR-10: {absence.advice}.",
+            "=" * 100,
+        ]))
         return draw_sketches(say)
     notes = [] if found == cifar10.MD5 else [f"archive MD5 {found} is not the official one"]
     train, test = len(arrays[1]), len(arrays[3])
@@ -122,28 +124,21 @@ def draw_sketches(say=print):
     return Dataset("sketches", *cached(f"sketches-{code}", make, say), choice="sketches")
 
 
-def notice(absence):
-    """A framed notice that nobody overlooks: these pictures are not CIFAR-10."""
-    return "\n".join([
-        "=" * 100,
-        "  CIFAR-10 IS NOT HERE: this run trains on SKETCHES, pictures that the program draws itself.",
-        "  Its figures say nothing about CIFAR-10.",
-        *(f"  - {reason}" for reason in absence.reasons),
-        f"  For CIFAR-10: {absence.advice}.",
-        "=" * 100,
-    ])
-
-
 def cached(name, make, say):
     """The four arrays of this name as maps of a file in a cache folder; it is written where none is there."""
     paths = [folder / f"{name}.npy" for folder in cifar10.cache_folders()]
     for path in paths:
-        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):  # no file, or not from `write_arrays`
+        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):  # no file, or not from below
             return map_arrays(path)
     arrays = make()
+    fields = [*zip(Dataset._fields[1:5], arrays)]
+    record = np.empty(1, [(field, array.dtype, array.shape) for field, array in fields])
+    for field, array in fields:
+        record[field] = array
     for path in paths:
         try:
-            write_arrays(path, arrays)
+            with whole_file(path) as temporary:
+                np.save(temporary, record)  # not through a map: where the disk is full, that would end the process
             return map_arrays(path)
         except UserError as error:
             problem = error
@@ -152,16 +147,6 @@ def cached(name, make, say):
 
 
 def map_arrays(path):
-    """What `write_arrays` wrote, read-only. Errors: as `cached` suppresses them, where the file is not whole."""
+    """What `cached` wrote, read-only. Errors: as `cached` suppresses them, where the file is not whole."""
     record = np.lib.format.open_memmap(path, mode="r")  # it never unpickles
     return [np.asarray(record[field][0]) for field in Dataset._fields[1:5]]
-
-
-def write_arrays(path, arrays):
-    """Write a file with one record for `map_arrays`. Errors: UserError where the folder has no room for it."""
-    fields = [*zip(Dataset._fields[1:5], arrays)]
-    record = np.empty(1, [(field, array.dtype, array.shape) for field, array in fields])
-    for field, array in fields:
-        record[field] = array
-    with whole_file(path) as temporary:
-        np.save(temporary, record)  # not through a map: where the disk is full, that would end the process

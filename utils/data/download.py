@@ -16,15 +16,9 @@ from utils.storage.files import lock, md5_of
 MAX_BYTES = 2**30  # a server that sends more than this sends something else
 ENOUGH = 2**20  # bytes that tell how fast a source is
 MUCH = 2  # times as fast: worth a change
+SILENCE, TRIAL, AGAIN = 15, 3, 20  # seconds: without a byte; of comparing sources; until they are compared again
+PAUSES = 1, 3, 9  # seconds between attempts
 WAITING_SECONDS = 0.5  # between two looks at whether another process has ended its download
-
-
-class Patience(NamedTuple):
-    """Seconds: without a byte; for which sources are compared; until they are compared again; between attempts."""
-    silence: float = 15
-    trial: float = 3
-    again: float = 20
-    pauses: tuple[float, ...] = (1, 3, 9)
 
 
 class DownloadFailed(Exception):
@@ -47,7 +41,7 @@ class Answer(NamedTuple):
     is_slow: bool = False  # as in DownloadFailed
 
 
-def download(sources, target, md5, say, patience=Patience()):
+def download(sources, target, md5, say):
     """Fetch the file with this MD5 from the fastest source; TARGET.part has what a run left to resume.
 
     Where another process is fetching it, wait. Errors: DownloadFailed, also where the folder cannot be written.
@@ -63,7 +57,7 @@ def download(sources, target, md5, say, patience=Patience()):
                 with contextlib.suppress(OSError):  # on Windows no open file is removed
                     os.unlink(path)
                 return
-            Download(sources, partial, md5, say, patience).run()
+            Download(sources, partial, md5, say).run()
             if os.name == "nt":
                 partial.close()  # Windows renames no open file
             os.replace(path, target)
@@ -74,13 +68,13 @@ def download(sources, target, md5, say, patience=Patience()):
 class Download:
     """A download that is under way: its partial file, and what is known about its sources."""
 
-    def __init__(self, sources, partial, md5, say, patience):
-        self.sources, self.partial, self.md5, self.say, self.patience = sources, partial, md5, say, patience
+    def __init__(self, sources, partial, md5, say):
+        self.sources, self.partial, self.md5, self.say = sources, partial, md5, say
         self.answers, self.failures = None, {}  # a queue of Answers; by source
 
     def run(self):
         """Bring the partial file to the right MD5, in several attempts. Errors: DownloadFailed."""
-        for pause in (0, *self.patience.pauses, None):
+        for pause in (0, *PAUSES, None):
             if md5_of(self.partial.name) == self.md5:
                 return
             if pause is None or not self.live():
@@ -101,14 +95,13 @@ class Download:
 
     def ask(self, sources, start):
         """Ask sources for what follows byte `start`; their Answers come to the queue."""
-        trial = self.patience.trial if len(self.live()) > 1 else 0
-        for source in sources:
-            arguments = self.answers, source, start, self.patience.silence, trial
-            threading.Thread(target=put_answer, args=arguments, daemon=True).start()  # a name lookup may never end
+        trial = TRIAL if len(self.live()) > 1 else 0
+        for source in sources:  # in threads, since a name lookup may never end
+            threading.Thread(target=put_answer, args=(self.answers, source, start, trial), daemon=True).start()
 
     def fastest(self, start):
         """Ask all sources side by side -> the Answer of the fastest; None where all have failed."""
-        self.answers, best, until = queue.SimpleQueue(), None, time.monotonic() + 2 * self.patience.silence
+        self.answers, best, until = queue.SimpleQueue(), None, time.monotonic() + 2 * SILENCE
         waiting = self.live()
         self.say(f"asking {' and '.join(map(host_of, waiting))}")
         self.ask(waiting, start)
@@ -126,7 +119,7 @@ class Download:
             until = 0 if is_fast else min(until, time.monotonic() + 0.5)  # the others began as early
         if best is None:
             for source in waiting:
-                self.fail(Answer(source), f"no answer within {2 * self.patience.silence:g} s")
+                self.fail(Answer(source), f"no answer within {2 * SILENCE:g} s")
             if any("answers 416" in why.failure for why in self.failures.values()):
                 self.partial.truncate(0)  # it is as long as the source's file, or longer, and not that
         return best
@@ -149,7 +142,7 @@ class Download:
                     lately = (received - mark) / (time.monotonic() - since + 1)
                     if other.speed > MUCH * max(speed, lately) and other.start + len(other.data) > received:
                         return other
-                if time.monotonic() - since > self.patience.again:
+                if time.monotonic() - since > AGAIN:
                     speed = (received - mark) / (time.monotonic() - since)
                     mark, since = received, time.monotonic()
                     self.tell(answer, received, speed)
@@ -170,7 +163,6 @@ class Download:
     def check(self, answer, received):
         """See whether the file is whole, now that the source has ended."""
         self.partial.flush()
-        os.fsync(self.partial.fileno())
         if answer.total is not None and received < answer.total:
             text = f"broke off after {received / 1e6:.1f} of {answer.total / 1e6:.1f} MB"
             self.fail(answer, text, may_recover=True, is_slow=True)
@@ -189,16 +181,16 @@ def host_of(source):
     return urlsplit(source).hostname
 
 
-def put_answer(answers, source, start, silence, trial):
+def put_answer(answers, source, start, trial):
     """Ask a source for what follows byte `start`, see for `trial` seconds how fast it is, and put its Answer down."""
     headers = {"User-Agent": "image-classification", **({"Range": f"bytes={start}-"} if start else {})}
     try:  # a new opener each time: it reads the proxies from the environment
-        response = urllib.request.build_opener().open(urllib.request.Request(source, headers=headers), timeout=silence)
+        response = urllib.request.build_opener().open(urllib.request.Request(source, headers=headers), timeout=SILENCE)
     except urllib.error.HTTPError as error:
         may_recover = error.code in (408, 416, 429) or error.code >= 500
         return answers.put(Answer(source, failure=f"answers {error.code} {error.reason}", may_recover=may_recover))
     except TimeoutError:  # connected, for otherwise urllib wraps it
-        return answers.put(Answer(source, failure=f"no answer within {silence:g} s", is_slow=True))
+        return answers.put(Answer(source, failure=f"no answer within {SILENCE:g} s", is_slow=True))
     except Exception as error:  # where something was received before, it may be a passing trouble
         text = f"cannot be reached ({getattr(error, 'reason', error)})"
         return answers.put(Answer(source, failure=text, may_recover=start > 0))

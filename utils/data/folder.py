@@ -19,6 +19,7 @@ MOST_UNREADABLE = 0.1  # of all files
 MOST_CLASSES, LONGEST_NAME = 1000, 100  # what a saved model's description takes
 MOST_NAMES = 10  # in a line
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "lost+found")  # and .names and @names: systems put them
+OF_EVALUATION = {"confusion.png", "mistakes.png"}  # what evaluate.py writes
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
 NEARLY_EQUAL = 2  # levels of 255 between two pictures reduced to 8 x 8; another size or compression makes about 1
@@ -103,17 +104,13 @@ def entries(folder, left_out):
         path = os.path.join(folder, name)
         is_folder = os.path.isdir(path)
         is_meant = name[0] not in ".@" and name.lower() not in IGNORED
-        if is_meant and not (is_folder and is_own(os.listdir(path))):
+        inside = {*os.listdir(path)} if is_meant and is_folder else {}
+        is_model = "description.json" in inside and any(file.endswith(".pdiparams") for file in inside)
+        if is_meant and not (is_model or ".run.lock" in inside or OF_EVALUATION.issubset(inside)):
             found[not is_folder].append(name)
         else:
             left_out.append(path)
     return found
-
-
-def is_own(names):
-    """Whether a folder with these files is one that this program wrote: a run's, a model's or an evaluation's."""
-    is_model = "description.json" in names and any(name.endswith(".pdiparams") for name in names)
-    return is_model or ".run.lock" in names or {"confusion.png", "mistakes.png"} <= {*names}
 
 
 def check_classes(folder, train, test):

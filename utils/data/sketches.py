@@ -33,11 +33,9 @@ class Pen:
         self.place = lambda points: [(x + across * (cos * u - sin * v), y + sin * u + cos * v) for u, v in points]
 
     def shape(self, color, *points):
-        """A polygon."""
         self.ink.polygon(self.place(points), fill=color)
 
     def line(self, color, width, *points):
-        """A line through the points."""
         self.ink.line(self.place(points), fill=color, width=max(1, round(width * HALF)), joint="curve")
 
     def oval(self, color, x, y, wide, high, tilt=0.0):

@@ -85,14 +85,6 @@ def memory_limit():
     return min(limits) >> 20
 
 
-def check_worker_count(count, batch_size):
-    """UserError where so many workers would take the memory, or be without an image, or cannot share memory."""
-    most = min(MOST_PER_CORE * len(usable_cores()), batch_size)
-    if count > most:
-        raise UserError(f"--workers {count}: at most {most} here ({MOST_PER_CORE} per core, and an image of each batch "
-                        f"of {batch_size} for each)")
-
-
 def pin_to_cores():
     """Keep this worker on its own cores: equal runs of neighbors, or equally many workers on each core."""
     rank, world = number_in(os.environ, "PADDLE_LOCAL_RANK", 0), number_in(os.environ, "PADDLE_LOCAL_SIZE", 1)
@@ -123,12 +115,15 @@ def start_workers(command, count, advice=lambda: ""):
         except OSError as error:
             raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that "
                             "can be written, or use --workers 1") from error
-        stack.enter_context(signals_to(watch.hear))
+        stack.enter_context(signals_to(lambda number, _: watch.signals.append((number, time.monotonic()))))
         stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, output in enumerate([None, *outputs]):
+            ours = {MEMORY_FILE: str(file), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
+                    "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}  # as Paddle's launcher names them
             watch.workers.append(subprocess.Popen(
-                command, env=worker_environment(rank, count, file), pass_fds=inherited, preexec_fn=before_exec,
+                command, env={"OMP_NUM_THREADS": "1", **os.environ, **ours},  # a second thread: RESULTS.md
+                pass_fds=inherited, preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
         cause, status = watch.outcome()
         if status and status not in STOPPED:
@@ -138,22 +133,11 @@ def start_workers(command, count, advice=lambda: ""):
         return status
 
 
-def worker_environment(rank, count, file):
-    """The launcher's variables, the file to share, and one thread for ops (a second one: RESULTS.md)."""
-    ours = {MEMORY_FILE: str(file), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
-            "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}
-    return {"OMP_NUM_THREADS": "1", **os.environ, **ours}
-
-
 class Watch:
     """The workers of a run, as the process sees them that has started them."""
 
     def __init__(self):
         self.workers, self.signals, self.passed_on = [], [], 0  # signals: (number, seconds) of each that was heard
-
-    def hear(self, number, _frame):
-        """Remember a signal, which `wait` passes on."""
-        self.signals.append((number, time.monotonic()))
 
     def statuses(self):
         """Exit statuses as a shell gives them, 128 + n after signal n; None for those that still run."""

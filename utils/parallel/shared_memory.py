@@ -23,8 +23,6 @@ NAP, LONGEST_NAP = 0.001, 0.02  # seconds of a sleep, which grows with the waiti
 CHECK = 0.1  # seconds between two looks at whether the others still run
 SILENCE = 30  # seconds of waiting until rank 0 says for whom
 PATIENCE = 3600  # seconds of waiting for a process that still runs: it may be stopped, or read, fetch or save
-
-
 give_way = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 
 
@@ -38,8 +36,14 @@ class SharedBlock:
 
     def __init__(self, rank, world, file, say=lambda text: None):
         self.rank, self.world, self.turn, self.say = rank, world, 0, say
+        size = world * LINE + (world + 1) * ROW  # a row for each process, and one for the sums
+        allocate = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # the other on macOS
         try:
-            memory = memory_of(file, world * LINE + (world + 1) * ROW)  # a row for each process, and one for the sums
+            if os.name == "nt":  # where `file` is a number
+                memory = mmap.mmap(-1, size, f"image-classification-{file}")
+            else:
+                allocate(file, 0, size)  # an error now and not a crash later
+                memory = mmap.mmap(file, size)
         except OSError as error:
             raise UserError(f"no memory for {world} workers ({error.strerror}): try fewer --workers") from error
         lines = np.frombuffer(memory, np.uint32, world * LINE // 4).reshape(world, -1)
@@ -58,7 +62,10 @@ class SharedBlock:
         rows = self.rows.view(arrays[0].dtype)
         for array, weight in zip(arrays, weights):  # in place: as quick as on the way into the row
             np.multiply(array, array.dtype.type(weight), out=array)
-        for parts in in_rows(arrays, rows.shape[1]):
+        width, offsets = rows.shape[1], np.cumsum([0, *(array.size for array in arrays)])
+        for first in range(0, offsets[-1], width):  # a row at a time
+            parts = [array[max(0, first - offset):first + width - offset] for array, offset in zip(arrays, offsets)
+                     if first - array.size < offset < first + width]
             count = sum(part.size for part in parts)
             np.concatenate(parts, out=rows[self.rank, :count])
             self.barrier()
@@ -75,7 +82,10 @@ class SharedBlock:
                 start += part.size
 
     def barrier(self):
-        """Wait until every process has come here as often as this one. Errors: LostWorkers; UserError (PATIENCE)."""
+        """Wait until every process has come here as often as this one; say once for whom.
+
+        Errors, which are kept as well: LostWorkers; UserError (PATIENCE).
+        """
         self.turn += 1
         self.keep_order()
         self.turns[self.rank] = self.turn
@@ -87,48 +97,24 @@ class SharedBlock:
             nap = min(max(NAP, waited / 50), LONGEST_NAP)
             time.sleep(nap)
             waited += nap  # not by the clock: a run may have been suspended
-            if waited - looked > CHECK:
-                self.look_for_lost(looked, waited)
-                looked = waited
+            if waited - looked <= CHECK:
+                continue
+            ended = [rank for rank, process in enumerate(self.processes.tolist())
+                     if process and not psutil.pid_exists(process)]  # 0: it has not opened the block yet
+            missing = (self.turns < self.turn).nonzero()[0].tolist()  # after `ended`: one may have come meanwhile
+            text = f"worker {' and '.join(map(str, missing))} did not answer for"
+            if set(missing) & set(ended) or waited >= SILENCE and os.getppid() != self.launcher:
+                self.failure = LostWorkers()
+            elif missing and waited >= PATIENCE:
+                self.failure = UserError(f"{text} {PATIENCE} s: ending")
+            if self.failure:
+                raise self.failure
+            if looked < SILENCE <= waited:
+                self.say(f"Still waiting: {text} {SILENCE:g} s (stopped, or busy with something else)")
+            looked = waited
         self.keep_order()
 
     def keep_order(self):
         """A memory fence, which Arm needs: a lock that is released and acquired again orders what is around it."""
         self.order.release()
         self.order.acquire()
-
-    def look_for_lost(self, before, waited):
-        """Say once for whom this process waits; raise and keep an error where that is in vain."""
-        ended = [rank for rank, process in enumerate(self.processes.tolist())
-                 if process and not psutil.pid_exists(process)]  # 0: it has not opened the block yet
-        missing = (self.turns < self.turn).nonzero()[0].tolist()  # after `ended`: one may have come in its last moments
-        text = f"worker {' and '.join(map(str, missing))} did not answer for"
-        if set(missing) & set(ended) or waited >= SILENCE and os.getppid() != self.launcher:
-            self.failure = LostWorkers()
-        elif missing and waited >= PATIENCE:
-            self.failure = UserError(f"{text} {PATIENCE} s: ending")
-        if self.failure:
-            raise self.failure
-        if before < SILENCE <= waited:
-            self.say(f"Still waiting: {text} {SILENCE:g} s (stopped, or busy with something else)")
-
-
-def memory_of(file, size):
-    """The memory of an open file, or on Windows of a number. Errors: OSError where memory is short."""
-    if os.name == "nt":
-        return mmap.mmap(-1, size, f"image-classification-{file}")
-    allocate = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # the other on macOS
-    allocate(file, 0, size)  # an error now and not a crash later
-    return mmap.mmap(file, size)
-
-
-def in_rows(arrays, size):
-    """Cut a list of flat arrays into lists of `size` numbers together, the last of fewer."""
-    parts, room = [], size
-    for array in arrays:
-        while array.size > room:
-            yield [*parts, array[:room]]
-            parts, array, room = [], array[room:], size
-        parts.append(array)
-        room -= array.size
-    yield parts

@@ -16,6 +16,7 @@ from multiprocessing.pool import ThreadPool
 
 import numpy as np
 import paddle
+import psutil
 from paddle.base import core
 
 from utils import progress
@@ -64,7 +65,14 @@ class Workers:
         with contextlib.ExitStack() as stack:
             stack.enter_context(launch.signals_to(self.interrupts.hear))
             stack.enter_context(self.losses_in_one_line())
-            self.meet()
+            if self.world > 1 and self.file:
+                self.block = SharedBlock(self.rank, self.world, self.file, self.log)
+            elif self.world > 1:
+                if launch.LIBC:
+                    launch.end_with_parent(os.getppid())  # as launch.py's own workers end with it
+                self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
+                self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
+            self.barrier()  # from here on they can broadcast and wait for each other
             self.stack = stack.pop_all()
         return self
 
@@ -83,19 +91,6 @@ class Workers:
                 raise
             raise LostWorkers("lost the other workers: one has ended (its own message says why), or did not answer for "
                               "30 s") from error
-
-    def meet(self):
-        """Wait for all workers; from then on they can broadcast and wait for each other."""
-        if self.world == 1:
-            return
-        if self.file:
-            self.block = SharedBlock(self.rank, self.world, self.file, self.log)
-        else:
-            if launch.LIBC:
-                launch.end_with_parent(os.getppid())  # as launch.py's own workers end with it
-            self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
-            self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
-        self.barrier()
 
     def ask(self, question, *arguments):
         """Call what waits for other machines in a thread that signals do not disturb, while this one hears them.
@@ -132,7 +127,12 @@ class Workers:
             core.CommContextManager.set_device_id(place.get_device_id())
             core.CommContextManager.create_nccl_comm_context(*arguments, f"{host}:{port}")
         else:
-            os.environ.setdefault("GLOO_SOCKET_IFNAME", interface_towards(host, port))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+                probe.connect((host, port))  # sends nothing: it asks for the route
+                address = probe.getsockname()[0]
+            for name, entries in psutil.net_if_addrs().items():  # gloo alone takes that of 127.0.1.1, of no use
+                if any(entry.address == address for entry in entries):
+                    os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
             core.CommContextManager.create_gloo_comm_context(*arguments)
 
     def log(self, text):
@@ -235,10 +235,8 @@ class Workers:
         return self.all_reduce(rows)
 
     def put_statistics(self, program, rows):
-        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them. Errors: UserError."""
+        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them."""
         size = program_state.running_statistics(program).size
-        if self.rank == 0 and rows.shape != (self.world, size):
-            raise UserError("the checkpoint does not fit this network: its running statistics are another's")
         rows = self.all_reduce(rows if self.rank == 0 else np.zeros((self.world, size)))
         program_state.put_running_statistics(program, self.place, rows[self.rank])
 
@@ -298,14 +296,3 @@ def program_of_nothing(dimensions):
     program = paddle.static.Program()
     with paddle.static.program_guard(program, paddle.static.Program()):
         return program, paddle.static.data("x", [None] * dimensions, "float32")
-
-
-def interface_towards(host, port):
-    """Name of the network interface that leads to a host; gloo alone takes that of 127.0.1.1, which is of no use."""
-    import psutil
-
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect((host, port))  # sends nothing: it asks for the route
-        address = probe.getsockname()[0]
-    return next((name for name, entries in psutil.net_if_addrs().items()
-                 if any(entry.address == address for entry in entries)), "")

@@ -47,12 +47,6 @@ class Edits:
         self.block.ops[:] = ops
 
 
-def rename_inputs(ops, old, new):
-    """Have ops that read `old` read `new`."""
-    for op in ops:
-        op._rename_input(old, new)
-
-
 def transpose_output(edits, op, name, order):
     """Insert a transpose after an op that writes `name`, so that `name` has the axes in another order."""
     op._rename_output(name, name + ".untransposed")

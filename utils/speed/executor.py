@@ -4,11 +4,14 @@ A training program is rewritten at its first run: channels last, oneDNN for the 
 for all parameters. A test program runs with its batch norms folded into the convolutions. The numbers stay the same up
 to rounding, but for what dropout drops. Gains are ResNet-32 training, one core; benchmarks/LOG.md has the rows.
 """
+import math
+
 import numpy as np
 import paddle
 from paddle.base import core
 
-from utils.speed import backward, channels_last, fold_batch_norm
+from utils.speed import channels_last, fold_batch_norm
+from utils.speed.edit import Edits
 from utils.storage import program_state
 
 # Op kinds that are both faster on oneDNN and right there: 60 -> 122 pictures a second with the convolutions, 148 with
@@ -19,14 +22,11 @@ ONEDNN_OPS = ("conv2d", "conv2d_grad", "relu")
 CHANNELS_LAST_OPS = ("batch_norm", "batch_norm_grad", "pool2d", "pool2d_grad", "gelu", "gelu_grad")
 PADDLE_2_OPS = ("relu_grad",)  # with the channels last: 1.05 times as fast in 2.6, 4 times slower in 3.3
 DEEP = 2500  # ops; a training program has 12 or 13 for each layer, and one Adam for all
-ONEDNN_ATTRIBUTE = "use_mkldnn"  # oneDNN's old name; Paddle 3 still answers to it
 
 
 def executor_on(place, plain=False):
     """Paddle's executor for a place; on a CPU a faster one with the same `run`, unless plain."""
-    if plain or not isinstance(place, paddle.CPUPlace):
-        return paddle.static.Executor(place)
-    return FastExecutor(place)
+    return (FastExecutor if isinstance(place, paddle.CPUPlace) and not plain else paddle.static.Executor)(place)
 
 
 class FastExecutor(paddle.static.Executor):
@@ -60,31 +60,17 @@ class FastExecutor(paddle.static.Executor):
             ops = program.global_block().ops
             types = {op.type for op in ops}
             self.notes[program] = accelerate(program) if "conv2d_grad" in types else []
-            if "conv2d" in types and all(map(is_for_test, ops)) and has_onednn():
+            is_for_test = all(not op.type.endswith("_grad") and (not op.has_attr("is_test") or op.attr("is_test"))
+                              for op in ops)
+            if "conv2d" in types and is_for_test and has_onednn():
                 self.faster[program] = FoldedProgram(program, self.place)
             else:
                 self.faster[program] = DeepProgram(program) if is_deep(program) else None
         return self.notes[program]
 
-    def close(self):
-        """Give back the memory of the folded programs, and close Paddle's executor."""
-        for faster in self.faster.values():
-            if isinstance(faster, FoldedProgram):
-                program_state.free(faster.scope)
-        self.faster = {}
-        super().close()
-
-
-def is_for_test(op):
-    """Whether an op may be in a program that only answers: no gradient, and nothing that behaves as in training."""
-    return not op.type.endswith("_grad") and (not op.has_attr("is_test") or op.attr("is_test"))
-
 
 def accelerate(program):
-    """Turn a training program to the order that oneDNN works in, and put on oneDNN the ops that gain by it.
-
-    Returns what was done, in words.
-    """
+    """Turn a training program to the order of oneDNN, and put on it the ops that gain -> what was done, in words."""
     if not has_onednn():
         return []
     turned = channels_last.turn(program)
@@ -93,11 +79,47 @@ def accelerate(program):
         kinds += PADDLE_2_OPS
     count = put_on_onednn(program, kinds)
     if any(op.type == "dropout" for op in program.global_block().ops):
-        from utils.speed import dropout
-
-        dropout.draw_quickly(program)
-    backward.join_adams(program.global_block())
+        draw_dropout_quickly(program)
+    channels_last.join_adams(program.global_block())
     return [f"oneDNN for {count} ops{', channels last' if turned else ''}"] if count else []
+
+
+def draw_dropout_quickly(program):
+    """Have a training program's dropouts take masks that NumPy draws at the start of a step, 16 bits a number.
+
+    An element is dropped with the probability asked for, to 1 in 65,536, independently of the others; the random
+    numbers are not Paddle's, but follow from `paddle.seed`. Drawing them is 9% of a step of VGG where Paddle does it.
+    """
+    block = program.global_block()
+    dropouts = [op for op in block.ops if op.type == "dropout"]
+    edits = Edits(block)
+    kinds = [(math.prod(block.var(op.input("X")[0]).shape[1:]), op.attr("dropout_prob")) for op in dropouts]
+    with paddle.static.program_guard(program):
+        seed = paddle.randint(0, 2 ** 31 - 1, [1])
+        paddle.static.py_func(lambda pixels, seed: masks(pixels.shape()[0], kinds, np.array(seed)),
+                              [block.var("pixel"), seed], [block.var(op.output("Mask")[0]) for op in dropouts])
+    edits.before[edits.ops[0]] += block.ops[len(edits.ops):]
+    for op in dropouts:  # each becomes its own gradient, which does the same to what it is given, but reads its mask
+        desc, x, out, kept = op.desc, op.input("X"), op.output("Out"), op.output("Mask")
+        desc.set_type("dropout_grad")
+        for name in op.input_names:
+            desc.remove_input(name)
+        for name in op.output_names:
+            desc.remove_output(name)
+        desc.set_input("Out@GRAD", x)
+        desc.set_input("Mask", kept)
+        desc.set_output("X@GRAD", out)
+    edits.make()
+
+
+def masks(count, kinds, seed):
+    """A mask for each pair (elements of an image, probability of dropping one): uint8 [count * elements], 1 to keep."""
+    rng = np.random.Generator(np.random.SFC64(seed))
+    drawn = []
+    for size, probability in kinds:
+        words = rng.integers(0, 2 ** 64 - 1, -(-count * size // 4), np.uint64, endpoint=True)
+        drawn.append((words.view(np.uint16)[:count * size] >= round(probability * 65_536)).view(np.uint8))
+    return drawn
 
 
 class FoldedProgram:
@@ -133,18 +155,13 @@ class FoldedProgram:
 
 
 def put_on_onednn(program, kinds):
-    """Mark the ops of these kinds that are right there; returns how many there are."""
-    ops = [op for op in program.global_block().ops if op.type in kinds and not is_wrong_on_onednn(op)]
+    """Mark the ops of these kinds, but for those whose gradients came out wrong; returns how many there are."""
+    ops = [op for op in program.global_block().ops if op.type in kinds
+           and not (op.type.startswith("batch_norm") and op.attr("data_layout") == "NCHW")  # over [N, C]
+           and not (op.type.startswith("pool2d") and op.attr("ksize") != op.attr("strides"))]  # overlapping windows
     for op in ops:
-        op._set_attr(ONEDNN_ATTRIBUTE, True)
+        op._set_attr("use_mkldnn", True)  # oneDNN's old name; Paddle 3 still answers to it
     return len(ops)
-
-
-def is_wrong_on_onednn(op):
-    """Batch norms over [N, C], and poolings whose windows overlap: their gradients came out wrong."""
-    if op.type.startswith("batch_norm"):
-        return op.attr("data_layout") == "NCHW"
-    return op.type.startswith("pool2d") and op.attr("ksize") != op.attr("strides")
 
 
 def has_onednn():
@@ -171,7 +188,6 @@ class DeepProgram:
         self.ops = None
 
     def run(self, executor, feed, fetch_list, scope):
-        """Run it as `paddle.static.Executor.run` does."""
         names, core = [variable.name for variable in fetch_list or ()], executor._default_executor
         if self.ops is None:
             self.scope = scope.new_scope()  # for what is not kept between runs

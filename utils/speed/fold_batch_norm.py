@@ -5,24 +5,15 @@ and a bias that do so already spare it: w' = w * f, b' = beta + (b - mean) * f, 
 epsilon). The sum with the shortcut and the relu are left to oneDNN, which does them as it writes the convolution's
 result. Source: Jacob et al. 2018, section 3.2 (folding).
 """
-from typing import NamedTuple
+from collections import namedtuple
 
 import numpy as np
 
 from utils.speed.edit import Edits
 
 SUFFIX = ".folded"  # of the new variables' names
-
-
-class Fold(NamedTuple):
-    """A convolution and its batch norm, as names of their variables; bias is None where the convolution has none."""
-    weights: str
-    bias: str
-    gamma: str
-    beta: str
-    mean: str
-    variance: str
-    epsilon: float
+# A convolution and its batch norm, as names of their variables (bias: may be None), and the norm's epsilon.
+Fold = namedtuple("Fold", "weights bias gamma beta mean variance epsilon")
 
 
 def fold(program, probabilities):

@@ -20,12 +20,7 @@ def own_scope():
         with paddle.static.scope_guard(scope):
             yield scope
     finally:
-        free(scope)
-
-
-def free(scope):
-    """Give back what a scope holds; Paddle would keep it until the process ends."""
-    scope._remove_from_pool()
+        scope._remove_from_pool()  # Paddle would keep it until the process ends
 
 
 def tensor(name, scope=None):

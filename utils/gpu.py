@@ -1,9 +1,14 @@
-"""Whether a CUDA device works: a child process tries a training step there, and its end shows what is wrong.
+"""NVIDIA's driver and libraries, made findable for Paddle 2 on Linux, and whether a CUDA device works.
 
-A process of its own, because a wrong library may end it, and a device may never answer. On a device that it has no
-code for, Paddle 2.6 skips its kernels without a word, so the numbers are compared with the CPU's.
+Paddle 2.6 opens libcudnn.so, but pip's package holds libcudnn.so.8: links are made in a cache folder. The loader reads
+LD_LIBRARY_PATH when a process begins, so the script is started again.
+
+A device is tried in a process of its own, because a wrong library may end it, and a device may never answer. On one
+that it has no code for, Paddle 2.6 skips its kernels without a word, so the numbers are compared with the CPU's.
 """
 import contextlib
+import ctypes
+import hashlib
 import os
 import re
 import signal
@@ -12,10 +17,14 @@ import sys
 from pathlib import Path
 
 from utils import flags
-from utils.gpu import libraries
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-TRIAL = "import sys; sys.path.insert(0, sys.argv[1]); from utils.gpu import trial; trial.main(int(sys.argv[2]))"
+# What Paddle 2.6 opens, and the file that it was built with.
+NAMES = {"libcudnn.so": "libcudnn.so.8", "libcublas.so": "libcublas.so.11", "libcublasLt.so": "libcublasLt.so.11",
+         "libnccl.so": "libnccl.so.2"}
+RESTARTED = "IMAGE_CLASSIFICATION_RESTARTED"  # in the environment of a script that was started again
+CPU_ONLY, NO_DEVICE = "this Paddle is a CPU-only build", "no CUDA device or no driver found"
+ROOT = Path(__file__).resolve().parent.parent
+TRIAL = "import sys; sys.path.insert(0, sys.argv[1]); from utils import gpu; gpu.main(int(sys.argv[2]))"
 LIMIT = 120  # seconds: enough to read Paddle and cuDNN from a slow disk
 TOLERANCE = 0.05  # of the largest number: tensor cores round to 3 digits, a device without code gives zeros
 SAME, DIFFERENT, REASON = "the same numbers as on the CPU", "other numbers than on the CPU", "Reason: "  # it prints one
@@ -27,26 +36,75 @@ PIP_LIBRARIES = "nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6"  # 
 PAGE = "see 'Which Paddle for which machine' in book/running.md"
 
 
+def has_driver():
+    """Whether NVIDIA's driver is installed here; needs no Paddle."""
+    return is_found("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+
+
+def is_found(library):
+    """Whether the loader finds a library; a cuDNN only in a version that Paddle 2 works with."""
+    try:
+        version = getattr(ctypes.CDLL(library), "cudnnGetVersion", lambda: 0)
+    except OSError:
+        return False
+    return version() < 9000
+
+
+def restart_where_needed():
+    """Start this script again, as the same process, where that lets Paddle find libraries that pip installed."""
+    environment = environment_with_libraries()
+    if environment:
+        arguments = sys.orig_argv[1:] if hasattr(sys, "orig_argv") else sys.argv  # Python 3.9 keeps no options
+        with contextlib.suppress(OSError):
+            os.execve(sys.executable, [sys.executable, *arguments], environment)
+
+
+def environment_with_libraries():
+    """The environment in which Paddle finds pip's libraries; None where a restart would not help."""
+    if sys.platform != "linux" or RESTARTED in os.environ or not has_driver() or not paddle_version().startswith("2."):
+        return None
+    installed = {name: path for folder in filter(None, reversed(sys.path)) for name, file in NAMES.items()
+                 for path in Path(folder).glob(f"nvidia/*/lib/{file}")}  # "" is the current folder, where none are
+    libraries = {name: path for name, path in installed.items() if not is_found(name)}
+    if not libraries:
+        return None
+    files = hashlib.sha256(os.fsencode(repr(sorted(libraries.items())))).hexdigest()[:12]
+    cache = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    links = Path(cache, "image_classification", f"libraries-{files}")
+    try:
+        links.mkdir(parents=True, exist_ok=True)
+        for name, path in libraries.items():
+            with contextlib.suppress(FileExistsError):  # from an earlier start, to the same file
+                (links / name).symlink_to(path)
+    except OSError:
+        return None
+    folders = [links, *sorted({path.parent for path in libraries.values()}), os.environ.get("LD_LIBRARY_PATH")]
+    return {**os.environ, "LD_LIBRARY_PATH": ":".join(str(each) for each in folders if each), RESTARTED: "1"}
+
+
+def paddle_version():
+    """The version of Paddle's GPU build that is installed, which is not imported; "" where none is."""
+    import importlib.metadata  # slow, and seldom needed
+
+    return next((each.version for each in importlib.metadata.distributions(name="paddlepaddle-gpu")), "")
+
+
 def failure(index):
     """Why Paddle cannot train on a CUDA device, in one line with what to do next; None where it can."""
     ending = run([sys.executable, "-c", TRIAL, str(ROOT), str(index)])
-    return explain(*ending, libraries.paddle_version(), index)
+    return explain(*ending, paddle_version(), index)
 
 
 def run(command, limit=LIMIT):
     """Run a command for at most `limit` seconds -> (exit status, None where it did not end; the lines it printed)."""
     environment = {**os.environ, "GLOG_minloglevel": "1",  # a warning of Paddle's names a missing library
                    "PYTHONIOENCODING": "utf-8:replace"}
-    child = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                             stderr=subprocess.STDOUT, encoding="utf-8", errors="replace")
     try:
-        output, _ = child.communicate(timeout=limit)
+        child = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", timeout=limit)
     except subprocess.TimeoutExpired:
-        child.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            child.communicate(timeout=5)  # one that waits for a device may not end even so
         return None, []
-    return child.returncode, [line.strip() for line in output.splitlines() if line.strip()]
+    return child.returncode, [line.strip() for line in child.stdout.splitlines() if line.strip()]
 
 
 def explain(status, lines, version, index):
@@ -82,7 +140,7 @@ def main(index):
     import paddle
 
     if not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() < 1:
-        print(REASON + (libraries.NO_DEVICE if paddle.is_compiled_with_cuda() else libraries.CPU_ONLY), flush=True)
+        print(REASON + (NO_DEVICE if paddle.is_compiled_with_cuda() else CPU_ONLY), flush=True)
         return
     paddle.enable_static()
     if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:
