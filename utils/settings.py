@@ -18,7 +18,6 @@ from utils.storage import checkpoint
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
 DEPTH = 32  # of a ResNet
-MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
 FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ
 PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that train.py has parsed for its workers
@@ -155,7 +154,7 @@ def read_command_line(arguments):
 
 def seed(text):
     """A reader of seeds: whole numbers that Paddle's generator takes."""
-    if not 0 <= int(text) <= MAX_SEED:
+    if not 0 <= int(text) < 2 ** 63:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**63 - 1")
     return int(text)
 
@@ -199,11 +198,10 @@ def with_defaults(settings):
 def refuse_unfinished(settings):
     """UserError where the folder holds an unfinished run."""
     path = settings.checkpoint_path
-    head = checkpoint.read(path, whole=False) if os.path.exists(path) else None
-    if head and not head.progress["finished"]:
-        raise UserError(f"{settings.folder} holds an unfinished run (pass {head.progress['epoch']}, batch "
-                        f"{head.progress['batch']}): resume it with {settings.resume_command()}, or remove "
-                        f"{path} to start over")
+    progress = checkpoint.read(path, whole=False).progress if os.path.exists(path) else {"finished": True}
+    if not progress["finished"]:
+        raise UserError(f"{settings.folder} holds an unfinished run (pass {progress['epoch']}, batch "
+                        f"{progress['batch']}): resume it with {settings.resume_command()}, or remove {path}")
 
 
 def network_started_from(options):
@@ -213,10 +211,10 @@ def network_started_from(options):
     model, depth, words = start_from.network_of(options["start_from"])
     if model not in NETWORKS:
         raise UserError(f"--start-from: {words} is no network that train.py builds: name another model")
-    title, other = (Settings(model=each.get("model", model), depth=each.get("depth", depth)).title
-                    for each in ({}, options))
-    if title != other:
-        raise UserError(f"--start-from is {words}, a {title}, not a {other}: omit --model and --depth")
+    own = Settings(model, depth)
+    other = own._replace(**{key: value for key, value in options.items() if key in ("model", "depth")})
+    if own != other:
+        raise UserError(f"--start-from is {words}, a {own.title}, not a {other.title}: omit --model and --depth")
     return {"model": model, "depth": depth}
 
 
@@ -228,7 +226,11 @@ def resumed(options):
     settings = Settings(**options)
     path = settings.checkpoint_path
     head = checkpoint.read(path, whole=False)
-    before = settings_saved(path, head.settings)
+    try:
+        before = with_defaults(Settings(**head.settings))
+        before.title  # noqa: B018  an unknown network
+    except (TypeError, KeyError) as error:
+        raise UserError(f"the checkpoint {path} is damaged (settings: {error}); remove it and start over") from error
     free = {*FREE_ON_RESUME, *(["epochs"] if before.recipe == "book" else [])}  # other recipes' rates end near 0
     differing = [f"{key} {getattr(before, key)} -> {value}" for key, value in options.items()
                  if key not in free and getattr(before, key) != value]
@@ -238,17 +240,6 @@ def resumed(options):
     done = head.progress["epoch"]
     if options.get("epochs", before.epochs) <= done:
         more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * ("epochs" in free)
-        passes = f"{done} pass{'es' * (done != 1)}"
-        raise UserError(f"the run in {path.parent} is finished after {passes}: nothing to resume{more}")
-    changed = {key: value for key, value in options.items() if key in free}
-    return before._replace(**{**changed, "model_dir": settings.model_dir})
-
-
-def settings_saved(path, saved):
-    """Settings as a checkpoint has them. Errors: UserError where they are not what train.py writes."""
-    try:
-        settings = with_defaults(Settings(**saved))
-        settings.title, settings.checkpoint_path  # noqa: B018  an unknown network, or a folder that is none
-        return settings
-    except (TypeError, KeyError) as error:
-        raise UserError(f"the checkpoint {path} is damaged (settings: {error}); remove it and start over") from error
+        raise UserError(f"the run in {path.parent} is finished after {done} pass{'es' * (done != 1)}: nothing to "
+                        f"resume{more}")
+    return before._replace(**{**options, "model_dir": settings.model_dir})
