@@ -96,7 +96,7 @@ def report(program, error, out_of_memory, is_json=False):
         with contextlib.suppress(OutputLost):
             say(json.dumps({"error": str(error)}, indent=2))
     if str(error):
-        print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
+        complain(program, error)
     return error.status
 
 
