@@ -25,16 +25,17 @@ def parse(arguments):
     """Read the command line of evaluate.py."""
     parser = Parser(prog="evaluate.py", description="Judge a trained model on test images: errors, confusion matrix, "
                     "calibration, worst mistakes.", allow_abbrev=False)
-    parser.add_argument("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
+    add = parser.add_argument
+    add("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
     data = parser.add_mutually_exclusive_group()  # default: what the model was trained on
     data.add_argument("--data-file", type=name, metavar="ARCHIVE", help="your cifar-10-python.tar.gz")
     data.add_argument("--dataset", choices=("cifar10", "sketches"), help="default: what the model was trained on")
     data.add_argument("--data-dir", type=name, metavar="FOLDER", help="your pictures: a folder for each class; all of "
                       "them count, but of the folder that the model was trained on those held out")
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--output", type=name, metavar="FOLDER",
-                        help="where the two pictures go (default: evaluation/ and the name of the model's folder)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    add("--output", type=name, metavar="FOLDER",
+        help="where the two pictures go (default: evaluation/ and the name of the model's folder)")
+    add("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(arguments)
 
 
