@@ -17,8 +17,6 @@ MAX_BYTES = 200_000_000
 # while it is read, except that a progressive one is held whole, with 6 to 8 bytes a pixel.
 MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000, "Python": 3_000_000}
 MAX_PIXELS_ELSE = 40_000_000
-MAX_SIDE = 200_000  # Pillow's resize holds 50 bytes for a pixel of a side, and is slow where lines are short and many
-PILLOW_MAX_PIXELS = 55_000_000  # Pillow refuses twice as many
 ICONS = (b"\0\0\1\0", b"icns")  # starts of files that hold other pictures, decoded while Pillow opens them
 PHONES = {b"ftyphe": "HEIC", b"ftypmi": "HEIC", b"ftypms": "HEIC", b"ftypav": "AVIF"}  # by bytes 4 to 9 of a file
 DEEP = ("PNG", "PPM", "JPEG2000")  # formats whose gray of more than 8 bits Pillow gives with 65535 for white
@@ -52,7 +50,7 @@ def open_picture(path):
     It is already 32 x 32 where it was transparent, turned by the camera (EXIF), or gray of more than 8 bits.
     Errors: UserError where there is none, one of unknown scale, or one that would take more than 10 s or 1 GB.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, PILLOW_MAX_PIXELS
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS["JPEG"] // 2  # Pillow refuses twice as many
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -118,11 +116,10 @@ def _decode(picture):
     kind = "progressive" if picture.info.get("progressive") else picture.format
     if any(tile[0] in Image.DECODERS for tile in picture.tile):
         kind = "Python"
-    most, size = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE), f"has {picture.width} x {picture.height} pixels"
+    most = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE)
     if picture.width * picture.height > most:
-        raise UserError(f"{size}, more than {most / 1_000_000:g} million: make it smaller, or save it as JPEG")
-    if max(picture.size) > MAX_SIDE:
-        raise UserError(f"{size}, more than {MAX_SIDE:,} on a side: crop it")
+        raise UserError(f"has {picture.width} x {picture.height} pixels, more than {most / 1_000_000:g} million: make "
+                        "it smaller, or save it as JPEG")
     if picture.format in ("JPEG", "MPO"):
         picture.draft(None, (4 * SIDE, 4 * SIDE))
     picture.load()
