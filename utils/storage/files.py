@@ -26,27 +26,18 @@ def whole_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary.touch(exist_ok=False)
         yield temporary
-        _flush(temporary)
+        with open(temporary, "rb+") as file:
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                if error.errno in LOST:
+                    raise
         os.replace(temporary, path)
-        _flush(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _flush(path):
-    """Ask the system to bring a file, or a folder's list of names, to the disk before going on, where it can."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if path.is_file() and error.errno in LOST:
-            raise
 
 
 @contextlib.contextmanager
