@@ -8,7 +8,7 @@ import paddle
 
 from utils import log, progress
 from utils.errors import Stopped, UserError
-from utils.settings import Settings, refuse_unfinished
+from utils.settings import Settings
 from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
 from utils.storage.files import folder_lock
@@ -35,7 +35,11 @@ class Checkpoints:
         with contextlib.ExitStack() as stack:
             if self.workers.rank == 0:
                 stack.enter_context(folder_lock(self.settings.folder))
-                self.read()
+                if self.settings.resume:
+                    self.saved = checkpoint.read(self.settings.checkpoint_path)
+                    self.progress.update(self.saved.progress)
+                is_own = self.settings.resume and not self.progress["finished"]  # finished: resumed for more passes
+                self.copy = checkpoint.copy_aside(self.settings.folder, self.progress["run"] if is_own else None)
                 stack.callback(lambda: self.copy and shutil.rmtree(self.copy, ignore_errors=True))
             self.settings = Settings(**self.workers.broadcast(self.settings._asdict()))
             self.has_written = self.settings.resume  # whether the folder's checkpoint is of this run
@@ -46,19 +50,6 @@ class Checkpoints:
 
     def __exit__(self, *_):
         self.stack.close()
-
-    def read(self):
-        """Read the checkpoint of a run that is resumed, and copy a finished model that the run will replace."""
-        folder, run = self.settings.folder, None
-        if self.settings.resume:
-            self.saved = checkpoint.read(self.settings.checkpoint_path)
-            if self.saved.settings.get("seed") != self.settings.seed:
-                raise UserError(f"another run began in {folder} just now: start again")
-            self.progress.update(self.saved.progress)
-            run = None if self.progress["finished"] else self.progress["run"]  # finished: resumed for more passes
-        else:
-            refuse_unfinished(self.settings)
-        self.copy = checkpoint.copy_aside(folder, run)
 
     def restore(self, run, first):
         """Give all workers the checkpoint's state; in a new run rank 0's weights.
@@ -71,8 +62,7 @@ class Checkpoints:
         self.fingerprint = now = run.data.fingerprint  # of 180 MB: once, not at each save
         if self.settings.data not in (None, now, now % 2**32):  # earlier versions kept the training images' half
             raise UserError(f"these images or classes are not those that the run in {self.settings.folder} began with: "
-                            "resume it with its --dataset, --data-file or --data-dir, or start over in another "
-                            "--model-dir")
+                            "resume it with its --dataset, --data-file or --data-dir, or name another --model-dir")
         if workers.rank == 0:
             workers.wants_to_save = lambda: time.monotonic() - self.last_save > CHECKPOINT_SECONDS
             if self.saved:
