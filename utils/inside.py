@@ -89,8 +89,7 @@ def features_of(model, pixels):
     """
     opened = open_up(model)
     if opened.features is None:
-        raise UserError("the model has no fully connected layer, so no features before it: name another with "
-                        "--model-dir")
+        raise UserError("the model has no fully connected layer: name another with --model-dir")
     rows = [opened.run({opened.input: batch}, [opened.features])[0][:len(batch)] for batch in _batches(pixels)]
     return np.concatenate(rows).reshape(len(pixels), -1)
 
@@ -109,8 +108,7 @@ def grad_cam(model, pixels, classes):
     """
     opened = open_up(model)
     if opened.maps is None:
-        raise UserError("the model has no convolution before a fully connected layer, so no heat maps: name another "
-                        "with --model-dir")
+        raise UserError("the model has no convolution before a fully connected layer: name another with --model-dir")
     score, = opened.run({opened.input: pixels[:1]}, [opened.score])  # 2 rows with a mirrored copy
     gradient, batches = add_gradient(opened), []
     for batch, numbers in zip(_batches(pixels), _batches(classes)):

@@ -74,8 +74,7 @@ def labels_for(data, classes):
     unknown = [each for each in data.classes if each not in classes]
     if unknown:
         raise UserError(f"{shown(data.name)} shows {shown(', '.join(unknown[:3]))}, and the model names only "
-                        f"{shown(', '.join(classes[:10]))}: name data of its classes with --data-dir, or another "
-                        "model with --model-dir")
+                        f"{shown(', '.join(classes[:10]))}: name another --data-dir or --model-dir")
     return np.array([classes.index(each) for each in data.classes])[data.test_labels]
 
 
@@ -106,8 +105,15 @@ def draw(files, metrics, mistakes, data, is_quiet):
 
 def text(metrics):
     """What was measured, as tables for a terminal."""
-    return "\n".join([f"Error {metrics['error']:.2%} on {metrics['pictures']:,} images, cost {metrics['cost']:.4f}", "",
-                      *_matrix(metrics), "", *_calibration(metrics)])
+    lines = [f"Error {metrics['error']:.2%} on {metrics['pictures']:,} images, cost {metrics['cost']:.4f}", "",
+             *_matrix(metrics), "",
+             f"Expected calibration error {metrics['calibration_error']:.4f} ({BINS} intervals)",
+             "answers of       images  probability    right"]
+    for number, (count, mean, share) in enumerate(metrics["reliability"]):
+        if count:
+            interval = f"{number / BINS:.2f} to {(number + 1) / BINS:.2f}"
+            lines.append(f"{interval:<15}{count:8,}{mean:13.4f}{share:9.2%}")
+    return "\n".join(lines)
 
 
 def _matrix(metrics):
@@ -121,17 +127,6 @@ def _matrix(metrics):
     for number, (each, row, error) in enumerate(zip(classes, counts, class_errors(counts)), start=1):
         lines.append(f"{number:3} {each:<{longest}}{sum(row):7,}{'none' if error is None else f'{error:.2%}':>8}"
                      + "".join(f"{count:{width}}" for count in row if has_room))
-    return lines
-
-
-def _calibration(metrics):
-    """Lines: how often answers of some probability are right."""
-    lines = [f"Expected calibration error {metrics['calibration_error']:.4f} ({BINS} intervals)",
-             "answers of       images  probability    right"]
-    for number, (count, mean, share) in enumerate(metrics["reliability"]):
-        if count:
-            interval = f"{number / BINS:.2f} to {(number + 1) / BINS:.2f}"
-            lines.append(f"{interval:<15}{count:8,}{mean:13.4f}{share:9.2%}")
     return lines
 
 
