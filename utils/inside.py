@@ -140,9 +140,7 @@ def add_gradient(opened):
 
 def check(features_path, drawing_path):
     """UserError, before any work, where a file would replace what the same option did not write."""
-    for title, path, ending in ((FEATURES, features_path, ".npz"), (figures.EXPLANATION, drawing_path, ".png")):
-        if path and not path.lower().endswith(ending):
-            raise UserError(f"{shown(path)}: the name of a file for {title} has to end with {ending}")
+    for title, path in ((FEATURES, features_path), (figures.EXPLANATION, drawing_path)):
         if path:
             figures.refuse_to_replace(path, title)
 
