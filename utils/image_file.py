@@ -29,9 +29,8 @@ TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM
 def find(name):
     """The path of a picture named on the command line: a bare name that is not here is one of image/."""
     supplied = SUPPLIED / name
-    if os.path.basename(name) == name and not os.path.lexists(name) and os.path.isfile(supplied):
-        return supplied
-    return name
+    is_supplied = os.path.basename(name) == name and not os.path.lexists(name) and os.path.isfile(supplied)
+    return supplied if is_supplied else name
 
 
 def pictures_of(name):
