@@ -25,17 +25,16 @@ def parse(arguments):
     """Read the command line of evaluate.py."""
     parser = Parser(prog="evaluate.py", description="Judge a trained model on test images: errors, confusion matrix, "
                     "calibration, worst mistakes.", allow_abbrev=False)
-    add = parser.add_argument
-    add("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
+    parser.add_argument("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
     data = parser.add_mutually_exclusive_group()  # default: what the model was trained on
     data.add_argument("--data-file", type=name, metavar="ARCHIVE", help="your cifar-10-python.tar.gz")
     data.add_argument("--dataset", choices=("cifar10", "sketches"), help="default: what the model was trained on")
     data.add_argument("--data-dir", type=name, metavar="FOLDER", help="your pictures: a folder for each class; all of "
                       "them count, but of the folder that the model was trained on those held out")
-    add("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    add("--output", type=name, metavar="FOLDER",
-        help="where the two pictures go (default: evaluation/ and the name of the model's folder)")
-    add("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    parser.add_argument("--output", type=name, metavar="FOLDER",
+                        help="where the two pictures go (default: evaluation/ and the name of the model's folder)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(arguments)
 
 
@@ -51,19 +50,15 @@ def load_data(options, description, model_dir):
         choice = NAMES.get(description["dataset"])
         folder = run.get("data_dir") if choice is None else None
         archive = run.get("data_file") if choice == "cifar10" else None
-    if folder:
-        return dataset.read_folder(folder, NOTE, is_split=trained_on(folder, description, run))
+    if folder:  # the one that the model was trained on has its name; its run, if known, took no other one that is there
+        before = run.get("data_dir") or folder
+        is_own = os.path.realpath(before) == os.path.realpath(folder) or not os.path.isdir(before)
+        is_own = is_own and description["dataset"] == dataset.name_of(folder)
+        return dataset.read_folder(folder, NOTE, is_split=is_own)
     if choice is None and archive is None:
         raise UserError(f"the model was trained on {shown(description['dataset'])}: name that, or other pictures of "
                         "its classes, with --data-dir")
     return dataset.read(choice or "cifar10", archive, NOTE)
-
-
-def trained_on(folder, description, run):
-    """Whether a model was trained on this folder: it has that name, and its run, if known, took no other such one."""
-    before = run.get("data_dir") or folder
-    is_same = os.path.realpath(before) == os.path.realpath(folder) or not os.path.isdir(before)
-    return is_same and description["dataset"] == dataset.name_of(folder)
 
 
 def labels_for(data, classes):
