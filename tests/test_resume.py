@@ -300,14 +300,3 @@ def test_another_device_is_allowed(run, stopped):
     status, _, err = run("--resume", "--device", "gpu")
     assert status == 2 and "--device cpu" in err
     assert run("--resume", "--device", "cpu")[0] == 0
-
-
-def test_a_checkpoint_of_another_format_is_one_line(run, stopped):
-    path = stopped / "checkpoint.npz"
-    with np.load(path) as members:
-        arrays = {name: members[name] for name in members.files}
-    head = json.loads(arrays.pop("head").tobytes())
-    head["version"] = 1
-    np.savez(path, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **arrays)
-    status, _, err = run("--resume")
-    assert status == 2 and len(err.splitlines()) == 1 and "has format 1, this program reads 2" in err

@@ -12,7 +12,6 @@ import numpy as np
 from utils.errors import UserError, shown
 from utils.storage.files import folder_lock, md5_of, whole_file
 
-VERSION = 2
 MARK = ".kept-aside"  # the file in FOLDER.earlier that says what this program put there
 
 
@@ -42,8 +41,7 @@ def write(path, checkpoint):
     members = {f"v:{name}": array for name, array in checkpoint.arrays.items()}
     if checkpoint.statistics is not None:
         members["statistics"] = checkpoint.statistics
-    head = {"version": VERSION, "settings": checkpoint.settings, "progress": checkpoint.progress,
-            "members": list(members)}
+    head = {"settings": checkpoint.settings, "progress": checkpoint.progress, "members": list(members)}
     content = io.BytesIO()  # not the file itself: a full disk would leave a half-made archive behind that complains
     np.savez(content, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **members)
     with whole_file(path) as temporary:
@@ -53,7 +51,7 @@ def write(path, checkpoint):
 def read(path, whole=True):
     """Read a checkpoint, without its arrays where not `whole`; no code of a stranger's file runs.
 
-    Errors: UserError where there is none, or it is damaged or of another version.
+    Errors: UserError where there is none, or it is damaged.
     """
     if not os.path.exists(path):
         raise UserError(f"no checkpoint at {path}: nothing to resume; start without --resume")
@@ -64,12 +62,9 @@ def read(path, whole=True):
                 raise ValueError("a part is missing")
             arrays = {name[2:]: members[name] for name in members.files if whole and name.startswith("v:")}
             statistics = members["statistics"] if "statistics" in members.files else None
-        saved, version = Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics), head["version"]
+        return Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics)
     except Exception as error:  # zipfile and numpy raise almost anything on damaged files
         raise UserError(f"the checkpoint {path} is damaged ({shown(error)}); remove it and start over") from error
-    if version != VERSION:
-        raise UserError(f"{path} has format {version}, this program reads {VERSION}: start over in another --model-dir")
-    return saved
 
 
 # -- A finished model in the folder of another run
