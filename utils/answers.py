@@ -22,16 +22,16 @@ def parse(arguments):
     add("--device", choices=("auto", "cpu", "gpu"), default="auto")
     add("--top-k", type=above_zero(int), default=3, metavar="K", help="how many classes to name (default: 3)")
     add("--json", action="store_true", help="print one JSON object")
-    add("--features", type=name, metavar="OUT.npz",
-        help="write what the last layer makes its answer from, for each picture")
-    add("--explain", type=name, metavar="OUT.png",
-        help="draw where in each picture its two likeliest classes are seen (Grad-CAM)")
+    add("--features", type=name, metavar="OUT.npz", help="write what the last layer reads, for each picture")
+    add("--explain", type=name, metavar="OUT.png", help="Grad-CAM: draw where the two likeliest classes are seen")
     options = parser.parse_args(arguments)
     options.pictures = [picture for each in options.pictures for picture in pictures_of(each)]
     if options.features or options.explain:
-        from utils import inside  # which other command lines do not need
+        from utils import figures  # which other command lines do not need
 
-        inside.check(options.features, options.explain)
+        for path, title in ((options.features, figures.FEATURES), (options.explain, figures.EXPLANATION)):
+            if path:
+                figures.refuse_to_replace(path, title)
     return options
 
 

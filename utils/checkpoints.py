@@ -62,7 +62,7 @@ class Checkpoints:
         self.fingerprint = now = run.data.fingerprint  # of 180 MB: once, not at each save
         if self.settings.data not in (None, now, now % 2**32):  # earlier versions kept the training images' half
             raise UserError(f"these images or classes are not those that the run in {self.settings.folder} began with: "
-                            "resume it with its --dataset, --data-file or --data-dir, or name another --model-dir")
+                            "resume it with its --dataset, --data-file or --data-dir")
         if workers.rank == 0:
             workers.wants_to_save = lambda: time.monotonic() - self.last_save > CHECKPOINT_SECONDS
             if self.saved:

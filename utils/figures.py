@@ -16,6 +16,7 @@ from utils.storage.files import whole_file
 MOST_COUNTED, MOST_NAMED = 25, 80  # classes of a matrix: beyond, there is no room for numbers, or for names
 COLUMNS = 6  # of the sheet of mistakes
 CURVES, JUDGED, EXPLANATION = "train.py", "evaluate.py", "infer.py --explain"  # titles in the files, unseen
+FEATURES = "infer.py --features"  # at the start of its file, by which it is known
 SCALE = "Red: what speaks most for the class; gray: nothing does.\nEach map has its own scale."
 LONGEST = 30  # letters of a picture's name
 SIDE = 256  # of a heat map, in pixels

@@ -14,7 +14,6 @@ from utils.storage.files import whole_file
 BATCH = 128
 RESHAPES = ("flatten_contiguous_range", "reshape2", "squeeze2", "unsqueeze2", "transpose2")
 PRODUCTS = ("mul", "matmul", "matmul_v2")
-FEATURES = "infer.py --features"  # at the start of its file, by which it is known
 MASK = "inside.mask"  # fed for a gradient: [N, classes], 1 at the class to explain, else 0
 
 
@@ -138,13 +137,6 @@ def add_gradient(opened):
     return gradient.name
 
 
-def check(features_path, drawing_path):
-    """UserError, before any work, where a file would replace what the same option did not write."""
-    for title, path in ((FEATURES, features_path), (figures.EXPLANATION, drawing_path)):
-        if path:
-            figures.refuse_to_replace(path, title)
-
-
 def write_features(path, model, names, pixels, probabilities):
     """Write the features of some pictures, with their answers.
 
@@ -153,7 +145,7 @@ def write_features(path, model, names, pixels, probabilities):
     """
     features, classes = features_of(model, pixels), np.array(model.description["classes"])
     with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, written_by=FEATURES.encode(), features=features, pictures=np.array(names),
+        np.savez(file, written_by=figures.FEATURES.encode(), features=features, pictures=np.array(names),
                  probabilities=probabilities, labels=classes[probabilities.argmax(axis=1)], classes=classes)
 
 

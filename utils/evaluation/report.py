@@ -32,8 +32,7 @@ def parse(arguments):
     data.add_argument("--data-dir", type=name, metavar="FOLDER", help="your pictures: a folder for each class; all of "
                       "them count, but of the folder that the model was trained on those held out")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--output", type=name, metavar="FOLDER",
-                        help="where the two pictures go (default: evaluation/ and the name of the model's folder)")
+    parser.add_argument("--output", type=name, metavar="FOLDER", help="for two pictures (default: in evaluation/)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(arguments)
 
