@@ -16,7 +16,6 @@ MAX_BYTES = 200_000_000
 # WebP takes 20 bytes a pixel; JPEG 2000 0.6 s for a million, what Pillow decodes in Python up to 2 s; a JPEG is shrunk
 # while it is read, except that a progressive one is held whole, with 6 to 8 bytes a pixel.
 MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000, "Python": 3_000_000}
-MAX_PIXELS_ELSE = 40_000_000
 ICONS = (b"\0\0\1\0", b"icns")  # starts of files that hold other pictures, decoded while Pillow opens them
 PHONES = {b"ftyphe": "HEIC", b"ftypmi": "HEIC", b"ftypms": "HEIC", b"ftypav": "AVIF"}  # by bytes 4 to 9 of a file
 DEEP = ("PNG", "PPM", "JPEG2000")  # formats whose gray of more than 8 bits Pillow gives with 65535 for white
@@ -115,7 +114,7 @@ def _decode(picture):
     kind = "progressive" if picture.info.get("progressive") else picture.format
     if any(tile[0] in Image.DECODERS for tile in picture.tile):
         kind = "Python"
-    most = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE)
+    most = MAX_PIXELS.get(kind, 40_000_000)
     if picture.width * picture.height > most:
         raise UserError(f"has {picture.width} x {picture.height} pixels, more than {most / 1_000_000:g} million: make "
                         "it smaller, or save it as JPEG")

@@ -22,7 +22,6 @@ def whole_file(path):
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
         yield temporary
         with open(temporary, "rb+") as file:
             os.fsync(file.fileno())

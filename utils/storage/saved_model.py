@@ -56,10 +56,7 @@ def new_model(folder, description):
 
 
 def _read_export(prefix):
-    """What Paddle wrote, without what is specific to this machine: {part: bytes}.
-
-    Errors: OSError where the disk took only a part of the parameters, which Paddle does not notice.
-    """
+    """What Paddle wrote, without what is specific to this machine: {part: bytes}."""
     import paddle
     from paddle.base import core
 
@@ -70,7 +67,7 @@ def _read_export(prefix):
         size += 22 + sum(1 + max(1, -(-count.bit_length() // 7)) for count in variable.shape)
         size += math.prod(variable.shape) * core.size_of_dtype(variable.dtype)
     if len(contents["parameters"]) < size:
-        raise OSError("the disk is full")
+        raise OSError("the disk is full")  # which Paddle does not notice
     for op in program.global_block().ops:
         for name in filter(op.desc.has_attr, MACHINE_SPECIFIC):  # attr_names does not list all of them
             op.desc.remove_attr(name)
