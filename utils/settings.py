@@ -134,10 +134,10 @@ def read_command_line(arguments):
     add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
     add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, else drawings (default)")
-    add("--data-file", type=whole_path, help="your own cifar-10-python.tar.gz")
-    add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
+    add("--data-file", type=os.path.abspath, help="your own cifar-10-python.tar.gz")
+    add("--data-dir", type=os.path.abspath, metavar="FOLDER", help="your own pictures, in a folder for each class")
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
-    add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with this model, but for its last layer")
+    add("--start-from", type=os.path.abspath, metavar="MODEL_DIR", help="begin with this model, but for its last layer")
     add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
     add("--seed", type=seed, help="the same seed, the same numbers (default: a new one for each run)")
     add("--model-dir", type=name, help="where to save (default: image_classification_<model>.inference.model)")
@@ -154,11 +154,6 @@ def seed(text):
     if not 0 <= int(text) < 2 ** 63:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**63 - 1")
     return int(text)
-
-
-def whole_path(text):
-    """A reader of names that hold wherever the program is started."""
-    return os.path.abspath(name(text))
 
 
 def settle(options):
