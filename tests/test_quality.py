@@ -119,4 +119,4 @@ def test_an_archive_that_does_not_exist_is_one_line(name, tmp_path):
     ended = asked(name, "--data-file", str(tmp_path / "nowhere.tar.gz"))
     assert ended.returncode == 2 and ended.stdout == ""
     assert ended.stderr.startswith(f"{name}.py: error: ") and ended.stderr.count("\n") == 1
-    assert "nowhere.tar.gz does not exist" in ended.stderr
+    assert "nowhere.tar.gz: it does not exist" in ended.stderr
