@@ -55,11 +55,11 @@ def test_a_bar_over_a_range_begins_where_the_range_does():
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="/dev/full is Linux's")
 def test_a_line_that_cannot_be_written_is_an_error_though_a_bar_is_seen():
     code = CODE.replace('write("a line")', """
-    from utils.errors import OutputLost
+    from utils.errors import UserError
     sys.stdout = open("/dev/full", "w")
     try:
         write("a line")
-    except OutputLost as error:
+    except UserError as error:
         sys.stdout = sys.__stdout__
         print(error)""")
     out, _ = outputs(on_terminal=True, code=code)

@@ -15,42 +15,33 @@ FACTS = ("model", "depth", "dataset", "epochs", "test_accuracy")  # of the descr
 def parse(arguments):
     """Read the command line of infer.py. Errors: UserError for a mistake, and for a file that must not be written."""
     parser = Parser(prog="infer.py", description="Name pictures with a trained model.", allow_abbrev=False)
-    parser.add_argument("pictures", nargs="+", type=name, metavar="PICTURE",
-                        help="a picture file, or a folder of them; the chapter's own in image/ by their names alone")
-    parser.add_argument("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
-    parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--top-k", type=above_zero(int), default=3, metavar="K",
-                        help="how many classes to name (default: 3)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--features", type=name, metavar="OUT.npz",
-                        help="write what the last layer makes its answer from, for each picture")
-    parser.add_argument("--explain", type=name, metavar="OUT.png",
-                        help="draw where in each picture its two likeliest classes are seen (Grad-CAM)")
+    add = parser.add_argument
+    add("pictures", nargs="+", type=name, metavar="PICTURE",
+        help="a picture file, or a folder of them; the chapter's own in image/ by their names alone")
+    add("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
+    add("--device", choices=("auto", "cpu", "gpu"), default="auto")
+    add("--top-k", type=above_zero(int), default=3, metavar="K", help="how many classes to name (default: 3)")
+    add("--json", action="store_true", help="print one JSON object")
+    add("--features", type=name, metavar="OUT.npz", help="write what the last layer reads, for each picture")
+    add("--explain", type=name, metavar="OUT.png", help="Grad-CAM: draw where the two likeliest classes are seen")
     options = parser.parse_args(arguments)
     options.pictures = [picture for each in options.pictures for picture in pictures_of(each)]
     if options.features or options.explain:
-        from utils import inside  # which other command lines do not need
+        from utils import figures  # which other command lines do not need
 
-        inside.check(options.features, options.explain)
+        for path, title in ((options.features, figures.FEATURES), (options.explain, figures.EXPLANATION)):
+            if path:
+                figures.refuse_to_replace(path, title)
     return options
 
 
 def choose_model(model_dir, shipped):
-    """The model's folder: `model_dir`, without it the newest trained here, else `shipped`, the supplied model's.
-
-    Errors: UserError where there is none.
-    """
-    if model_dir is not None:
-        if os.path.isfile(model_dir):
-            raise UserError(f"--model-dir {shown(model_dir)} is a file: name the folder that it is in")
-        return Path(model_dir)
-    trained = list(Path().glob(TRAINED))
-    if trained:
-        return max(trained, key=os.path.getmtime).parent
-    if (shipped / "description.json").exists():
-        return shipped
-    raise UserError("there is no trained model here: train one with python train.py, or name its folder with "
-                    "--model-dir")
+    """The model's folder: `model_dir`, without it the newest trained here, else `shipped`, the supplied model's."""
+    if model_dir is None:
+        return max(Path().glob(TRAINED), key=os.path.getmtime, default=shipped / "description.json").parent
+    if os.path.isfile(model_dir):
+        raise UserError(f"--model-dir {shown(model_dir)} is a file: name the folder that it is in")
+    return Path(model_dir)
 
 
 def read_all(names, load_image):
@@ -115,7 +106,12 @@ def show(options, labels, errors, description, place, model_dir, shipped):
         lines = [f"Model: {introduce(model_dir, description, shipped)}", f"Place: {place}"]
         supplied = [picture for picture in dict.fromkeys(options.pictures) if find(picture) != picture]
         lines += [f"Not found here, so the chapter's own picture: {', '.join(supplied)}"] if supplied else []
-        say("\n".join(lines + _lines(options.pictures, labels)))
+        width = max([11, *(len(kind) for best in labels.values() for kind, _ in best)])
+        for number, best in labels.items():
+            lines += ["", shown(options.pictures[number])] if len(options.pictures) > 1 else []
+            lines.append(f"infer results: {best[0][0]}")
+            lines += [f"  {kind:<{width}} {probability:.4f}" for kind, probability in best]
+        say("\n".join(lines))
 
 
 def _as_json(picture, best, error):
@@ -125,13 +121,3 @@ def _as_json(picture, best, error):
     return {"picture": picture, **({"file": str(find(picture))} if find(picture) != picture else {}),
             "label": best[0][0],
             "best": [{"class": kind, "probability": round(probability, 6)} for kind, probability in best]}
-
-
-def _lines(names, labels):
-    """The answers as the book prints them, each under its picture's name where there are several."""
-    lines, width = [], max([11, *(len(kind) for best in labels.values() for kind, _ in best)])
-    for number, best in labels.items():
-        lines += ["", shown(names[number])] if len(names) > 1 else []
-        lines.append(f"infer results: {best[0][0]}")
-        lines += [f"  {kind:<{width}} {probability:.4f}" for kind, probability in best]
-    return lines

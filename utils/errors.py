@@ -29,15 +29,6 @@ class Stopped(Exception):
         self.status = 128 + number
 
 
-class OutputLost(Exception):
-    """What the script prints cannot be written: the disk is full, or the pipe or the terminal is closed (no text)."""
-
-    def __init__(self, error):
-        is_closed = error.errno in (errno.EPIPE, errno.EIO)
-        super().__init__("" if is_closed else f"cannot write the output: {error.strerror or error}")
-        self.status = 128 + getattr(signal, "SIGPIPE", 13) if is_closed else UserError.status
-
-
 class Parser(argparse.ArgumentParser):
     """A command line of which a mistake is a UserError, so one line."""
 
@@ -68,12 +59,17 @@ def shown(text):
 
 
 def say(text):
-    """Print a line at once. Errors: OutputLost, after which standard output is /dev/null."""
+    """Print a line at once; where that is impossible, standard output is /dev/null from then on.
+
+    Errors: UserError where the disk is full, Stopped where the pipe or the terminal is closed.
+    """
     try:
         print(f"{text}\n", end="", flush=True)  # at once: a reader may leave after any piece
     except OSError as error:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more as it ends
-        raise OutputLost(error) from error
+        if error.errno in (errno.EPIPE, errno.EIO):
+            raise Stopped(getattr(signal, "SIGPIPE", 13)) from error
+        raise UserError(f"cannot write the output: {error.strerror or error}") from error
 
 
 def complain(program, error):
@@ -90,13 +86,13 @@ def report(program, error, out_of_memory, is_json=False):
         error = Stopped(signal.SIGINT)
     elif isinstance(error, (MemoryError, RuntimeError, SystemError)) and any(each in repr(error) for each in NO_MEMORY):
         error = UserError(f"not enough memory: {out_of_memory}")
-    if not isinstance(error, (Stopped, OutputLost, UserError)):
+    if not isinstance(error, (Stopped, UserError)):
         raise error
     if is_json and isinstance(error, UserError):
-        with contextlib.suppress(OutputLost):
+        with contextlib.suppress(Stopped, UserError):
             say(json.dumps({"error": str(error)}, indent=2))
     if str(error):
-        print_error(error if isinstance(error, Stopped) else f"{program}: error: {error}")
+        complain(program, error)
     return error.status
 
 

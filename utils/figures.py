@@ -5,6 +5,7 @@ Only what draws imports this. matplotlib is imported by the functions: without i
 import contextlib
 import os
 import warnings
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,6 +16,7 @@ from utils.storage.files import whole_file
 MOST_COUNTED, MOST_NAMED = 25, 80  # classes of a matrix: beyond, there is no room for numbers, or for names
 COLUMNS = 6  # of the sheet of mistakes
 CURVES, JUDGED, EXPLANATION = "train.py", "evaluate.py", "infer.py --explain"  # titles in the files, unseen
+FEATURES = "infer.py --features"  # at the start of its file, by which it is known
 SCALE = "Red: what speaks most for the class; gray: nothing does.\nEach map has its own scale."
 LONGEST = 30  # letters of a picture's name
 SIDE = 256  # of a heat map, in pixels
@@ -48,11 +50,8 @@ def picture(path, width, height, title, **options):
 
 def refuse_to_replace(path, title):
     """UserError where there is something that has not this title at its start, as what `picture` draws has."""
-    if os.path.isfile(path):
-        with open(path, "rb") as file:
-            if title.encode() in file.read(1000):
-                return
-    if os.path.lexists(path):
+    is_own = os.path.isfile(path) and title.encode() in Path(path).read_bytes()[:1000]
+    if os.path.lexists(path) and not is_own:
         raise UserError(f"{shown(path)} is there already and was not written by {title}: name another file, or move it")
 
 

@@ -2,8 +2,6 @@
 import contextlib
 import glob
 import os
-import re
-import stat
 import warnings
 from pathlib import Path
 
@@ -18,9 +16,6 @@ MAX_BYTES = 200_000_000
 # WebP takes 20 bytes a pixel; JPEG 2000 0.6 s for a million, what Pillow decodes in Python up to 2 s; a JPEG is shrunk
 # while it is read, except that a progressive one is held whole, with 6 to 8 bytes a pixel.
 MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000, "Python": 3_000_000}
-MAX_PIXELS_ELSE = 40_000_000
-MAX_SIDE = 200_000  # Pillow's resize holds 50 bytes for a pixel of a side, and is slow where lines are short and many
-PILLOW_MAX_PIXELS = 55_000_000  # Pillow refuses twice as many
 ICONS = (b"\0\0\1\0", b"icns")  # starts of files that hold other pictures, decoded while Pillow opens them
 PHONES = {b"ftyphe": "HEIC", b"ftypmi": "HEIC", b"ftypms": "HEIC", b"ftypav": "AVIF"}  # by bytes 4 to 9 of a file
 DEEP = ("PNG", "PPM", "JPEG2000")  # formats whose gray of more than 8 bits Pillow gives with 65535 for white
@@ -33,9 +28,8 @@ TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM
 def find(name):
     """The path of a picture named on the command line: a bare name that is not here is one of image/."""
     supplied = SUPPLIED / name
-    if os.path.basename(name) == name and not os.path.lexists(name) and os.path.isfile(supplied):
-        return supplied
-    return name
+    is_supplied = os.path.basename(name) == name and not os.path.lexists(name) and os.path.isfile(supplied)
+    return supplied if is_supplied else name
 
 
 def pictures_of(name):
@@ -54,31 +48,24 @@ def open_picture(path):
     It is already 32 x 32 where it was transparent, turned by the camera (EXIF), or gray of more than 8 bits.
     Errors: UserError where there is none, one of unknown scale, or one that would take more than 10 s or 1 GB.
     """
-    with _reading(shown(path)):
-        _check_file(path)
-        with Image.open(path) as picture:
-            return _as_rgb(_decode(picture))
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS["JPEG"] // 2  # Pillow refuses twice as many
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            _check_file(path)
+            with Image.open(path) as picture:
+                return _as_rgb(_decode(picture))
+    except Stopped:
+        raise
+    except Exception as error:  # Pillow's readers raise almost anything on damaged files
+        raise UserError(f"{shown(path)}{_problem(error)}") from error
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
 
 
 def read_pixels(path):
     """The picture at `path` as the data sets store one: uint8 [3, 32, 32]. Errors: as `open_picture`."""
     return np.asarray(_shrink(open_picture(path))).transpose(2, 0, 1)
-
-
-@contextlib.contextmanager
-def _reading(name):
-    """Pillow with this limit of pixels and without its warnings; each error becomes a line about the picture."""
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, PILLOW_MAX_PIXELS
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    except Stopped:
-        raise
-    except Exception as error:  # Pillow's readers raise almost anything on damaged files
-        raise UserError(f"{name}{_problem(error)}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
 
 
 def _problem(error):
@@ -89,22 +76,20 @@ def _problem(error):
         return " is not a picture that Pillow can read"
     if isinstance(error, Image.DecompressionBombError):
         return " has too many pixels: make it smaller"
-    if isinstance(error, OSError) and error.strerror:
+    if getattr(error, "strerror", None):
         return f": {error.strerror}"
     return f" cannot be decoded ({shown((str(error) or type(error).__name__).splitlines()[0])})"
 
 
 def _check_file(path):
     """Refuse what is no file of reasonable size, before opening it: opening a FIFO would wait forever."""
-    if re.match("https?:/", str(path), re.IGNORECASE) and not os.path.exists(path):
+    if str(path).lower().startswith(("http:/", "https:/")) and not os.path.exists(path):
         raise UserError("is an address: download the picture and name its file")
-    state = os.stat(path)
-    if stat.S_ISDIR(state.st_mode):
-        raise UserError("is a folder without pictures")
-    if not stat.S_ISREG(state.st_mode):
-        raise UserError("is no ordinary file")
-    if not 0 < state.st_size <= MAX_BYTES:
-        raise UserError(f"is larger than {MAX_BYTES // 1_000_000} MB: make it smaller" if state.st_size else "is empty")
+    size = os.stat(path).st_size  # of what is missing: an error that says so
+    if not os.path.isfile(path):
+        raise UserError("is a folder without pictures" if os.path.isdir(path) else "is no ordinary file")
+    if not 0 < size <= MAX_BYTES:
+        raise UserError(f"is larger than {MAX_BYTES // 1_000_000} MB: make it smaller" if size else "is empty")
     with open(path, "rb") as file:
         start = file.read(10)
     kind = PHONES.get(start[4:])
@@ -126,23 +111,17 @@ def _decode(picture):
         raise UserError("is PostScript: save it as PNG first")
     if "transparency" in picture.info and any(str(tile[3]).endswith(";16B") for tile in picture.tile):
         raise UserError("hides a color of 16 bits, which Pillow would show: save it with 8 bits")
-    _check_size(picture)
+    kind = "progressive" if picture.info.get("progressive") else picture.format
+    if any(tile[0] in Image.DECODERS for tile in picture.tile):
+        kind = "Python"
+    most = MAX_PIXELS.get(kind, 40_000_000)
+    if picture.width * picture.height > most:
+        raise UserError(f"has {picture.width} x {picture.height} pixels, more than {most / 1_000_000:g} million: make "
+                        "it smaller, or save it as JPEG")
     if picture.format in ("JPEG", "MPO"):
         picture.draft(None, (4 * SIDE, 4 * SIDE))
     picture.load()
     return picture
-
-
-def _check_size(picture):
-    """Refuse a picture with more pixels than its format can be decoded with, and resized, in 10 s and 1 GB."""
-    kind = "progressive" if picture.info.get("progressive") else picture.format
-    if any(tile[0] in Image.DECODERS for tile in picture.tile):
-        kind = "Python"
-    most, size = MAX_PIXELS.get(kind, MAX_PIXELS_ELSE), f"has {picture.width} x {picture.height} pixels"
-    if picture.width * picture.height > most:
-        raise UserError(f"{size}, more than {most / 1_000_000:g} million: make it smaller, or save it as JPEG")
-    if max(picture.size) > MAX_SIDE:
-        raise UserError(f"{size}, more than {MAX_SIDE:,} on a side: crop it")
 
 
 def _as_rgb(picture):

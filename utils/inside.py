@@ -14,7 +14,6 @@ from utils.storage.files import whole_file
 BATCH = 128
 RESHAPES = ("flatten_contiguous_range", "reshape2", "squeeze2", "unsqueeze2", "transpose2")
 PRODUCTS = ("mul", "matmul", "matmul_v2")
-FEATURES = "infer.py --features"  # at the start of its file, by which it is known
 MASK = "inside.mask"  # fed for a gradient: [N, classes], 1 at the class to explain, else 0
 
 
@@ -89,8 +88,7 @@ def features_of(model, pixels):
     """
     opened = open_up(model)
     if opened.features is None:
-        raise UserError("the model has no fully connected layer, so no features before it: name another with "
-                        "--model-dir")
+        raise UserError("the model has no fully connected layer: name another with --model-dir")
     rows = [opened.run({opened.input: batch}, [opened.features])[0][:len(batch)] for batch in _batches(pixels)]
     return np.concatenate(rows).reshape(len(pixels), -1)
 
@@ -109,8 +107,7 @@ def grad_cam(model, pixels, classes):
     """
     opened = open_up(model)
     if opened.maps is None:
-        raise UserError("the model has no convolution before a fully connected layer, so no heat maps: name another "
-                        "with --model-dir")
+        raise UserError("the model has no convolution before a fully connected layer: name another with --model-dir")
     score, = opened.run({opened.input: pixels[:1]}, [opened.score])  # 2 rows with a mirrored copy
     gradient, batches = add_gradient(opened), []
     for batch, numbers in zip(_batches(pixels), _batches(classes)):
@@ -140,15 +137,6 @@ def add_gradient(opened):
     return gradient.name
 
 
-def check(features_path, drawing_path):
-    """UserError, before any work, where a file would replace what the same option did not write."""
-    for title, path, ending in ((FEATURES, features_path, ".npz"), (figures.EXPLANATION, drawing_path, ".png")):
-        if path and not path.lower().endswith(ending):
-            raise UserError(f"{shown(path)}: the name of a file for {title} has to end with {ending}")
-        if path:
-            figures.refuse_to_replace(path, title)
-
-
 def write_features(path, model, names, pixels, probabilities):
     """Write the features of some pictures, with their answers.
 
@@ -157,7 +145,7 @@ def write_features(path, model, names, pixels, probabilities):
     """
     features, classes = features_of(model, pixels), np.array(model.description["classes"])
     with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, written_by=FEATURES.encode(), features=features, pictures=np.array(names),
+        np.savez(file, written_by=figures.FEATURES.encode(), features=features, pictures=np.array(names),
                  probabilities=probabilities, labels=classes[probabilities.argmax(axis=1)], classes=classes)
 
 

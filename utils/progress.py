@@ -20,7 +20,7 @@ def progress(iterable=None, desc=None, total=None, initial=0, unit="it", shown=T
 
 
 def write(text):
-    """Print a line above the bar, if there is one. Errors: OutputLost, as from errors.say."""
+    """Print a line above the bar, if there is one. Errors: as from errors.say."""
     from tqdm import tqdm
 
     with tqdm.external_write_mode():

@@ -18,7 +18,6 @@ from utils.storage import checkpoint
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
 DEPTH = 32  # of a ResNet
-MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
 FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ
 PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that train.py has parsed for its workers
@@ -110,9 +109,8 @@ def parse(arguments=None, check_network=None):
             raise UserError(f"--depth: {error}") from error
         world, workers = number_in(os.environ, "PADDLE_TRAINERS_NUM", 1), settings.workers
         if workers not in (None, world):
-            reason = f"the checkpoint was made with {workers} workers" if settings.resume else f"--workers {workers}"
-            raise UserError(f"{reason}, here are {world}: start train.py from the command line, or have the launcher "
-                            f"start {workers}")
+            raise UserError(f"the run has --workers {workers}, here are {world}: start train.py from the command line, "
+                            f"or have the launcher start {workers}")
     return settings
 
 
@@ -135,13 +133,11 @@ def read_command_line(arguments):
         ", ".join(f"{recipe.learning_rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
     add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
-    add("--dataset", choices=("auto", "cifar10", "sketches"),
-        help="auto: CIFAR-10, or drawings where it is unavailable (default)")
-    add("--data-file", type=whole_path, help="your own cifar-10-python.tar.gz, or its extracted folder")
-    add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
+    add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, else drawings (default)")
+    add("--data-file", type=os.path.abspath, help="your own cifar-10-python.tar.gz, or its extracted folder")
+    add("--data-dir", type=os.path.abspath, metavar="FOLDER", help="your own pictures, in a folder for each class")
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
-    add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with the weights of a trained model, but for "
-        "its last layer")
+    add("--start-from", type=os.path.abspath, metavar="MODEL_DIR", help="begin with this model, but for its last layer")
     add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
     add("--seed", type=seed, help="the same seed, the same numbers (default: a new one for each run)")
     add("--model-dir", type=name, help="where to save (default: image_classification_<model>.inference.model)")
@@ -155,34 +151,26 @@ def read_command_line(arguments):
 
 def seed(text):
     """A reader of seeds: whole numbers that Paddle's generator takes."""
-    if not 0 <= int(text) <= MAX_SEED:
+    if not 0 <= int(text) < 2 ** 63:
         raise argparse.ArgumentTypeError(f"{text} is not between 0 and 2**63 - 1")
     return int(text)
-
-
-def whole_path(text):
-    """A reader of names that hold wherever the program is started."""
-    return os.path.abspath(name(text))
 
 
 def settle(options):
     """Settings from the options of the command line; where several processes start by themselves, rank 0's count."""
     if is_worker() and os.environ["PADDLE_TRAINER_ID"] != "0":
         return with_defaults(Settings(**options))
-    settings = resumed(options) if options.get("resume") else new_run(options)
+    if options.get("resume"):
+        settings = resumed(options)
+    else:
+        network = network_started_from(options) if "start_from" in options else {}
+        settings = with_defaults(Settings(**{**options, **network}))
+        refuse_unfinished(settings)
+        if settings.max_batches and checkpoint.described(settings.folder)["finished"]:
+            settings = settings._replace(model_dir=f"{settings.folder}{LOOK}")
+            refuse_unfinished(settings)
     if settings.data_dir and not {"dataset", "data_file"}.isdisjoint(options):
         raise UserError(f"the images come from --data-dir {settings.data_dir}: omit it, or --dataset and --data-file")
-    return settings
-
-
-def new_run(options):
-    """Settings of a run that begins. Errors: UserError where it would replace an unfinished one."""
-    network = network_started_from(options) if "start_from" in options else {}
-    settings = with_defaults(Settings(**{**options, **network}))
-    refuse_unfinished(settings)
-    if settings.max_batches and checkpoint.described(settings.folder)["finished"]:
-        settings = settings._replace(model_dir=f"{settings.folder}{LOOK}")
-        refuse_unfinished(settings)
     return settings
 
 
@@ -199,11 +187,10 @@ def with_defaults(settings):
 def refuse_unfinished(settings):
     """UserError where the folder holds an unfinished run."""
     path = settings.checkpoint_path
-    head = checkpoint.read(path, whole=False) if os.path.exists(path) else None
-    if head and not head.progress["finished"]:
-        raise UserError(f"{settings.folder} holds an unfinished run (pass {head.progress['epoch']}, batch "
-                        f"{head.progress['batch']}): resume it with {settings.resume_command()}, or remove "
-                        f"{path} to start over")
+    progress = checkpoint.read(path, whole=False).progress if os.path.exists(path) else {"finished": True}
+    if not progress["finished"]:
+        raise UserError(f"{settings.folder} holds an unfinished run (pass {progress['epoch']}, batch "
+                        f"{progress['batch']}): resume it with {settings.resume_command()}, or remove {path}")
 
 
 def network_started_from(options):
@@ -213,10 +200,10 @@ def network_started_from(options):
     model, depth, words = start_from.network_of(options["start_from"])
     if model not in NETWORKS:
         raise UserError(f"--start-from: {words} is no network that train.py builds: name another model")
-    title, other = (Settings(model=each.get("model", model), depth=each.get("depth", depth)).title
-                    for each in ({}, options))
-    if title != other:
-        raise UserError(f"--start-from is {words}, a {title}, not a {other}: omit --model and --depth")
+    own = Settings(model, depth)
+    other = own._replace(**{key: value for key, value in options.items() if key in ("model", "depth")})
+    if own != other:
+        raise UserError(f"--start-from is {words}, a {own.title}, not a {other.title}: omit --model and --depth")
     return {"model": model, "depth": depth}
 
 
@@ -228,7 +215,7 @@ def resumed(options):
     settings = Settings(**options)
     path = settings.checkpoint_path
     head = checkpoint.read(path, whole=False)
-    before = settings_saved(path, head.settings)
+    before = with_defaults(Settings(**head.settings))
     free = {*FREE_ON_RESUME, *(["epochs"] if before.recipe == "book" else [])}  # other recipes' rates end near 0
     differing = [f"{key} {getattr(before, key)} -> {value}" for key, value in options.items()
                  if key not in free and getattr(before, key) != value]
@@ -238,17 +225,6 @@ def resumed(options):
     done = head.progress["epoch"]
     if options.get("epochs", before.epochs) <= done:
         more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * ("epochs" in free)
-        passes = f"{done} pass{'es' * (done != 1)}"
-        raise UserError(f"the run in {path.parent} is finished after {passes}: nothing to resume{more}")
-    changed = {key: value for key, value in options.items() if key in free}
-    return before._replace(**{**changed, "model_dir": settings.model_dir})
-
-
-def settings_saved(path, saved):
-    """Settings as a checkpoint has them. Errors: UserError where they are not what train.py writes."""
-    try:
-        settings = with_defaults(Settings(**saved))
-        settings.title, settings.checkpoint_path  # noqa: B018  an unknown network, or a folder that is none
-        return settings
-    except (TypeError, KeyError) as error:
-        raise UserError(f"the checkpoint {path} is damaged (settings: {error}); remove it and start over") from error
+        raise UserError(f"the run in {path.parent} is finished after {done} pass{'es' * (done != 1)}: nothing to "
+                        f"resume{more}")
+    return before._replace(**{**options, "model_dir": settings.model_dir})

@@ -33,8 +33,7 @@ def parse(arguments):
     data.add_argument("--data-dir", type=name, metavar="FOLDER", help="your pictures: a folder for each class; all of "
                       "them count, but of the folder that the model was trained on those held out")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
-    parser.add_argument("--output", type=name, metavar="FOLDER",
-                        help="where the two pictures go (default: evaluation/ and the name of the model's folder)")
+    parser.add_argument("--output", type=name, metavar="FOLDER", help="for two pictures (default: in evaluation/)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     return parser.parse_args(arguments)
 
@@ -51,19 +50,15 @@ def load_data(options, description, model_dir):
         choice = NAMES.get(description["dataset"])
         folder = run.get("data_dir") if choice is None else None
         archive = run.get("data_file") if choice == "cifar10" else None
-    if folder:
-        return dataset.read_folder(folder, NOTE, is_split=trained_on(folder, description, run))
+    if folder:  # the one that the model was trained on has its name; its run, if known, took no other one that is there
+        before = run.get("data_dir") or folder
+        is_own = os.path.realpath(before) == os.path.realpath(folder) or not os.path.isdir(before)
+        is_own = is_own and description["dataset"] == dataset.name_of(folder)
+        return dataset.read_folder(folder, NOTE, is_split=is_own)
     if choice is None and archive is None:
         raise UserError(f"the model was trained on {shown(description['dataset'])}: name that, or other pictures of "
                         "its classes, with --data-dir")
     return dataset.read(choice or "cifar10", archive, NOTE)
-
-
-def trained_on(folder, description, run):
-    """Whether a model was trained on this folder: it has that name, and its run, if known, took no other such one."""
-    before = run.get("data_dir") or folder
-    is_same = os.path.realpath(before) == os.path.realpath(folder) or not os.path.isdir(before)
-    return is_same and description["dataset"] == dataset.name_of(folder)
 
 
 def labels_for(data, classes):
@@ -74,8 +69,7 @@ def labels_for(data, classes):
     unknown = [each for each in data.classes if each not in classes]
     if unknown:
         raise UserError(f"{shown(data.name)} shows {shown(', '.join(unknown[:3]))}, and the model names only "
-                        f"{shown(', '.join(classes[:10]))}: name data of its classes with --data-dir, or another "
-                        "model with --model-dir")
+                        f"{shown(', '.join(classes[:10]))}: name another --data-dir or --model-dir")
     return np.array([classes.index(each) for each in data.classes])[data.test_labels]
 
 
@@ -106,8 +100,15 @@ def draw(files, metrics, mistakes, data, is_quiet):
 
 def text(metrics):
     """What was measured, as tables for a terminal."""
-    return "\n".join([f"Error {metrics['error']:.2%} on {metrics['pictures']:,} images, cost {metrics['cost']:.4f}", "",
-                      *_matrix(metrics), "", *_calibration(metrics)])
+    lines = [f"Error {metrics['error']:.2%} on {metrics['pictures']:,} images, cost {metrics['cost']:.4f}", "",
+             *_matrix(metrics), "",
+             f"Expected calibration error {metrics['calibration_error']:.4f} ({BINS} intervals)",
+             "answers of       images  probability    right"]
+    for number, (count, mean, share) in enumerate(metrics["reliability"]):
+        if count:
+            interval = f"{number / BINS:.2f} to {(number + 1) / BINS:.2f}"
+            lines.append(f"{interval:<15}{count:8,}{mean:13.4f}{share:9.2%}")
+    return "\n".join(lines)
 
 
 def _matrix(metrics):
@@ -121,17 +122,6 @@ def _matrix(metrics):
     for number, (each, row, error) in enumerate(zip(classes, counts, class_errors(counts)), start=1):
         lines.append(f"{number:3} {each:<{longest}}{sum(row):7,}{'none' if error is None else f'{error:.2%}':>8}"
                      + "".join(f"{count:{width}}" for count in row if has_room))
-    return lines
-
-
-def _calibration(metrics):
-    """Lines: how often answers of some probability are right."""
-    lines = [f"Expected calibration error {metrics['calibration_error']:.4f} ({BINS} intervals)",
-             "answers of       images  probability    right"]
-    for number, (count, mean, share) in enumerate(metrics["reliability"]):
-        if count:
-            interval = f"{number / BINS:.2f} to {(number + 1) / BINS:.2f}"
-            lines.append(f"{interval:<15}{count:8,}{mean:13.4f}{share:9.2%}")
     return lines
 
 

@@ -20,7 +20,7 @@ import psutil
 from paddle.base import core
 
 from utils import progress
-from utils.errors import STOP_SIGNALS, OutputLost, Stopped, UserError
+from utils.errors import STOP_SIGNALS, Stopped, UserError
 from utils.parallel import launch
 from utils.parallel.shared_memory import LostWorkers, SharedBlock
 from utils.storage import program_state
@@ -140,7 +140,7 @@ class Workers:
         try:
             if self.rank == 0:
                 progress.write(text)
-        except OutputLost:
+        except (Stopped, UserError):
             if not self.interrupts.holds:
                 raise
             self.interrupts.hear(signal.SIGPIPE)

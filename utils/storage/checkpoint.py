@@ -1,5 +1,4 @@
 """A run on disk: everything that training needs to resume as if it had never been interrupted. Needs no Paddle."""
-import contextlib
 import io
 import json
 import os
@@ -13,7 +12,6 @@ import numpy as np
 from utils.errors import UserError, shown
 from utils.storage.files import folder_lock, md5_of, whole_file
 
-VERSION = 2
 MARK = ".kept-aside"  # the file in FOLDER.earlier that says what this program put there
 
 
@@ -43,8 +41,7 @@ def write(path, checkpoint):
     members = {f"v:{name}": array for name, array in checkpoint.arrays.items()}
     if checkpoint.statistics is not None:
         members["statistics"] = checkpoint.statistics
-    head = {"version": VERSION, "settings": checkpoint.settings, "progress": checkpoint.progress,
-            "members": list(members)}
+    head = {"settings": checkpoint.settings, "progress": checkpoint.progress, "members": list(members)}
     content = io.BytesIO()  # not the file itself: a full disk would leave a half-made archive behind that complains
     np.savez(content, head=np.frombuffer(json.dumps(head).encode(), np.uint8), **members)
     with whole_file(path) as temporary:
@@ -54,7 +51,7 @@ def write(path, checkpoint):
 def read(path, whole=True):
     """Read a checkpoint, without its arrays where not `whole`; no code of a stranger's file runs.
 
-    Errors: UserError where there is none, or it is damaged or of another version.
+    Errors: UserError where there is none, or it is damaged.
     """
     if not os.path.exists(path):
         raise UserError(f"no checkpoint at {path}: nothing to resume; start without --resume")
@@ -65,12 +62,9 @@ def read(path, whole=True):
                 raise ValueError("a part is missing")
             arrays = {name[2:]: members[name] for name in members.files if whole and name.startswith("v:")}
             statistics = members["statistics"] if "statistics" in members.files else None
-        saved, version = Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics), head["version"]
+        return Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics)
     except Exception as error:  # zipfile and numpy raise almost anything on damaged files
         raise UserError(f"the checkpoint {path} is damaged ({shown(error)}); remove it and start over") from error
-    if version != VERSION:
-        raise UserError(f"{path} has format {version}, this program reads {VERSION}: start over in another --model-dir")
-    return saved
 
 
 # -- A finished model in the folder of another run
@@ -93,46 +87,38 @@ def copy_aside(folder, run):
     Errors: UserError where FOLDER.earlier cannot be written, or is not this program's to replace.
     """
     model, target = described(folder), Path(f"{Path(folder).resolve()}.earlier")
+    copy = target.with_name(f".{target.name}.partial")
     is_own = run is not None and model.get("run", run) == run
     if not model["finished"] or is_own or model == described(target) and not target.is_symlink():
         return None
-    with _replaceable(folder) as (_, copy):
+    try:
+        if os.path.lexists(target):
+            mark = target / MARK
+            if target.is_symlink() or not mark.is_file() or mark.read_bytes() != _contents(target):
+                raise OSError("something else is there: rename or remove that")
+            with folder_lock(target):  # nobody uses it
+                pass
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
         for path in Path(folder).iterdir():
             if path.is_file() and path.name[0] != ".":
                 shutil.copy2(path, copy)
         (copy / MARK).write_bytes(_contents(copy))
+    except OSError as error:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise UserError(f"cannot write {target}, where the finished model in {folder} is to be kept: "
+                        f"{error.strerror or error}; or choose another --model-dir") from error
     return copy
 
 
-def put_aside(folder):
+def put_aside(copy):
     """Move what `copy_aside` copied to FOLDER.earlier, in the place of what was there; returns that path."""
-    with _replaceable(folder) as (target, copy):
-        shutil.rmtree(target, ignore_errors=True)  # what is left of it refuses the next line
-        copy.rename(target)
-    return target
+    target = copy.with_name(copy.name[1:-len(".partial")])
+    shutil.rmtree(target, ignore_errors=True)  # what is left of it refuses the next line
+    return copy.rename(target)
 
 
 def _contents(folder):
     """Names in a folder, with each file's MD5, as JSON; hidden ones are the system's, the lock and the mark."""
     return json.dumps({path.name: md5_of(path) if path.is_file() else None
                        for path in sorted(folder.iterdir()) if path.name[0] != "."}).encode()
-
-
-@contextlib.contextmanager
-def _replaceable(folder):
-    """Yield FOLDER.earlier and the copy's path. Errors: UserError, also where the block cannot write there."""
-    target = Path(f"{Path(folder).resolve()}.earlier")
-    copy, mark = target.with_name(f".{target.name}.partial"), target / MARK
-    try:
-        if os.path.lexists(target):
-            if target.is_symlink() or not mark.is_file() or mark.read_bytes() != _contents(target):
-                raise OSError("something else is there: rename or remove that")
-            with folder_lock(target):  # nobody uses it
-                pass
-        yield target, copy
-    except OSError as error:
-        shutil.rmtree(copy, ignore_errors=True)
-        raise UserError(f"cannot write {target}, where the finished model in {folder} is to be kept: "
-                        f"{error.strerror or error}; or choose another --model-dir") from error

@@ -1,6 +1,5 @@
 """Files that are written whole or not at all, and folders that one run holds at a time."""
 import contextlib
-import errno
 import hashlib
 import os
 import secrets
@@ -10,7 +9,6 @@ from pathlib import Path
 from utils.errors import UserError
 
 LOCKED_BYTE = 2**31 - 2  # on Windows a locked byte cannot be read: one beyond the end of any file that is locked here
-LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # with another error a file system only says that it knows no fsync
 
 
 @contextlib.contextmanager
@@ -24,29 +22,15 @@ def whole_file(path):
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.touch(exist_ok=False)
         yield temporary
-        _flush(temporary)
+        with open(temporary, "rb+") as file:
+            os.fsync(file.fileno())
         os.replace(temporary, path)
-        _flush(path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
-
-
-def _flush(path):
-    """Ask the system to bring a file, or a folder's list of names, to the disk before going on, where it can."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        if path.is_file() and error.errno in LOST:
-            raise
 
 
 @contextlib.contextmanager
@@ -96,8 +80,4 @@ def lock(file):
 
 def md5_of(path):
     """MD5 of a file, in hexadecimal."""
-    digest = hashlib.md5(usedforsecurity=False)
-    with open(path, "rb") as file:
-        for block in iter(lambda: file.read(2**20), b""):
-            digest.update(block)
-    return digest.hexdigest()
+    return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()

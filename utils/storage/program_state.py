@@ -24,10 +24,11 @@ def own_scope():
 
 
 def tensor(name, scope=None):
-    """The tensor of a variable in a scope: Paddle's current one, unless another is named."""
+    """The tensor of a variable in a scope, or None: in Paddle's current one, unless another is named."""
     import paddle
 
-    return (scope or paddle.static.global_scope()).find_var(name).get_tensor()
+    variable = (scope or paddle.static.global_scope()).find_var(name)
+    return variable and variable.get_tensor()
 
 
 def variables(program):
@@ -38,11 +39,8 @@ def variables(program):
 
 def take(program, scope=None):
     """Copy a program's state out of a scope: {name: array}."""
-    import paddle
-
-    scope = scope or paddle.static.global_scope()
-    names = [each.name for each in variables(program) if scope.find_var(each.name) is not None]
-    return {name: np.array(tensor(name, scope)) for name in names if tensor(name, scope)._is_initialized()}
+    tensors = {each.name: tensor(each.name, scope) for each in variables(program)}
+    return {name: np.array(each) for name, each in tensors.items() if each is not None and each._is_initialized()}
 
 
 def put(program, place, arrays):

@@ -56,10 +56,7 @@ def new_model(folder, description):
 
 
 def _read_export(prefix):
-    """What Paddle wrote, without what is specific to this machine: {part: bytes}.
-
-    Errors: OSError where the disk took only a part of the parameters, which Paddle does not notice.
-    """
+    """What Paddle wrote, without what is specific to this machine: {part: bytes}."""
     import paddle
     from paddle.base import core
 
@@ -70,7 +67,7 @@ def _read_export(prefix):
         size += 22 + sum(1 + max(1, -(-count.bit_length() // 7)) for count in variable.shape)
         size += math.prod(variable.shape) * core.size_of_dtype(variable.dtype)
     if len(contents["parameters"]) < size:
-        raise OSError("the disk is full")
+        raise OSError("the disk is full")  # which Paddle does not notice
     for op in program.global_block().ops:
         for name in filter(op.desc.has_attr, MACHINE_SPECIFIC):  # attr_names does not list all of them
             op.desc.remove_attr(name)
@@ -110,32 +107,26 @@ def check(folder):
     return description, files
 
 
-def _is_readable(facts):
-    """Whether a description is one that this program writes, with names for one line of a terminal."""
-    with contextlib.suppress(KeyError, TypeError):
-        names = [facts["model"], facts["dataset"], *facts["classes"]]
-        numbers = [facts.get(key) for key in ("depth", "epochs", "test_accuracy")]
-        return (facts["format"] == FORMAT and facts["input"] == INPUT and 0 < len(facts["classes"]) <= 1000
-                and all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in names)
-                and all(each is None or type(each) in (int, float) and 0 <= each < 1_000_000 for each in numbers)
-                and all({"name", "bytes", "sha256"} <= set(facts["files"][part]) for part in PARTS))
-    return False
-
-
 def read_description(folder):
-    """What is in a model's description.json. Errors: as `check`."""
+    """What is in a model's description.json, with names for one line of a terminal. Errors: as `check`."""
     with one_line(folder):
         try:
-            description = json.loads((Path(folder) / "description.json").read_text(encoding="utf-8"))
+            facts = json.loads((Path(folder) / "description.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             command = f"python train.py --model-dir {shlex.quote(str(folder))}"
             raise UserError(f"no model in {shown(folder)} (no description.json there): train one with "
                             f"{shown(command)}, or name another folder") from None
         except (ValueError, RecursionError):
             raise ValueError("description.json is not JSON") from None
-        if not _is_readable(description):
-            raise ValueError("description.json is of another program or version")
-    return description
+        with contextlib.suppress(KeyError, TypeError):
+            names = [facts["model"], facts["dataset"], *facts["classes"]]
+            numbers = [facts.get(key) for key in ("depth", "epochs", "test_accuracy")]
+            if (facts["format"] == FORMAT and facts["input"] == INPUT and 0 < len(facts["classes"]) <= 1000
+                    and all(isinstance(name, str) and name.isprintable() and 0 < len(name) <= 100 for name in names)
+                    and all(each is None or type(each) in (int, float) and 0 <= each < 1_000_000 for each in numbers)
+                    and all({"name", "bytes", "sha256"} <= set(facts["files"][part]) for part in PARTS)):
+                return facts
+        raise ValueError("description.json is of another program or version")
 
 
 @contextlib.contextmanager
