@@ -125,8 +125,10 @@ def refuse(monkeypatch, name, number, refused=lambda path: True):
     monkeypatch.setattr(os, name, fail)
 
 
-def test_a_file_system_that_knows_no_permissions_still_takes_files(tmp_path, monkeypatch):
-    refuse(monkeypatch, "chmod", errno.EPERM)
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="descriptors are looked up in /proc")
+@pytest.mark.parametrize("name, number", [("fsync", errno.EINVAL), ("fsync", errno.ENOTSUP), ("chmod", errno.EPERM)])
+def test_a_file_system_that_cannot_make_files_safer_still_takes_them(tmp_path, monkeypatch, name, number):
+    refuse(monkeypatch, name, number)
     with folder_lock(tmp_path), whole_file(tmp_path / "model.bin") as temporary:
         temporary.write_bytes(b"whole")
     assert (tmp_path / "model.bin").read_bytes() == b"whole"

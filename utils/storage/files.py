@@ -1,5 +1,6 @@
 """Files that are written whole or not at all, and folders that one run holds at a time."""
 import contextlib
+import errno
 import hashlib
 import os
 import secrets
@@ -9,6 +10,7 @@ from pathlib import Path
 from utils.errors import UserError
 
 LOCKED_BYTE = 2**31 - 2  # on Windows a locked byte cannot be read: one beyond the end of any file that is locked here
+LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # with another error a file system only says that it knows no fsync
 
 
 @contextlib.contextmanager
@@ -24,7 +26,11 @@ def whole_file(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
+            try:
+                os.fsync(file.fileno())
+            except OSError as error:
+                if error.errno in LOST:
+                    raise
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}; what was there before is kept") from error
@@ -80,4 +86,8 @@ def lock(file):
 
 def md5_of(path):
     """MD5 of a file, in hexadecimal."""
-    return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
+    digest = hashlib.md5(usedforsecurity=False)
+    with open(path, "rb") as file:
+        for block in iter(lambda: file.read(2**20), b""):
+            digest.update(block)
+    return digest.hexdigest()
