@@ -159,7 +159,8 @@ def in_the_way(kind, finished, place):
         shutil.copytree(finished, place)
         (place / "description.json").write_text("{}")
     elif kind == "added":
-        checkpoint.put_aside(checkpoint.copy_aside(finished, None))
+        checkpoint.copy_aside(finished, None)
+        checkpoint.put_aside(finished)
         (place / "notes.txt").write_text("mine")
         (finished / "description.json").write_text((finished / "description.json").read_text() + " ")
         small = json.loads((finished / "description.json").read_text())
@@ -176,7 +177,8 @@ def test_a_model_that_cannot_be_kept_aside_is_noticed_before_training(kind, full
         name = "m" * 250
         finished.rename(tmp_path / name)
     if kind == "held":
-        checkpoint.put_aside(checkpoint.copy_aside(finished, None))
+        checkpoint.copy_aside(finished, None)
+        checkpoint.put_aside(finished)
         (finished / "description.json").write_text('{"finished": true}')
     before_each_step(monkeypatch, lambda: pytest.fail("it trains"))
     before = contents(tmp_path / name), sorted(tmp_path.iterdir())

@@ -29,7 +29,8 @@ class Checkpoints:
         self.settings, self.workers = settings, workers
         self.run = self.saved = self.copy = None  # the copy is of a finished model that this run will replace
         self.beginning = None  # a line about where the run begins, where that is not at random weights
-        self.progress, self.last_save = checkpoint.beginning(), time.monotonic()
+        self.progress = checkpoint.beginning()
+        self.counted_until = self.last_save = time.monotonic()
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -44,7 +45,7 @@ class Checkpoints:
             self.settings = Settings(**self.workers.broadcast(self.settings._asdict()))
             self.has_written = self.settings.resume  # whether the folder's checkpoint is of this run
             stack.enter_context(program_state.own_scope())
-            stack.callback(progress.close_all)
+            stack.callback(self.close)
             self.stack = stack.pop_all()
         return self
 
@@ -58,28 +59,32 @@ class Checkpoints:
         Errors: UserError where data or network are not those that the run began with.
         """
         self.run, workers, main = run, self.workers, run.programs.main
-        self.stack.callback(run.executor.close)
         self.fingerprint = now = run.data.fingerprint  # of 180 MB: once, not at each save
         if self.settings.data not in (None, now, now % 2**32):  # earlier versions kept the training images' half
             raise UserError(f"these images or classes are not those that the run in {self.settings.folder} began with: "
                             "resume it with its --dataset, --data-file or --data-dir")
         if workers.rank == 0:
+            self.beginning = self.put_state(first)
             workers.wants_to_save = lambda: time.monotonic() - self.last_save > CHECKPOINT_SECONDS
-            if self.saved:
-                program_state.put(main, run.executor.place, self.saved.arrays)
-                self.beginning = f"Resumed at pass {self.next_epoch}, batch {self.next_batch}"
-            else:
-                program_state.put_weights(main, run.executor.place, first)
-                if self.settings.start_from:
-                    from utils.storage import start_from
-
-                    self.beginning = "Start: " + start_from.put(self.settings.start_from, run.programs, run.executor)
         workers.broadcast_state(main)
         statistics = self.saved and self.saved.statistics
         if workers.broadcast(statistics is not None):
             workers.put_statistics(main, statistics)
         self.progress = {**workers.broadcast(self.progress), "finished": False}
         self.saved = None  # its arrays are not needed any more
+
+    def put_state(self, first):
+        """Put the state to begin with into the scope -> a line about it, unless it is random weights."""
+        programs, executor = self.run.programs, self.run.executor
+        if self.saved:
+            program_state.put(programs.main, executor.place, self.saved.arrays)
+            return f"Resumed at pass {self.next_epoch}, batch {self.next_batch}"
+        program_state.put_weights(programs.main, executor.place, first)
+        if not self.settings.start_from:
+            return None
+        from utils.storage import start_from
+
+        return "Start: " + start_from.put(self.settings.start_from, programs, executor)
 
     def after_batch(self, epoch, batch, cost, accuracy):
         """Note that a batch has been trained on; save the run where it is time, and stop it where a signal came.
@@ -135,8 +140,9 @@ class Checkpoints:
 
     def save(self):
         """Write the checkpoint, with the time spent so far; all workers take part, rank 0 writes."""
-        before, self.last_save = self.last_save, time.monotonic()
-        self.progress["seconds"] += self.last_save - before
+        now = time.monotonic()
+        self.progress["seconds"] += now - self.counted_until
+        self.counted_until = self.last_save = now
         main, workers_differ = self.run.programs.main, self.workers.world > 1 and self.next_batch > 0
         statistics = self.workers.gather_statistics(main) if workers_differ else None
         self.keep_earlier_model()
@@ -152,6 +158,12 @@ class Checkpoints:
     def keep_earlier_model(self):
         """Before the run's first write, put the finished model aside that was in its folder."""
         if self.copy:
-            copy, self.copy = self.copy, None
-            self.workers.log(f"The finished model that was in {self.settings.folder} is kept in "
-                             f"{checkpoint.put_aside(copy)}")
+            folder, self.copy = self.settings.folder, None
+            self.workers.log(f"The finished model that was in {folder} is kept in {checkpoint.put_aside(folder)}")
+
+    def close(self):
+        """Give back what the run took, the terminal's last line too."""
+        progress.close_all()
+        if self.run:
+            self.run.executor.close()
+        self.run = None

@@ -1,4 +1,5 @@
 """A run on disk: everything that training needs to resume as if it had never been interrupted. Needs no Paddle."""
+import contextlib
 import io
 import json
 import os
@@ -87,38 +88,46 @@ def copy_aside(folder, run):
     Errors: UserError where FOLDER.earlier cannot be written, or is not this program's to replace.
     """
     model, target = described(folder), Path(f"{Path(folder).resolve()}.earlier")
-    copy = target.with_name(f".{target.name}.partial")
     is_own = run is not None and model.get("run", run) == run
     if not model["finished"] or is_own or model == described(target) and not target.is_symlink():
         return None
-    try:
-        if os.path.lexists(target):
-            mark = target / MARK
-            if target.is_symlink() or not mark.is_file() or mark.read_bytes() != _contents(target):
-                raise OSError("something else is there: rename or remove that")
-            with folder_lock(target):  # nobody uses it
-                pass
+    with _replaceable(folder) as (_, copy):
         shutil.rmtree(copy, ignore_errors=True)
         copy.mkdir()
         for path in Path(folder).iterdir():
             if path.is_file() and path.name[0] != ".":
                 shutil.copy2(path, copy)
         (copy / MARK).write_bytes(_contents(copy))
-    except OSError as error:
-        shutil.rmtree(copy, ignore_errors=True)
-        raise UserError(f"cannot write {target}, where the finished model in {folder} is to be kept: "
-                        f"{error.strerror or error}; or choose another --model-dir") from error
     return copy
 
 
-def put_aside(copy):
+def put_aside(folder):
     """Move what `copy_aside` copied to FOLDER.earlier, in the place of what was there; returns that path."""
-    target = copy.with_name(copy.name[1:-len(".partial")])
-    shutil.rmtree(target, ignore_errors=True)  # what is left of it refuses the next line
-    return copy.rename(target)
+    with _replaceable(folder) as (target, copy):
+        shutil.rmtree(target, ignore_errors=True)  # what is left of it refuses the next line
+        copy.rename(target)
+    return target
 
 
 def _contents(folder):
     """Names in a folder, with each file's MD5, as JSON; hidden ones are the system's, the lock and the mark."""
     return json.dumps({path.name: md5_of(path) if path.is_file() else None
                        for path in sorted(folder.iterdir()) if path.name[0] != "."}).encode()
+
+
+@contextlib.contextmanager
+def _replaceable(folder):
+    """Yield FOLDER.earlier and the copy's path. Errors: UserError, also where the block cannot write there."""
+    target = Path(f"{Path(folder).resolve()}.earlier")
+    copy, mark = target.with_name(f".{target.name}.partial"), target / MARK
+    try:
+        if os.path.lexists(target):
+            if target.is_symlink() or not mark.is_file() or mark.read_bytes() != _contents(target):
+                raise OSError("something else is there: rename or remove that")
+            with folder_lock(target):  # nobody uses it
+                pass
+        yield target, copy
+    except OSError as error:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise UserError(f"cannot write {target}, where the finished model in {folder} is to be kept: "
+                        f"{error.strerror or error}; or choose another --model-dir") from error
