@@ -8,7 +8,7 @@ import paddle
 
 from utils import log, progress
 from utils.errors import Stopped, UserError
-from utils.settings import Settings
+from utils.settings import Settings, refuse_unfinished
 from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
 from utils.storage.files import folder_lock
@@ -38,7 +38,11 @@ class Checkpoints:
                 stack.enter_context(folder_lock(self.settings.folder))
                 if self.settings.resume:
                     self.saved = checkpoint.read(self.settings.checkpoint_path)
+                    if self.saved.settings.get("seed") != self.settings.seed:
+                        raise UserError(f"another run began in {self.settings.folder} just now: start again")
                     self.progress.update(self.saved.progress)
+                else:
+                    refuse_unfinished(self.settings)  # again, now that the folder is locked
                 is_own = self.settings.resume and not self.progress["finished"]  # finished: resumed for more passes
                 self.copy = checkpoint.copy_aside(self.settings.folder, self.progress["run"] if is_own else None)
                 stack.callback(lambda: self.copy and shutil.rmtree(self.copy, ignore_errors=True))

@@ -160,17 +160,20 @@ def settle(options):
     """Settings from the options of the command line; where several processes start by themselves, rank 0's count."""
     if is_worker() and os.environ["PADDLE_TRAINER_ID"] != "0":
         return with_defaults(Settings(**options))
-    if options.get("resume"):
-        settings = resumed(options)
-    else:
-        network = network_started_from(options) if "start_from" in options else {}
-        settings = with_defaults(Settings(**{**options, **network}))
-        refuse_unfinished(settings)
-        if settings.max_batches and checkpoint.described(settings.folder)["finished"]:
-            settings = settings._replace(model_dir=f"{settings.folder}{LOOK}")
-            refuse_unfinished(settings)
+    settings = resumed(options) if options.get("resume") else new_run(options)
     if settings.data_dir and not {"dataset", "data_file"}.isdisjoint(options):
         raise UserError(f"the images come from --data-dir {settings.data_dir}: omit it, or --dataset and --data-file")
+    return settings
+
+
+def new_run(options):
+    """Settings of a run that begins. Errors: UserError where it would replace an unfinished one."""
+    network = network_started_from(options) if "start_from" in options else {}
+    settings = with_defaults(Settings(**{**options, **network}))
+    refuse_unfinished(settings)
+    if settings.max_batches and checkpoint.described(settings.folder)["finished"]:
+        settings = settings._replace(model_dir=f"{settings.folder}{LOOK}")
+        refuse_unfinished(settings)
     return settings
 
 
