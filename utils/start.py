@@ -69,8 +69,9 @@ def steps_of(settings):
 
     The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
     """
-    folder = settings.data_dir
-    pictures = sum(len(files) for *_, files in os.walk(folder)) if folder else PICTURES
+    from utils.settings import pictures_to_train_on  # needs numpy, which may not be installed
+
+    pictures = pictures_to_train_on(settings.data_dir) if settings.data_dir else PICTURES
     return settings.epochs * settings.steps_per_epoch(pictures)
 
 

@@ -78,6 +78,19 @@ class Lookahead:
             executor.run(self.program, feed={"decay": np.float32([decay])})
 
 
+def freeze(program, recipe, auxiliaries):
+    """Where the recipe fine-tunes, have batch normalization keep its statistics; call this before the gradients.
+
+    Returns the auxiliary classifiers to train: then none, since new ones would pull at what the network has learned.
+    """
+    if not recipe.freezes_statistics:
+        return auxiliaries
+    for op in program.global_block().ops:
+        if op.type == "batch_norm":
+            op._set_attr("use_global_stats", True)
+    return []
+
+
 def complete(programs, recipe, build):
     """The programs of train.py, with what the recipe has beyond them: a lookahead, and answers from both sides.
 

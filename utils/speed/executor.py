@@ -143,7 +143,7 @@ def put_on_onednn(program, kinds):
 def is_wrong_on_onednn(op):
     """Batch norms over [N, C], and poolings whose windows overlap: their gradients came out wrong."""
     if op.type.startswith("batch_norm"):
-        return op.attr("data_layout") == "NCHW"
+        return op.attr("data_layout") == "NCHW" or op.attr("use_global_stats")
     return op.type.startswith("pool2d") and op.attr("ksize") != op.attr("strides")
 
 
