@@ -154,7 +154,7 @@ def test_no_folder_for_temporary_files_is_said(monkeypatch):
 
 
 @pytest.mark.parametrize("given, steps", [
-    ({}, 2 * 391), ({"epochs": 1, "max_batches": 20}, 20), ({"epochs": 4, "data_dir": "pictures"}, 4 * 4),
+    ({}, 2 * 391), ({"epochs": 1, "max_batches": 20}, 20), ({"epochs": 4, "data_dir": "pictures"}, 4 * 10),
 ])
 def test_a_small_job_has_fewer_workers(given, steps, tmp_path, monkeypatch):
     """On 16 cores about the root of its steps, and two at least; what CIFAR-10 takes has all cores."""
