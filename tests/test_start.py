@@ -168,7 +168,7 @@ def test_a_small_job_has_fewer_workers(given, steps, tmp_path, monkeypatch):
     monkeypatch.setattr(start.launch, "memory_limit", lambda: 64 << 10)
     settings = with_defaults(Settings(device="cpu", **given))
     assert start.steps_of(settings) == steps
-    assert start.count_of_workers(settings) == min(16, round(steps ** 0.5))
+    assert start.count_of_workers(settings) == min(16, settings.batch_size // 8, round(steps ** 0.5))
     one_step = with_defaults(Settings(device="cpu", epochs=1, max_batches=1))
     assert start.count_of_workers(one_step) == 2
 
