@@ -189,20 +189,20 @@ def test_fine_tuning_needs_a_model(capfd):
 @pytest.mark.parametrize("right, count, least, most", [  # Newcombe 1998, table I, method 3
     (81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)])
 def test_the_interval_of_an_accuracy(right, count, least, most):
-    assert interval(right, count) == pytest.approx((least, most), abs=5e-5)
+    assert interval(right / count, count) == pytest.approx((least, most), abs=5e-5)
 
 
 def test_the_log_ends_with_the_interval_and_what_would_help(runs):
     """Noise cannot be named, and all classes have 13 pictures to train on."""
     _, out = runs("--depth", "8", "--epochs", "12")
     assert re.search(r"Done: test accuracy 0\.\d+ \(95% interval 0\.\d{3} to 0\.\d{3}\) on the folder pets", out)
-    assert "are very few to train on: cat (13), dog (13), emu (13)\n" in out
-    assert re.search(r"It names \d+% of .* more pictures would help, or a trained model to begin with \(--start", out)
+    assert "Few pictures to train on, so more would help most: cat (13), dog (13), emu (13)\n" in out
+    assert re.search(r"It names \d+% of .* more pictures would help, or --start-from\n", out)
     assert "Steps: 60; with pictures of your own by default passes for at least 1,500, in batches of 32 below" in out
 
 
 def test_with_many_pictures_the_log_has_no_interval_and_no_advice():
-    assert interval_words(900, 1000) == "" and interval_words(899, 999) == " (95% interval 0.880 to 0.917)"
+    assert interval_words(0.9, 1000) == "" and interval_words(899 / 999, 999) == " (95% interval 0.880 to 0.917)"
     points = [(1, 0.1, 0.95)] * 5
     run = SimpleNamespace(
         data=SimpleNamespace(train_labels=np.repeat([0, 1], [20, 30]), classes=("a", "b")),

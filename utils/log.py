@@ -40,7 +40,7 @@ def closing(run):
     """The log's last lines: the result, and what to do with it."""
     settings, progress = run.settings, run.checkpoints.progress
     (*_, accuracy), count = progress["history"]["tests"][-1], len(run.data.test_labels)
-    return (f"Done: test accuracy {accuracy:.4f}{interval_words(round(accuracy * count), count)} on {run.data.name} "
+    return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, count)} on {run.data.name} "
             f"after {passes(settings.epochs)}, {duration(progress['seconds'])}\n"
             f"{advice(run, accuracy) if settings.data_dir else ''}"
             f"Model, checkpoint and curves are in {settings.folder}\n"
@@ -52,13 +52,12 @@ def advice(run, accuracy):
     data, points, lines = run.data, run.checkpoints.progress["history"]["points"], []
     rare = [f"{name} ({count})" for name, count in zip(data.classes, np.bincount(data.train_labels)) if count < RARE]
     if rare:
-        lines.append(f"More pictures would help most where there are very few to train on: {', '.join(rare[:5])}")
+        lines += [f"Few pictures to train on, so more would help most: {', '.join(rare[:5])}\n"]
     learned = np.mean([point[2] for point in points[-5:]]) if points else 0
     if learned > accuracy + GAP:
-        start = "" if run.settings.start_from else ", or a trained model to begin with (--start-from)"
-        lines.append(f"It names {learned:.0%} of the pictures to train on correctly, and {accuracy:.0%} of those to "
-                     f"test on: more pictures would help{start}")
-    return "".join(f"{line}\n" for line in lines)
+        lines += [f"It names {learned:.0%} of the pictures to train on correctly, and {accuracy:.0%} of those to test "
+                  f"on: more pictures would help{', or --start-from' * (not run.settings.start_from)}\n"]
+    return "".join(lines)
 
 
 def passes(count):

@@ -83,12 +83,10 @@ def freeze(program, recipe, auxiliaries):
 
     Returns the auxiliary classifiers to train: then none, since new ones would pull at what the network has learned.
     """
-    if not recipe.freezes_statistics:
-        return auxiliaries
-    for op in program.global_block().ops:
+    for op in program.global_block().ops if recipe.freezes_statistics else ():
         if op.type == "batch_norm":
             op._set_attr("use_global_stats", True)
-    return []
+    return [] if recipe.freezes_statistics else auxiliaries
 
 
 def complete(programs, recipe, build):

@@ -50,20 +50,16 @@ def calibration_error(rows):
     return sum(distances) / sum(count for count, _, _ in rows)
 
 
-def interval(right, count):
-    """The 95% confidence interval of an accuracy of `right` in `count`: (least, most).
-
-    Source: Wilson 1927.
-    """
-    share, square = right / count, 1.959964 ** 2 / count
+def interval(share, count):
+    """The 95% confidence interval of an accuracy measured on `count` images: (least, most). Source: Wilson 1927."""
+    square = 1.959964 ** 2 / count
     middle, half = share + square / 2, (square * (share * (1 - share) + square / 4)) ** 0.5
     return (middle - half) / (1 + square), (middle + half) / (1 + square)
 
 
-def interval_words(right, count):
-    """Words about that interval where it is wide, which it is with few pictures; otherwise none."""
-    least, most = interval(right, count)
-    return f" (95% interval {least:.3f} to {most:.3f})" if count < FEW else ""
+def interval_words(share, count):
+    """Words about that interval where the images are few and so it is wide; otherwise none."""
+    return " (95% interval {:.3f} to {:.3f})".format(*interval(share, count)) if count < FEW else ""
 
 
 def measure(probabilities, labels, classes):
