@@ -3,7 +3,6 @@ import itertools
 
 import numpy as np
 
-from utils.data.batches import batches_of, to_float
 from utils.errors import UserError, shown
 from utils.storage import program_state, saved_model
 
@@ -56,9 +55,9 @@ def train_last_layer(programs, layer, executor, data):
     to_softmax = itertools.takewhile(lambda op: op.type != "softmax", ops)
     scale = next((op.attr("scale") for op in to_softmax if op.type == "scale"), 1)  # of the scores: Airbench
     chosen, features = np.random.default_rng(0).permutation(len(data.train_labels))[:ENOUGH], []
-    for indices in batches_of(chosen, BATCH):
-        found, = executor.run(test, feed={"pixel": to_float(data.train_images[indices])},
-                              fetch_list=[ops[0].input("X")[0]])
+    for indices in np.split(chosen, range(BATCH, len(chosen), BATCH)):
+        pixels = data.train_images[indices] * np.float32(1 / 255)
+        found, = executor.run(test, feed={"pixel": pixels}, fetch_list=[ops[0].input("X")[0]])
         features.append(found.reshape(-1, len(indices), block.var(name).shape[0]))
     features = np.concatenate(features, axis=1)  # [1, n, F], or [2, n, F] with the mirror images
     labels = np.tile(data.train_labels[chosen], len(features))
