@@ -2,8 +2,7 @@
 
 `python train.py` trains ResNet-32 for two passes and saves a model for `python infer.py dog.png`.
 The order is the chapter's: programs, optimizer, loop, test, saved model; then place and executor.
-Three layers change nothing in what is computed: workers (utils/parallel/), a faster executor
-(utils/speed/), runs that can be resumed (utils/checkpoints.py). book/minimal.py does without them.
+Workers, a faster executor and checkpoints change no result; book/minimal.py does without them.
 Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this program differs.
 """
 import sys
@@ -83,17 +82,17 @@ def train_program(probabilities: Variable, auxiliaries: list, smoothing: float) 
     return loss, paddle.static.accuracy(probabilities, label)
 
 
-def one_cycle(step: int, steps: int) -> float:
-    """The learning rate as a share of its peak: up for 4 tenths of all steps, then down to 0."""
-    return min((step + 1) / (0.4 * steps), (steps - step) / (0.6 * steps), 1)
+def one_cycle(step: int, steps: int, rise: float) -> float:
+    """The learning rate as a share of its peak: up for a share `rise` of all steps, then down."""
+    return min((step + 1) / (rise * steps), (steps - step) / ((1 - rise) * steps), 1) if rise else 1
 
 
 def optimizer_program(settings: Settings, steps: int, parameters: list) -> tuple:
     """The optimizer and its learning rate; quick: Adam on one cycle (Smith and Topin 2017)."""
     if settings.recipe == "strong":
         return strong.optimizer_program(settings, steps, parameters)
-    share = one_cycle if settings.recipe == "quick" else lambda step, steps: 1
-    schedule = paddle.optimizer.lr.LambdaDecay(settings.learning_rate, lambda n: share(n, steps))
+    peak, rise = settings.learning_rate, settings.hyperparameters.rise  # the book's is 0: constant
+    schedule = paddle.optimizer.lr.LambdaDecay(peak, lambda step: one_cycle(step, steps, rise))
     return paddle.optimizer.Adam(schedule), schedule
 
 
@@ -103,6 +102,7 @@ def build_programs(settings: Settings, classes: int, steps: int, workers: Worker
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
         image, probabilities, auxiliaries = inference_program(settings, classes)
         test = main.clone(for_test=True)  # the network alone: testing must not train
+        auxiliaries = strong.freeze(main, recipe, auxiliaries)  # what fine-tuning leaves alone
         loss, accuracy = train_program(probabilities, auxiliaries, recipe.label_smoothing)
         optimizer, schedule = optimizer_program(settings, steps, main.all_parameters())
         gradients = optimizer.backward(loss)

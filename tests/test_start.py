@@ -153,7 +153,7 @@ def test_no_folder_for_temporary_files_is_said(monkeypatch):
 
 
 @pytest.mark.parametrize("given, steps", [
-    ({}, 2 * 391), ({"epochs": 1, "max_batches": 20}, 20), ({"epochs": 4, "data_dir": "pictures"}, 4 * 4),
+    ({}, 2 * 391), ({"epochs": 1, "max_batches": 20}, 20), ({"epochs": 4, "data_dir": "pictures"}, 4 * 10),
 ])
 def test_a_small_job_has_fewer_workers(given, steps, tmp_path, monkeypatch):
     """On 16 cores about the root of its steps, and two at least; what CIFAR-10 takes has all cores."""
@@ -166,7 +166,7 @@ def test_a_small_job_has_fewer_workers(given, steps, tmp_path, monkeypatch):
     monkeypatch.setattr(start.launch, "core_share", lambda: 16)
     monkeypatch.setattr(start.launch, "memory_limit", lambda: 64 << 10)
     settings = with_defaults(Settings(device="cpu", **given))
-    assert start.count_of_workers(settings) == min(16, round(steps ** 0.5))
+    assert start.count_of_workers(settings) == min(16, settings.batch_size // 8, round(steps ** 0.5))
     one_step = with_defaults(Settings(device="cpu", epochs=1, max_batches=1))
     assert start.count_of_workers(one_step) == 2
 

@@ -63,7 +63,7 @@ def at_first(monkeypatch):
 def test_all_weights_but_the_last_layers_are_the_models(base, pets, begin, at_first):
     status, out, _ = begin("--data-dir", pets, "--start-from", base)
     assert status == 0 and "ResNet-8, " in out  # the network comes from the model too
-    assert "Start: resnet-8 trained on CIFAR-10, with a new last layer\n" in out
+    assert "Start: resnet-8 trained on CIFAR-10, with a new last layer, trained alone on 26 pictures\n" in out
     trained = {name: array for name, array in state(base).arrays.items()
                if re.fullmatch(r"(conv2d|batch_norm)_\d+\.[wb]_\d", name)}
     assert len(trained) == 9 + 3 + 9 * 4  # convolutions, biases of the second ones, four numbers a channel

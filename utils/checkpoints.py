@@ -13,6 +13,7 @@ from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
 from utils.storage.files import folder_lock
 
+CURVES_SECONDS = 10  # between drawings, at least: on few pictures a pass takes less than the drawing
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
 
 
@@ -30,7 +31,7 @@ class Checkpoints:
         self.run = self.saved = self.copy = None  # the copy is of a finished model that this run will replace
         self.beginning = None  # a line about where the run begins, where that is not at random weights
         self.progress = checkpoint.beginning()
-        self.counted_until = self.last_save = time.monotonic()
+        self.counted_until = self.last_save = self.draw_after = time.monotonic()
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -88,7 +89,9 @@ class Checkpoints:
             return None
         from utils.storage import start_from
 
-        return "Start: " + start_from.put(self.settings.start_from, programs, executor)
+        return "Start: " + start_from.put(
+            self.settings.start_from, programs, executor,
+            self.run.data if self.settings.hyperparameters.freezes_statistics else None)
 
     def after_batch(self, epoch, batch, cost, accuracy):
         """Note that a batch has been trained on; save the run where it is time, and stop it where a signal came.
@@ -124,7 +127,8 @@ class Checkpoints:
         """Save the run, and draw its curves so far."""
         self.progress.update(epoch=epoch + 1, batch=0, finished=epoch + 1 == self.settings.epochs)
         self.save()
-        if self.workers.rank == 0:
+        if self.workers.rank == 0 and (self.progress["finished"] or time.monotonic() > self.draw_after):
+            self.draw_after = time.monotonic() + CURVES_SECONDS
             try:
                 from utils import figures
 

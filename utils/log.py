@@ -3,8 +3,11 @@ import numpy as np
 import paddle
 
 from utils import flags
+from utils.evaluation.metrics import interval_words
+from utils.recipes import FEW, FEW_BATCH, STEPS
 from utils.storage import program_state
 
+RARE, GAP = 20, 0.1  # pictures of a class, and distance of two accuracies, that call for advice
 POINT = 10  # batches that one point of the cost curve is the mean of
 
 
@@ -21,6 +24,9 @@ def opening(run, place):
         f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
         f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
         f"workers: {run.workers.world}",
+        settings.data_dir and not settings.start_from and
+        f"Steps: {settings.epochs * settings.steps_per_epoch(len(data.train_labels)):,}; with pictures of your own by "
+        f"default passes for at least {STEPS:,}, in batches of {FEW_BATCH} below {FEW:,} pictures",
         settings.is_look_aside and f"A quick look leaves the finished model alone: this one goes to {settings.folder}",
         run.checkpoints.beginning]))
 
@@ -33,11 +39,25 @@ def speed_of(run):
 def closing(run):
     """The log's last lines: the result, and what to do with it."""
     settings, progress = run.settings, run.checkpoints.progress
-    *_, accuracy = progress["history"]["tests"][-1]
-    return (f"Done: test accuracy {accuracy:.4f} on {run.data.name} after {passes(settings.epochs)}, "
-            f"{duration(progress['seconds'])}\n"
+    (*_, accuracy), count = progress["history"]["tests"][-1], len(run.data.test_labels)
+    return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, count)} on {run.data.name} "
+            f"after {passes(settings.epochs)}, {duration(progress['seconds'])}\n"
+            f"{advice(run, accuracy) if settings.data_dir else ''}"
             f"Model, checkpoint and curves are in {settings.folder}\n"
             f"Classify a picture with: {settings.infer_command()}")
+
+
+def advice(run, accuracy):
+    """Lines about what would help a model of the user's own pictures most; none where that is not known."""
+    data, points, lines = run.data, run.checkpoints.progress["history"]["points"], []
+    rare = [f"{name} ({count})" for name, count in zip(data.classes, np.bincount(data.train_labels)) if count < RARE]
+    if rare:
+        lines += [f"Few pictures to train on, so more would help most: {', '.join(rare[:5])}\n"]
+    learned = np.mean([point[2] for point in points[-5:]]) if points else 0
+    if learned > accuracy + GAP:
+        lines += [f"It names {learned:.0%} of the pictures to train on correctly, and {accuracy:.0%} of those to test "
+                  f"on: more pictures would help{', or --start-from' * (not run.settings.start_from)}\n"]
+    return "".join(lines)
 
 
 def passes(count):

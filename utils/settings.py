@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 from utils.errors import Parser, UserError, above_zero, name
 from utils.parallel.launch import SMALLEST_SHARE, is_worker, number_in
-from utils.recipes import AIRBENCH, RECIPES, recipe_of
+from utils.recipes import AIRBENCH, FEW, FEW_BATCH, FINE_TUNE, RECIPES, STEPS, for_few, recipe_of
 from utils.storage import checkpoint
 
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
@@ -27,10 +27,10 @@ class Settings(NamedTuple):
     """What a run is asked to be. None: decided later, from what the machine and the data are."""
     model: str = "resnet"
     depth: Optional[int] = None
-    epochs: int = 2
+    epochs: Optional[int] = None
     batch_size: Optional[int] = None
     learning_rate: Optional[float] = None
-    recipe: str = "quick"
+    recipe: Optional[str] = None
     dataset: str = "auto"
     data_file: Optional[str] = None
     device: str = "auto"
@@ -44,6 +44,7 @@ class Settings(NamedTuple):
     start_from: Optional[str] = None
     balance: bool = False
     resume: bool = False
+    no_mirror: bool = False
 
     @property
     def folder(self):
@@ -68,7 +69,7 @@ class Settings(NamedTuple):
     @property
     def hyperparameters(self):
         """The recipe's numbers, for this network and so many passes."""
-        return recipe_of(self.recipe, self.model, self.epochs)
+        return recipe_of(self.recipe, self.model, self.epochs, not self.no_mirror)
 
     def steps_per_epoch(self, count):
         """Batches in an epoch of `count` images."""
@@ -126,18 +127,22 @@ def read_command_line(arguments):
     add = parser.add_argument
     add("--model", choices=sorted(NETWORKS), help="the network (default: resnet)")
     add("--depth", type=int, help=f"layers of a ResNet: 6n+2 (default: {DEPTH})")
-    add("--epochs", type=above_zero(int), help="passes over the training images (default: 2)")
+    add("--epochs", type=above_zero(int), help="passes over the training images (default: 2; "
+        f"{FINE_TUNE.epochs} with --start-from; for --data-dir enough for about {STEPS:,} steps)")
     add("--batch-size", type=above_zero(int), help=f"images per step (default: 128; {AIRBENCH.batch_size} for "
-        "airbench with the strong recipe)")
+        f"airbench with the strong recipe; {FEW_BATCH} with --start-from, or for fewer than {FEW:,} of --data-dir)")
     add("--learning-rate", type=above_zero(float), help="the learning rate, or the recipe's peak (default: " +
         ", ".join(f"{recipe.learning_rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
-    add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
-        "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes")
+    add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls; book: Adam at a constant "
+        "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes; "
+        "fine-tune: first the new last layer alone, then all weights gently (default: quick; with --start-from "
+        "fine-tune)")
     add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, else drawings (default)")
     add("--data-file", type=os.path.abspath, help="your own cifar-10-python.tar.gz, or its extracted folder")
     add("--data-dir", type=os.path.abspath, metavar="FOLDER", help="your own pictures, in a folder for each class")
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
     add("--start-from", type=os.path.abspath, metavar="MODEL_DIR", help="begin with this model, but for its last layer")
+    add("--no-mirror", action="store_true", help="never mirror pictures: for letters, digits and the like")
     add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
     add("--seed", type=seed, help="the same seed, the same numbers (default: a new one for each run)")
     add("--model-dir", type=name, help="where to save (default: image_classification_<model>.inference.model)")
@@ -169,6 +174,8 @@ def settle(options):
 def new_run(options):
     """Settings of a run that begins. Errors: UserError where it would replace an unfinished one."""
     network = network_started_from(options) if "start_from" in options else {}
+    if options.get("recipe") == "fine-tune" and not network:
+        raise UserError("--recipe fine-tune changes a trained model: name one with --start-from, or omit it")
     settings = with_defaults(Settings(**{**options, **network}))
     refuse_unfinished(settings)
     if settings.max_batches and checkpoint.described(settings.folder)["finished"]:
@@ -179,12 +186,23 @@ def new_run(options):
 
 def with_defaults(settings):
     """Settings with the recipe's numbers, the network's depth and a seed where the command line has none."""
+    settings = settings._replace(recipe=settings.recipe or ("fine-tune" if settings.start_from else "quick"))
     recipe = settings.hyperparameters
+    if settings.data_dir and not recipe.freezes_statistics:
+        recipe = for_few(recipe, pictures_to_train_on(settings.data_dir), settings.batch_size)
     return settings._replace(
         depth=settings.depth or (DEPTH if settings.model == "resnet" else None),
+        epochs=settings.epochs or recipe.epochs,
         batch_size=settings.batch_size or recipe.batch_size,
         learning_rate=settings.learning_rate or recipe.learning_rate,
         seed=secrets.randbits(32) if settings.seed is None else settings.seed)
+
+
+def pictures_to_train_on(folder):
+    """About how many pictures of a folder are to train on: those in train/, else four fifths."""
+    train = os.path.join(folder, "train")
+    count = sum(len(files) for *_, files in os.walk(train if os.path.isdir(train) else folder))
+    return count if os.path.isdir(train) else round(0.8 * count)
 
 
 def refuse_unfinished(settings):

@@ -4,7 +4,6 @@ So the process that starts and watches the workers never imports Paddle, and sta
 """
 import functools
 import math
-import os
 import sys
 from pathlib import Path
 
@@ -64,7 +63,9 @@ def count_of_workers(settings):
         return count
     memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # ResNets take more the deeper
     count = launch.default_worker_count(batch_size, memory)
-    pictures = sum(len(files) for *_, files in os.walk(settings.data_dir)) if settings.data_dir else PICTURES
+    from utils.settings import pictures_to_train_on  # needs numpy, which may not be installed
+
+    pictures = pictures_to_train_on(settings.data_dir) if settings.data_dir else PICTURES
     steps = settings.epochs * settings.steps_per_epoch(pictures)
     # The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
     count = min(count, max(2, round(math.sqrt(steps))))

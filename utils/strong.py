@@ -78,6 +78,17 @@ class Lookahead:
             executor.run(self.program, feed={"decay": np.float32([decay])})
 
 
+def freeze(program, recipe, auxiliaries):
+    """Where the recipe fine-tunes, batch normalization keeps its statistics; before the gradients.
+
+    Returns the auxiliary classifiers to train: then none, since new ones would spoil what is learned.
+    """
+    for op in program.global_block().ops if recipe.freezes_statistics else ():
+        if op.type == "batch_norm":
+            op._set_attr("use_global_stats", True)
+    return [] if recipe.freezes_statistics else auxiliaries
+
+
 def complete(programs, recipe, build):
     """The programs of train.py, with what the recipe has beyond them: a lookahead, and answers from both sides.
 

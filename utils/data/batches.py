@@ -89,6 +89,8 @@ def training_feed(data, indices, settings, epoch, seeds):
     recipe, changed, flipped = settings.hyperparameters, None, None
     if recipe.alternating_flip:
         flipped = alternating_flip(len(data.train_labels), settings.seed, epoch)[indices]
+    elif not recipe.mirrors:
+        flipped = np.zeros(len(indices), bool)
     if recipe.is_augmented:
         changed = augment(data.train_images[indices], np.random.default_rng(seeds), recipe.translate, recipe.pad_mode,
                           flipped, recipe.cutout)

@@ -12,7 +12,7 @@ from utils import figures
 from utils.answers import FACTS
 from utils.data import dataset
 from utils.errors import Parser, UserError, complain, name, say, shown
-from utils.evaluation.metrics import BINS, class_errors, scores
+from utils.evaluation.metrics import BINS, class_errors, interval_words, scores
 from utils.storage import checkpoint
 
 NAMES = {"CIFAR-10": "cifar10", "sketches": "sketches"}  # of data sets: in a description, and to choose by
@@ -100,7 +100,9 @@ def draw(files, metrics, mistakes, data, is_quiet):
 
 def text(metrics):
     """What was measured, as tables for a terminal."""
-    lines = [f"Error {metrics['error']:.2%} on {metrics['pictures']:,} images, cost {metrics['cost']:.4f}", "",
+    count, share = metrics["pictures"], 1 - metrics["error"]
+    accuracy = [f"Accuracy {share:.4f}{interval_words(share, count)}"] if interval_words(share, count) else []
+    lines = [f"Error {metrics['error']:.2%} on {count:,} images, cost {metrics['cost']:.4f}", *accuracy, "",
              *_matrix(metrics), "",
              f"Expected calibration error {metrics['calibration_error']:.4f} ({BINS} intervals)",
              "answers of       images  probability    right"]

@@ -91,10 +91,10 @@ def omit_biases(block):
 
     The norm takes such a bias away again with the mean, so that all it does is to move the running mean: instead, the
     running mean is updated without it. Its gradient is zero, up to rounding, on which Adam walks the bias at random;
-    here it stays where it is.
+    here it stays where it is. (Frozen statistics take nothing away, so there the biases stay.)
     """
     edits, maker = Edits(block), {name: op for op in block.ops for name in op.output_arg_names}
-    for norm in [op for op in block.ops if op.type == "batch_norm"]:
+    for norm in [op for op in block.ops if op.type == "batch_norm" and not op.attr("use_global_stats")]:
         add = maker.get(norm.input("X")[0])
         convolution = maker.get(add.input("X")[0]) if add is not None and add.type == "elementwise_add" else None
         if convolution is None or convolution.type != "conv2d":

@@ -157,7 +157,8 @@ class FoldedProgram:
 def put_on_onednn(program, kinds):
     """Mark the ops of these kinds, but for those whose gradients came out wrong; returns how many there are."""
     ops = [op for op in program.global_block().ops if op.type in kinds
-           and not (op.type.startswith("batch_norm") and op.attr("data_layout") == "NCHW")  # over [N, C]
+           and not (op.type.startswith("batch_norm")  # over [N, C], or with frozen statistics
+                    and (op.attr("data_layout") == "NCHW" or op.attr("use_global_stats")))
            and not (op.type.startswith("pool2d") and op.attr("ksize") != op.attr("strides"))]  # overlapping windows
     for op in ops:
         op._set_attr("use_mkldnn", True)  # oneDNN's old name; Paddle 3 still answers to it
