@@ -219,7 +219,7 @@ def test_the_strong_recipe_by_hand():
 def test_one_cycle_by_hand():
     """Ten steps: up to the peak by a quarter of it in each of the first four, then down by sixths; never 0."""
     expected = [1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
-    assert [train.one_cycle(step, 10, 4) for step in range(10)] == pytest.approx(expected)
+    assert [train.one_cycle(step, 10, 0.4) for step in range(10)] == pytest.approx(expected)
     assert [train.one_cycle(step, 1, 0.4) for step in range(1)] == [1]  # a look of one batch
     assert [train.one_cycle(step, 10, 0) for step in (0, 5, 9)] == [1, 1, 1]  # the book's
 
