@@ -18,6 +18,7 @@ from utils.storage import checkpoint
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
 DEPTH = 32  # of a ResNet
+PROJECT = Path(__file__).resolve().parent.parent
 MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
 FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ
@@ -92,7 +93,9 @@ class Settings(NamedTuple):
 
     def _command(self, *arguments):
         """A command line about the run's folder that a shell takes as it is printed."""
-        return shlex.join(["python", *arguments, *(["--model-dir", self.model_dir] if self.model_dir else [])])
+        script, *more = arguments
+        script = script if os.path.exists(script) else str(PROJECT / script)
+        return shlex.join(["python", script, *more, *(["--model-dir", self.model_dir] if self.model_dir else [])])
 
 
 def parse(arguments=None, check_network=None):
