@@ -11,9 +11,11 @@ from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished
 from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
-from utils.storage.files import folder_lock
+from utils.storage.files import folder_lock, whole_file
 
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
+DRAWING_SECONDS = 60  # likewise of the curves
+ROW = 100  # batches from one row of history.csv to the next
 
 
 class Checkpoints:
@@ -24,6 +26,7 @@ class Checkpoints:
     """
     next_epoch = property(lambda self: self.progress["epoch"], doc="The epoch to train next.")
     next_batch = property(lambda self: self.progress["batch"], doc="The batch to train next in that epoch.")
+    last_drawn = time.monotonic()
 
     def __init__(self, settings, workers):
         self.settings, self.workers = settings, workers
@@ -106,6 +109,10 @@ class Checkpoints:
         batches = self.settings.steps_per_epoch(len(self.run.data.train_labels))
         log.record(self.progress, epoch + (batch + 1) / batches, cost, accuracy)
         self.progress["batch"] = batch + 1
+        if batch % ROW == 0:
+            self.write_row("training", epoch, batch, cost, accuracy)
+        if time.monotonic() - self.last_drawn > DRAWING_SECONDS:
+            self.draw()
         stop, save = self.workers.agreement()
         if stop or save:
             self.save()
@@ -120,6 +127,7 @@ class Checkpoints:
         if not self.has_written:
             self.save()  # first of all: a process that ends soon leaves no model alongside another run's checkpoint
         self.progress["history"]["tests"].append((epoch + 1, float(loss), float(accuracy)))
+        self.write_row("test", epoch, "", loss, accuracy)
 
     def identity(self, epoch):
         """What an epoch's model says about its run: which one it is, and whether all of it is done, on all images."""
@@ -130,7 +138,13 @@ class Checkpoints:
         """Save the run, and draw its curves so far."""
         self.progress.update(epoch=epoch + 1, batch=0, finished=epoch + 1 == self.settings.epochs)
         self.save()
-        if self.workers.rank == 0:
+        self.draw()
+        self.workers.barrier()
+
+    def draw(self):
+        """Draw the curves so far, unless a finished model's are still there."""
+        self.last_drawn = time.monotonic()
+        if self.workers.rank == 0 and not self.copy:
             try:
                 from utils import figures
 
@@ -138,7 +152,15 @@ class Checkpoints:
                                     f"{self.settings.title} on {self.run.data.name}")
             except Exception as error:  # matplotlib missing, its fonts or cache broken, the disk full: all the same
                 self.workers.log(f"The curves were not drawn ({error})")
-        self.workers.barrier()
+
+    def write_row(self, *row):
+        """Add a row to history.csv, unless a finished model's is still there; it is whole whenever it is read."""
+        rows = self.progress["history"].setdefault("rows", [])  # an earlier version's checkpoint has none
+        rows.append(row)
+        if self.workers.rank == 0 and not self.copy:
+            lines = ["part,pass,batch,cost,accuracy", *(",".join(map(str, each)) for each in rows), ""]
+            with contextlib.suppress(UserError), whole_file(self.settings.folder / "history.csv") as path:
+                path.write_text("\n".join(lines))  # where the disk is full, the checkpoint says so
 
     def check_finite(self, number, name, where):
         """UserError when a cost is not a finite number any more: what is on the disk is from before."""
