@@ -141,10 +141,16 @@ class Checkpoints:
         self.draw()
         self.workers.barrier()
 
+    @property
+    def may_show(self):
+        """Whether this process may write history.csv and curves.png: no earlier run's model lies there with its own."""
+        is_ours = self.has_written or not (self.settings.folder / "description.json").exists()
+        return self.workers.rank == 0 and is_ours
+
     def draw(self):
-        """Draw the curves so far, unless a finished model's are still there."""
+        """Draw the curves so far."""
         self.last_drawn = time.monotonic()
-        if self.workers.rank == 0 and not self.copy:
+        if self.may_show:
             try:
                 from utils import figures
 
@@ -154,10 +160,10 @@ class Checkpoints:
                 self.workers.log(f"The curves were not drawn ({error})")
 
     def write_row(self, *row):
-        """Add a row to history.csv, unless a finished model's is still there; it is whole whenever it is read."""
+        """Add a row to history.csv, which is whole whenever it is read."""
         rows = self.progress["history"].setdefault("rows", [])  # an earlier version's checkpoint has none
         rows.append(row)
-        if self.workers.rank == 0 and not self.copy:
+        if self.may_show:
             lines = ["part,pass,batch,cost,accuracy", *(",".join(map(str, each)) for each in rows), ""]
             with contextlib.suppress(UserError), whole_file(self.settings.folder / "history.csv") as path:
                 path.write_text("\n".join(lines))  # where the disk is full, the checkpoint says so
