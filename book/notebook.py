@@ -23,7 +23,6 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from book import chapter
 from book.chapter import ROOT
 from utils.errors import exit_status
-from utils.gpu.trial import PIP_LIBRARIES
 
 START = """# In the project's folder, or in one inside it, this notebook runs right away. Elsewhere, as in Colab,
 # this cell first {how},
@@ -54,7 +53,7 @@ if project is None:
         steps += ["uninstall -y paddlepaddle", f"install paddlepaddle-gpu==3.3.1 -i {{wheels}}"]
     elif can_pip and (gpu == 6.1 or gpu >= 7) and sys.version_info < (3, 13):
         why = f"2.6.2 for the GPU, whose compute capability is {{gpu}}"
-        steps = [f'install -r "{{source}}/requirements.txt" {libraries}']
+        steps = [f'install -r "{{source}}/requirements.txt" nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6']
     print(f"Paddle {{why}}: see book/running.md, 'Which Paddle for which machine'")
     for step in steps:
         !"{{sys.executable}}" -m pip --quiet {{step}}
@@ -174,7 +173,7 @@ def start(address=None):
     """The first cell's text: it finds the project, or brings it from a zip file next to it, or from its address."""
     how = "fetches the project" if address else "unpacks a zip file of the project that lies next to it"
     bring = FETCH.format(address=address) if address else UNPACK
-    return START.format(how=how, bring=bring, libraries=PIP_LIBRARIES)
+    return START.format(how=how, bring=bring)
 
 
 def is_a_program_of_its_own(block):

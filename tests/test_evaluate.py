@@ -187,7 +187,7 @@ def test_without_a_choice_the_archive_is_the_runs_own(tmp_path, tiny_archive, ca
     count, data = judged(capsys, "--model-dir", model, "--output", tmp_path / "out")
     assert count == 8 and "instead of" in data["note"]
     checkpoint.write(model / "checkpoint.npz", checkpoint.Checkpoint({}, {"data_file": "gone.tar.gz"}, {}))
-    assert "cannot read gone.tar.gz: it does not exist" in failed(capsys, "--model-dir", model)
+    assert "gone.tar.gz: it does not exist" in failed(capsys, "--model-dir", model)
 
 
 def failed(capsys, *arguments):

@@ -18,7 +18,6 @@ from utils.storage import checkpoint
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
 DEPTH = 32  # of a ResNet
-PROJECT = Path(__file__).resolve().parent.parent
 MAX_SEED = 2 ** 63 - 1  # what Paddle's generator takes
 LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
 FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ
@@ -94,7 +93,8 @@ class Settings(NamedTuple):
     def _command(self, *arguments):
         """A command line about the run's folder that a shell takes as it is printed."""
         script, *more = arguments
-        script = script if os.path.exists(script) else str(PROJECT / script)
+        if not os.path.exists(script):
+            script = str(Path(__file__).resolve().parent.parent / script)
         return shlex.join(["python", script, *more, *(["--model-dir", self.model_dir] if self.model_dir else [])])
 
 
