@@ -26,8 +26,9 @@ from utils.errors import exit_status
 
 START = """# In the project's folder, or in one inside it, this notebook runs right away. Elsewhere, as in Colab,
 # this cell first {how},
-# and installs Paddle for the CPU, which takes a few minutes.
+# and installs Paddle, for the GPU where a wheel works with it, which takes a few minutes.
 import os
+import platform
 import shutil
 import sys
 import zipfile
@@ -40,8 +41,23 @@ if project is None:
     project, part = brought, Path(f"{{brought}}.part")  # it gets its name when all of it is there
     shutil.rmtree(part, ignore_errors=True)
 {bring}
-    !"{{sys.executable}}" -m pip install --quiet -r "{{source}}/requirements-cpu.txt"
-    assert _exit_code == 0, "Paddle could not be installed"
+    query = "nvidia-smi --query-gpu=compute_cap --format=csv,noheader"
+    seen = os.popen(query).read() if shutil.which("nvidia-smi") else ""
+    gpu = float(seen.split()[0]) if seen[:1].isdigit() else 0  # the first one's compute capability
+    can_pip = (sys.platform, platform.machine()) == ("linux", "x86_64")
+    steps = [f'install -r "{{source}}/requirements-cpu.txt"']
+    why = f"for the CPU, since {{f'pip has no wheel for a GPU of {{gpu}}' if gpu else 'no GPU is'}} here"
+    if can_pip and gpu >= 9:
+        cuda, why = "cu126" if gpu < 10 else "cu129", f"3.3.1 for the GPU, whose compute capability is {{gpu}}"
+        wheels = f"https://www.paddlepaddle.org.cn/packages/stable/{{cuda}}/"
+        steps += ["uninstall -y paddlepaddle", f"install paddlepaddle-gpu==3.3.1 -i {{wheels}}"]
+    elif can_pip and (gpu == 6.1 or gpu >= 7) and sys.version_info < (3, 13):
+        why = f"2.6.2 for the GPU, whose compute capability is {{gpu}}"
+        steps = [f'install -r "{{source}}/requirements.txt" nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6']
+    print(f"Paddle {{why}}: see book/running.md, 'Which Paddle for which machine'")
+    for step in steps:
+        !"{{sys.executable}}" -m pip --quiet {{step}}
+        assert _exit_code == 0, "Paddle could not be installed"
     os.rename(source, project)
     shutil.rmtree(part, ignore_errors=True)
     assert "numpy" not in sys.modules, "all is installed: restart the kernel (menu Runtime or Kernel), run from the top"
@@ -156,7 +172,8 @@ def not_shown(path, shown):
 def start(address=None):
     """The first cell's text: it finds the project, or brings it from a zip file next to it, or from its address."""
     how = "fetches the project" if address else "unpacks a zip file of the project that lies next to it"
-    return START.format(how=how, bring=FETCH.format(address=address) if address else UNPACK)
+    bring = FETCH.format(address=address) if address else UNPACK
+    return START.format(how=how, bring=bring)
 
 
 def is_a_program_of_its_own(block):

@@ -2,6 +2,7 @@
 import functools
 import json
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -395,6 +396,35 @@ def test_the_first_cell_unpacks_a_zip_file_of_the_project(top, tmp_path, monkeyp
     assert (project / "train.py").is_file() and not list(tmp_path.glob("*.part"))
     (project / "deep" / "notebooks").mkdir()
     assert first_cell(project / "deep" / "notebooks", monkeypatch)["project"] == project
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="pip has no wheel of Paddle's for another system's GPU")
+@pytest.mark.parametrize("capability, python, machine, words", [
+    (None, (3, 11), "x86_64", ["-cpu.txt", "for the CPU, since no GPU"]),
+    ("", (3, 11), "x86_64", ["-cpu.txt", "for the CPU, since no GPU"]),  # a driver without a device
+    ("5.2", (3, 11), "x86_64", ["-cpu.txt", "for the CPU, since pip has no wheel for a GPU of 5.2"]),
+    ("7.5\n7.5", (3, 12), "x86_64", ["requirements.txt", "2.6.2 for the GPU", "nvidia-cudnn-cu11==8.6.0.163 "
+                                     "nvidia-cublas-cu11==11.11.3.6"]),
+    ("7.5", (3, 13), "x86_64", ["-cpu.txt", "for the CPU"]),
+    ("9.0", (3, 11), "x86_64", ["-cpu.txt", "3.3.1 for the GPU", "uninstall -y paddlepaddle",
+                                "install paddlepaddle-gpu==3.3.1 -i https://www.paddlepaddle.org.cn/", "/cu126/"]),
+    ("12.0", (3, 11), "x86_64", ["-cpu.txt", "3.3.1 for the GPU", "/cu129/"]),
+    ("9.0", (3, 11), "aarch64", ["-cpu.txt", "for the CPU"])])
+def test_the_first_cell_installs_the_wheel_of_the_table(capability, python, machine, words, tmp_path, monkeypatch,
+                                                        capfd):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w") as archive:
+        archive.writestr("train.py", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    if capability is not None:
+        (tmp_path / "nvidia-smi").write_text("#!/bin/sh\n" + f"echo '{capability}'\n" * bool(capability))
+        (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setattr(sys, "version_info", python)
+    monkeypatch.setattr(platform, "machine", lambda: machine)
+    steps = first_cell(tmp_path, monkeypatch)["steps"]
+    text = " and ".join(steps) + capfd.readouterr().out
+    assert all(word in text for word in words) and (len(steps) == 3) == ("3.3.1" in text)
+    table = chapter.read("book/running.md")
+    assert all(word in table for step in steps for word in step.split() if "==" in word or "/stable/cu126" in word)
 
 
 def test_the_first_cell_without_the_project_says_what_to_do(tmp_path, monkeypatch):

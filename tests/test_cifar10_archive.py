@@ -229,12 +229,14 @@ def test_check_sum_behind_everything_that_is_needed_is_read(tmp_path, right_tar)
 
 
 @pytest.mark.parametrize("content", [b"<!DOCTYPE html><html>Log in, please</html>" * 50, b"\0" * 20_000,
-                                     gzip.compress(b"<html></html>" * 500), b"BZh9" + b"\x55" * 999],
-                         ids=["html", "zeros", "zipped html", "bzip2"])
+                                     gzip.compress(b"<html></html>" * 500), b"BZh9" + b"\x55" * 999,
+                                     b"PK\3\4" + b"\x55" * 999],
+                         ids=["html", "zeros", "zipped html", "bzip2", "zip"])
 def test_not_an_archive_at_all(tmp_path, content):
     path = tmp_path / "page.tar.gz"
     path.write_bytes(content)
     assert "not a whole cifar-10-python.tar.gz" in complaint(path)
+    assert content[:2] != b"PK" or "or unpack it and name its folder cifar-10-batches-py" in complaint(path)
 
 
 @pytest.mark.parametrize("name", small_archives.BATCHES)

@@ -1,6 +1,10 @@
-"""Durations as a reader says them; the curves are a picture."""
+"""Durations as a reader says them; the curves are a picture; names in pictures."""
+from pathlib import Path
+
+import matplotlib
 import numpy as np
 import pytest
+from matplotlib import font_manager
 from PIL import Image
 
 from utils import figures, log
@@ -31,3 +35,42 @@ def test_a_picture_that_training_did_not_draw_is_not_replaced(tmp_path):
     with pytest.raises(UserError, match="curves.png is there already and was not written by train.py"):
         figures.draw_curves(tmp_path / "curves.png", history, "")
     assert (tmp_path / "curves.png").read_bytes() == before
+
+
+def pixels_of_title(path, title):
+    """The picture of a confusion matrix with this title and these class names."""
+    figures.draw_confusion(path, {"confusion": [[3, 1], [0, 2]], "classes": [title, "b"]}, title)
+    return np.asarray(Image.open(path).convert("RGB"))
+
+
+@pytest.fixture
+def system_fonts(monkeypatch):
+    """Sets which fonts the system has besides matplotlib's own, as paths."""
+    def have(*names):
+        folder = Path(matplotlib.get_data_path()) / "fonts" / "ttf"
+        monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(folder / name) for name in names])
+        figures.fonts_for.cache_clear()
+    yield have
+    figures.fonts_for.cache_clear()
+
+
+def test_letters_that_the_usual_font_lacks_come_from_one_of_the_system(system_fonts, tmp_path, capsys):
+    """Circled letters are in STIXGeneral, not in DejaVu Sans, which draws the same box for each."""
+    system_fonts()
+    assert np.array_equal(*(pixels_of_title(tmp_path / "confusion.png", name) for name in "\u24b6\u24b7"))
+    assert capsys.readouterr().err.count("which no font here has") == 2  # once for each set of letters
+    pixels_of_title(tmp_path / "confusion.png", "\u24b6")
+    assert capsys.readouterr().err == ""
+    system_fonts("cmsy10.ttf", "STIXGeneral.ttf")
+    assert not np.array_equal(*(pixels_of_title(tmp_path / "confusion.png", name) for name in "\u24b6\u24b7"))
+    assert capsys.readouterr().err == ""
+
+
+def test_dollars_in_a_name_are_no_formula(tmp_path):
+    """Neither a wrong one, which ends the drawing, nor a right one, which takes the dollars away."""
+    history = {"points": [(0, 2, 0.1), (1, 1, 0.5)], "tests": [(1, 1.5, 0.5)]}
+    seen = []
+    for title in ("$\\frac$", "$abc$", "abc"):
+        figures.draw_curves(tmp_path / "curves.png", history, title)
+        seen.append((np.asarray(Image.open(tmp_path / "curves.png").convert("L")) < 128).sum())
+    assert seen[1] > seen[2] + 20

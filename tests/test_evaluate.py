@@ -85,12 +85,20 @@ def test_the_command_prints_tables_and_says_where_the_pictures_are(model_dir, co
     assert "  1 red        4  25.00%    3    0    1" in lines and "  3 blue       2   0.00%    0    0    2" in lines
     assert "Expected calibration error 0.0897 (15 intervals)" in lines
     assert "0.93 to 1.00          8       0.9647   87.50%" in lines
-    target = Path("evaluation", model_dir.name)
+    target = Path("evaluation", "-".join(model_dir.parts[1:]))
     assert f"{'':16}  precision     recall         F1" in lines
     assert f"{'red':16}     1.0000     0.7500     0.8571" in lines
     assert lines[-1] == f"The matrix is drawn in {target / 'confusion.png'}, the worst mistakes in " \
                         f"{target / 'mistakes.png'}"
     assert sorted(path.name for path in (colors.parent / target).iterdir()) == ["confusion.png", "mistakes.png"]
+
+
+def test_the_pictures_of_two_models_of_one_name_lie_apart(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    named = [report.choose_files(None, model_dir)["confusion"] for model_dir in
+             ("model", tmp_path / "model", "a/model", "b/model", tmp_path.parent / "model")]
+    assert named[0] == named[1] == Path("evaluation", "model", "confusion.png")
+    assert len(set(named)) == 4 and all(len(path.parts) == 3 for path in named)
 
 
 def test_the_sheet_shows_the_mistakes_and_only_them(model_dir, colors, tmp_path, capsys):

@@ -159,6 +159,18 @@ def test_all_of_a_folder_or_of_its_test_folder_is_to_test_on_where_nobody_trains
     write_classes(tmp_path / "both", **{"train/a": NAMES, "train/b": NAMES, "test/a": ["1.png"], "test/b": ["1.png"]})
     found, _ = read(tmp_path / "both", is_split=False)
     assert len(found.test_labels) == 2 and len(found.train_labels) == 0
+    found, _ = read(write_classes(tmp_path / "one", cat=NAMES), is_split=False)
+    assert len(found.test_labels) == 18 and found.classes == ("cat",)
+
+
+@pytest.mark.parametrize("name", ["thumbs", "Thumbnails", "$RECYCLE.BIN", "System Volume Information"])
+def test_folders_that_systems_and_viewers_make_are_no_classes(name, pets):
+    """They may be empty, or hold smaller copies; among the classes or in one."""
+    (pets / name).mkdir()
+    picture(pets / "dog" / name / "0.png", 5)
+    found, said = read(pets)
+    assert found.classes == ("cat", "dog") and len(found.train_labels) == 26
+    assert len(said) == 1 and said[0].startswith("Left out") and "(2): " in said[0]
 
 
 def test_a_runs_own_folder_is_never_a_class(pets, run_on, monkeypatch):

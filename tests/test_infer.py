@@ -166,6 +166,14 @@ def test_a_folder_means_its_pictures_and_a_pattern_what_fits_it(name, model_dir,
     assert [entry["label"] for entry in json.loads(capsys.readouterr().out)["results"]] == ["green"]
 
 
+def test_a_picture_whose_name_begins_with_a_dash_is_no_option(model_dir, pictures, capsys):
+    """As a shell makes it of *.png; an option stays one whatever files there are."""
+    for name in ("-1.png", "--json.png", "--json"):
+        shutil.copy("red.png", name)
+    assert ask("--json.png", "-1.png", "--model-dir", model_dir, "--json") == 0
+    assert [each["label"] for each in json.loads(capsys.readouterr().out)["results"]] == ["red", "red"]
+
+
 @pytest.mark.parametrize("count, named", [(12, 12), (13, 12), (11, 11)])
 def test_as_many_classes_are_named_as_are_asked_for_and_there(count, named, tmp_path, pictures, capsys):
     small_models.save_colors(tmp_path / "model", classes=12)

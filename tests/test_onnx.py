@@ -14,6 +14,7 @@ pytest.importorskip("paddle2onnx", reason="paddle2onnx is not installed; require
 pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; requirements-dev.txt has it up to Python 3.12")
 
 import onnxruntime
+from PIL import Image
 
 import infer
 import small_models
@@ -66,12 +67,36 @@ def test_onnxruntime_gives_the_probabilities_that_paddle_gives(converted):
 
 
 def test_the_pages_session_is_what_python_prints(converted, monkeypatch):
-    """Its lines need neither Paddle nor this program."""
+    """Its lines do not need Paddle."""
     monkeypatch.chdir(converted.parents[1])
     session = doctest.DocTestParser().get_doctest(block_of("pycon", ">>> "), {}, "running.md", None, 0)
     told = []
     doctest.DocTestRunner().run(session, out=told.append)
     assert told == [] and len(session.examples) >= 5 and session.examples[-1].want
+
+
+def page_says(path):
+    """Probabilities and answer of the page's session for the picture at `path` instead of its own."""
+    text = block_of("pycon", ">>> ").replace("image/dog.png", str(path))
+    names = {}
+    *lines, last = [each.source for each in doctest.DocTestParser().get_examples(text)]
+    exec("".join(lines), names)
+    return names["probabilities"][0], eval(last, names)
+
+
+def test_the_pages_session_reads_pictures_as_infer_does(converted, monkeypatch, tmp_path):
+    """A phone's, which lies on its side, and a gray one of 16 bits: read otherwise, they are a cat and an airplane."""
+    monkeypatch.chdir(converted.parents[1])
+    dog = Image.open(ROOT / "image" / "dog.png").convert("RGB")
+    turned = Image.Exif()
+    turned[274] = 6  # Orientation: turn it by 90 degrees
+    dog.rotate(90, expand=True).save(tmp_path / "phone.jpg", exif=turned)
+    Image.fromarray(np.asarray(dog.convert("L")).astype(np.uint16) * 257).save(tmp_path / "gray.png")
+    model = infer.load_model(infer.SHIPPED, "cpu")[0]
+    for name in ("phone.jpg", "gray.png"):
+        probabilities, answer = page_says(tmp_path / name)
+        assert answer == "dog"
+        assert np.abs(probabilities - infer.infer(model, infer.load_image(tmp_path / name))[0]).max() < 1e-5
 
 
 def test_the_newest_model_that_this_paddle_saved_converts_too(tmp_path):

@@ -324,6 +324,12 @@ DAMAGES = {
 }
 
 
+def test_who_names_a_models_file_without_its_ending_is_told_of_its_folder(copy, capsys):
+    """As Paddle's own functions take it."""
+    assert infer.main(["dog.png", "--model-dir", str(copy / "colors-01234567"), "--device", "cpu"]) == 2
+    assert capsys.readouterr().err.endswith(f"(no description.json there): there is one in {copy}\n")
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_a_damaged_model_is_one_line_on_the_command_line(copy, capsys, damage):
     hurt, word = DAMAGES[damage]

@@ -1,4 +1,5 @@
 """train.py from the command line's side: what it prints, leaves, refuses, and goes on with."""
+import csv
 import json
 import os
 import re
@@ -12,7 +13,9 @@ import pytest
 
 import train
 from conftest import ROOT
-from small_runs import assert_same_run, before_each_step, contents, have_costs_of, loss_and_accuracy, state
+from small_runs import (assert_same_run, before_each_step, contents, have_costs_of, have_curves_fail,
+                        loss_and_accuracy, state)
+from utils import checkpoints
 from utils.settings import Settings, with_defaults
 
 
@@ -46,6 +49,47 @@ def test_the_books_lines_have_the_numbers_in_their_places(full, tmp_path, monkey
         expected.append(f"Test with Pass {epoch}, Loss {loss:.2f}, Acc {right:.2f}")
     assert status == 0 and len(batches) == 6 and len(set(expected)) == 6
     assert re.findall(r"^(?:Pass|Test with).*", out, re.M) == expected
+
+
+def rows_of(folder):
+    """What a program reads in history.csv: (part, pass, batch) of each row, and its numbers."""
+    with open(folder / "history.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return [(row["part"], row["pass"], row["batch"]) for row in rows], \
+           [(float(row["cost"]), float(row["accuracy"])) for row in rows]
+
+
+def test_history_and_curves_are_there_while_the_run_goes_on(full, tmp_path, monkeypatch):
+    """Three batches a pass, of which every second has a row; after a stop the rows go on where the checkpoint is."""
+    monkeypatch.setattr(checkpoints, "ROW", 2)
+    monkeypatch.setattr(checkpoints, "DRAWING_SECONDS", 0)
+    have_curves_fail(monkeypatch, lambda path, *_: path.touch())  # quickly
+    folder, seen = tmp_path / "model", []
+
+    def look():
+        seen.append(len(rows_of(folder)[0]) if (folder / "curves.png").exists() else 0)
+        if len(seen) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        before_each_step(patch, look)
+        assert full("--seed", "1", "--epochs", "2")[0] == 130
+    assert seen == [0, 1, 1, 3, 4] and len(rows_of(folder)[0]) == 4
+    (folder / "history.csv").write_text("rows from after the checkpoint")
+    assert full("--resume", "--seed", "1", "--epochs", "2")[0] == 0
+    names, numbers = rows_of(folder)
+    assert names == [("training", "0", "0"), ("training", "0", "2"), ("test", "0", ""),
+                     ("training", "1", "0"), ("training", "1", "2"), ("test", "1", "")]
+    progress = state(folder).progress
+    batches, tests = progress["window"], [numbers for _, *numbers in progress["history"]["tests"]]
+    assert numbers == [tuple(each) for each in (batches[0], batches[2], tests[0], batches[3], batches[5], tests[1])]
+
+
+def test_another_runs_history_stays_until_this_one_saves(run, looked, monkeypatch):
+    monkeypatch.setattr(checkpoints, "DRAWING_SECONDS", 0)
+    monkeypatch.setattr(train, "test", lambda run: (float("nan"), 0.1))
+    first = contents(looked)
+    assert "history.csv" in first and run("--seed", "2")[0] == 2 and contents(looked) == first
 
 
 def test_every_test_picture_weighs_the_same(full, tiny_archive, tmp_path, monkeypatch):

@@ -11,10 +11,11 @@ from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished
 from utils.storage import checkpoint, program_state
 from utils.storage.checkpoint import Checkpoint
-from utils.storage.files import folder_lock
+from utils.storage.files import folder_lock, whole_file
 
-CURVES_SECONDS = 10  # between drawings, at least: on few pictures a pass takes less than the drawing
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
+DRAWING_SECONDS, LEAST = 60, 10  # likewise of the curves; and after short passes
+ROW = 100  # batches from one row of history.csv to the next
 
 
 class Checkpoints:
@@ -31,7 +32,7 @@ class Checkpoints:
         self.run = self.saved = self.copy = None  # the copy is of a finished model that this run will replace
         self.beginning = None  # a line about where the run begins, where that is not at random weights
         self.progress = checkpoint.beginning()
-        self.counted_until = self.last_save = self.draw_after = time.monotonic()
+        self.counted_until = self.last_save = self.last_drawn = time.monotonic()
 
     def __enter__(self):
         with contextlib.ExitStack() as stack:
@@ -103,6 +104,10 @@ class Checkpoints:
         batches = self.settings.steps_per_epoch(len(self.run.data.train_labels))
         log.record(self.progress, epoch + (batch + 1) / batches, cost, accuracy)
         self.progress["batch"] = batch + 1
+        if batch % ROW == 0:
+            self.write_row("training", epoch, batch, cost, accuracy)
+        if time.monotonic() - self.last_drawn > DRAWING_SECONDS:
+            self.draw()
         stop, save = self.workers.agreement()
         if stop or save:
             self.save()
@@ -117,6 +122,7 @@ class Checkpoints:
         if not self.has_written:
             self.save()  # first of all: a process that ends soon leaves no model alongside another run's checkpoint
         self.progress["history"]["tests"].append((epoch + 1, float(loss), float(accuracy)))
+        self.write_row("test", epoch, "", loss, accuracy)
 
     def identity(self, epoch):
         """What an epoch's model says about its run: which one it is, and whether all of it is done, on all images."""
@@ -127,8 +133,20 @@ class Checkpoints:
         """Save the run, and draw its curves so far."""
         self.progress.update(epoch=epoch + 1, batch=0, finished=epoch + 1 == self.settings.epochs)
         self.save()
-        if self.workers.rank == 0 and (self.progress["finished"] or time.monotonic() > self.draw_after):
-            self.draw_after = time.monotonic() + CURVES_SECONDS
+        if self.progress["finished"] or time.monotonic() - self.last_drawn > LEAST:
+            self.draw()
+        self.workers.barrier()
+
+    @property
+    def may_show(self):
+        """Whether this process may write history.csv and curves.png: no earlier run's model lies there with its own."""
+        is_ours = self.has_written or not (self.settings.folder / "description.json").exists()
+        return self.workers.rank == 0 and is_ours
+
+    def draw(self):
+        """Draw the curves so far."""
+        self.last_drawn = time.monotonic()
+        if self.may_show:
             try:
                 from utils import figures
 
@@ -136,7 +154,15 @@ class Checkpoints:
                                     f"{self.settings.title} on {self.run.data.name}")
             except Exception as error:  # matplotlib missing, its fonts or cache broken, the disk full: all the same
                 self.workers.log(f"The curves were not drawn ({error})")
-        self.workers.barrier()
+
+    def write_row(self, *row):
+        """Add a row to history.csv, which is whole whenever it is read."""
+        rows = self.progress["history"].setdefault("rows", [])  # an earlier version's checkpoint has none
+        rows.append(row)
+        if self.may_show:
+            lines = ["part,pass,batch,cost,accuracy", *(",".join(map(str, each)) for each in rows), ""]
+            with contextlib.suppress(UserError), whole_file(self.settings.folder / "history.csv") as path:
+                path.write_text("\n".join(lines))  # where the disk is full, the checkpoint says so
 
     def check_finite(self, number, name, where):
         """UserError when a cost is not a finite number any more: what is on the disk is from before."""

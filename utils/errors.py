@@ -35,6 +35,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         raise UserError(shown(message))
 
+    def parse_args(self, arguments=None):
+        """A file whose name begins with a dash, as `*.png` may give, is no option."""
+        words = sys.argv[1:] if arguments is None else arguments
+        return super().parse_args([f"./{word}" if word[:1] == "-" and "." in word and os.path.isfile(word) else word
+                                   for word in words])
+
 
 def above_zero(kind):
     """A reader of command-line values that must be above zero, and below 3.4e38, where float32 ends."""

@@ -3,6 +3,7 @@
 Only what draws imports this. matplotlib is imported by the functions: without it one picture is missing, and no more.
 """
 import contextlib
+import functools
 import os
 import warnings
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from utils.errors import Stopped, UserError, shown
+from utils.errors import Stopped, UserError, print_error, shown
 from utils.storage.files import whole_file
 
 MOST_COUNTED, MOST_NAMED = 25, 80  # classes of a matrix: beyond, there is no room for numbers, or for names
@@ -35,9 +36,14 @@ def picture(path, width, height, title, **options):
             os.environ.pop("MPLBACKEND", None)
         from matplotlib.backends.backend_agg import FigureCanvasAgg  # no display, no global state
         from matplotlib.figure import Figure
+        from matplotlib.text import Text
 
         figure = FigureCanvasAgg(Figure(figsize=(width, height), **options)).figure
         yield figure
+        texts = figure.findobj(Text)
+        fonts = fonts_for("".join(sorted({*"".join(text.get_text() for text in texts)})))
+        for text in texts:
+            text.set(family=fonts, parse_math=False)  # names may have dollars
         with warnings.catch_warnings(), whole_file(path) as temporary:
             warnings.simplefilter("ignore")  # of letters that the font lacks
             figure.savefig(temporary, format="png", metadata={"Software": None, "Title": title})
@@ -46,6 +52,28 @@ def picture(path, width, height, title, **options):
     except Exception as error:
         raise UserError(f"cannot draw {shown(path)}: {shown(error)}; matplotlib comes with python -m pip install -r "
                         "requirements.txt") from error
+
+
+@functools.lru_cache(maxsize=None)
+def fonts_for(letters):
+    """Families of fonts that have these letters: matplotlib's own, and of the system's as many as it takes."""
+    from matplotlib import font_manager
+    from matplotlib.ft2font import FT2Font
+
+    families, own = ["DejaVu Sans"], FT2Font(font_manager.findfont("DejaVu Sans"))
+    missing = {*map(ord, filter(str.isprintable, letters))} - own.get_charmap().keys()
+    for path in sorted(font_manager.findSystemFonts()) if missing else ():
+        with contextlib.suppress(RuntimeError, OSError):  # no font that matplotlib reads
+            font = FT2Font(path)
+            found = missing & font.get_charmap().keys()
+            if found and font.scalable and "LastResort" not in path:  # macOS's has a box for each letter
+                font_manager.fontManager.addfont(path)
+                families.append(font.family_name)
+                missing -= found
+    if missing:
+        print_error(f"pictures show boxes for {''.join(map(chr, sorted(missing)))}, which no font here has: install "
+                    "one that has them, such as Noto Sans CJK")
+    return families
 
 
 def refuse_to_replace(path, title):
@@ -92,9 +120,9 @@ def draw_confusion(path, metrics, title):
                           color="white" if shares[row, column] > 0.4 else "black")
         if len(classes) <= MOST_NAMED:
             names, size = [name[:20] for name in classes], 9 if len(classes) <= MOST_COUNTED else 5
-            axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=size, parse_math=False)
-            axes.set_yticks(range(len(classes)), names, fontsize=size, parse_math=False)
-        axes.set_title(title, fontsize=10, parse_math=False)
+            axes.set_xticks(range(len(classes)), names, rotation=90, fontsize=size)
+            axes.set_yticks(range(len(classes)), names, fontsize=size)
+        axes.set_title(title, fontsize=10)
 
 
 def draw_mistakes(path, images, mistakes, head):
@@ -130,8 +158,8 @@ def _draw_sheet(path, tiles, rows, columns, title, head):
                                 subplot_kw={"frame_on": False, "xticks": [], "yticks": []})
         for axes, (tile, words) in zip(cells.ravel(), tiles):
             axes.imshow(tile, interpolation="nearest")
-            axes.set_title(words, fontsize=8, parse_math=False)
-        figure.suptitle(head, fontsize=10, parse_math=False)
+            axes.set_title(words, fontsize=8)
+        figure.suptitle(head, fontsize=10)
 
 
 def enlarge(heat, side):

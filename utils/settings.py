@@ -92,7 +92,10 @@ class Settings(NamedTuple):
 
     def _command(self, *arguments):
         """A command line about the run's folder, to be pasted into a shell."""
-        return shlex.join(["python", *arguments, *(["--model-dir", self.model_dir] if self.model_dir else [])])
+        script, *more = arguments
+        if not os.path.exists(script):
+            script = str(Path(__file__).resolve().parent.parent / script)
+        return shlex.join(["python", script, *more, *(["--model-dir", self.model_dir] if self.model_dir else [])])
 
 
 def parse(arguments=None, check_network=None):

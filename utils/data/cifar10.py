@@ -148,7 +148,8 @@ def read(path):
         raise
     except Exception as error:  # a damaged archive may raise anything at all
         reason = shown(" ".join(str(error).split()))[:200] or type(error).__name__
-        raise UserError(f"{where} is damaged, not a whole {ARCHIVE} ({reason}): fetch it again") from error
+        raise UserError(f"{where} is damaged, or another kind of archive, not a whole {ARCHIVE} ({reason}): fetch it "
+                        f"again, or unpack it and name its folder {FOLDER}") from error
     missing = [name for name in BATCHES if name not in batches]
     if missing:
         raise UserError(f"{path} is not a whole {ARCHIVE}: {FOLDER}/{missing[0]} is missing")

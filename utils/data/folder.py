@@ -18,7 +18,8 @@ TEST_SHARE = 0.2  # of each class
 MOST_UNREADABLE = 0.1  # of all files
 MOST_CLASSES, LONGEST_NAME = 1000, 100  # what a saved model's description takes
 MOST_NAMES = 10  # in a line
-IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "lost+found")  # and .names and @names: systems put them
+IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "$recycle.bin", "lost+found", "thumbs", "thumbnails",
+           "system volume information")  # and .names and @names: systems put them
 OF_EVALUATION = {"confusion.png", "mistakes.png"}  # what evaluate.py writes
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
@@ -38,7 +39,7 @@ def read(folder, say, is_seen=True, is_split=True):
     except OSError as error:
         raise UserError(f"--data-dir: cannot read {shown(error.filename or folder)}: {error.strerror}") from error
     warn("Left out, as a system's, a program's or a run's own files", left_out, say)
-    classes, count = check_classes(folder, train, test), sum(map(len, [*train.values(), *test.values()]))
+    classes, count = check_classes(folder, train, test, 1 + is_split), sum(map(len, [*train.values(), *test.values()]))
     with progress(total=count, unit=" pictures", desc="Reading", shown=is_seen) as bar:
         train, test = (read_files([(path, label) for label, name in enumerate(classes) for path in side[name]],
                                   unreadable, MOST_UNREADABLE * count, bar) for side in (train, test))
@@ -113,14 +114,14 @@ def entries(folder, left_out):
     return found
 
 
-def check_classes(folder, train, test):
-    """The classes to train and to test on; UserError where they differ, or a saved model cannot take them."""
+def check_classes(folder, train, test, least):
+    """The classes to train and to test on; UserError where they differ, are too few, or too many for a saved model."""
     if set(train) != set(test):
         raise UserError(f"{shown(folder)}: train and test need the same class folders, and only one of them has "
                         f"{', '.join(sorted(set(train) ^ set(test))[:MOST_NAMES])}")
-    if not 2 <= len(train) <= MOST_CLASSES or max(map(len, train)) > LONGEST_NAME:
+    if not least <= len(train) <= MOST_CLASSES or max(map(len, train)) > LONGEST_NAME:
         raise UserError(f"{shown(folder)} holds {', '.join([f'{len(train):,} class folders', *train][:MOST_NAMES])}: "
-                        f"put the pictures of each class into a folder there, named after it; training takes 2 to "
+                        f"put the pictures of each class into a folder there, named after it: {least} to "
                         f"{MOST_CLASSES:,} of them, with names of at most {LONGEST_NAME} letters")
     return tuple(train)
 

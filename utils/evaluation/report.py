@@ -75,7 +75,9 @@ def labels_for(data, classes):
 
 def choose_files(output, model_dir):
     """Paths for both pictures: {what is on it: path}. Errors: UserError where others of their names are there."""
-    folder = Path(output or Path("evaluation", Path(os.path.abspath(model_dir)).name))
+    whole, here = Path(os.path.abspath(model_dir)), Path.cwd()
+    parts = whole.relative_to(here if here in whole.parents else whole.anchor).parts  # many models are named model
+    folder = Path(output or Path("evaluation", "-".join(parts)))
     files = {what: folder / f"{what}.png" for what in ("confusion", "mistakes")}
     for path in files.values():
         figures.refuse_to_replace(path, figures.JUDGED)

@@ -22,7 +22,7 @@ class Checkpoint(NamedTuple):
     arrays: the program's persistable variables by name (weights, batch-norm statistics, Adam's moments and powers).
     settings: what the run was started with.
     progress: {"run": a name of its own, which its models have too, "epoch", "batch": the next one to train, "history":
-    points and tests for the curves, "window": what the next point is the mean of, "seconds": spent so far, "finished"}.
+    points, tests and rows to show, "window": what the next point is the mean of, "seconds": spent so far, "finished"}.
     statistics: float64 [workers, n], batch normalization's of each worker inside a pass; None where all have the same.
     """
     arrays: dict

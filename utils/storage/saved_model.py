@@ -113,9 +113,12 @@ def read_description(folder):
         try:
             facts = json.loads((Path(folder) / "description.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
+            folder = Path(folder)
             command = f"python train.py --model-dir {shlex.quote(str(folder))}"
-            raise UserError(f"no model in {shown(folder)} (no description.json there): train one with "
-                            f"{shown(command)}, or name another folder") from None
+            advice = f"train one with {shown(command)}, or name another folder"
+            if (Path(folder).parent / "description.json").exists():
+                advice = f"there is one in {shown(Path(folder).parent)}"
+            raise UserError(f"no model in {shown(folder)} (no description.json there): {advice}") from None
         except (ValueError, RecursionError):
             raise ValueError("description.json is not JSON") from None
         with contextlib.suppress(KeyError, TypeError):
