@@ -13,8 +13,15 @@ import pytest
 
 import train
 from conftest import ROOT
-from small_runs import (assert_same_run, before_each_step, contents, have_costs_of, have_curves_fail,
-                        loss_and_accuracy, state)
+from small_runs import (
+    assert_same_run,
+    before_each_step,
+    contents,
+    have_costs_of,
+    have_curves_fail,
+    loss_and_accuracy,
+    state,
+)
 from utils import checkpoints
 from utils.settings import Settings, with_defaults
 

@@ -54,7 +54,7 @@ def picture(path, width, height, title, **options):
                         "requirements.txt") from error
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def fonts_for(letters):
     """Families of fonts that have these letters: matplotlib's own, and of the system's as many as it takes."""
     from matplotlib import font_manager
