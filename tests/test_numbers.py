@@ -137,7 +137,7 @@ FACTS = (
     Fact("digits, 40 steps", rf"40 steps in all, ended at {N}\.", ("digits, resnet-32",)),
     Fact("digits, from the supplied model", rf"never seen any, it ends between {N} and {N}\.",
          ("digits, airbench", "start-from")),
-    Fact("digits, never mirrored", rf"accuracy with it ends at {N} ", ("no-mirror",)),
+    Fact("digits, never mirrored", rf"accuracy with it ends between {N} and {N}\.", ("no-mirror",)),
     Fact("few pictures, their batch", rf"\*\*Batches\*\* of {N} for fewer than {N} pictures",
          [recipes.FEW_BATCH, recipes.FEW]),
     Fact("few pictures, their steps", rf"at least {N} steps", [recipes.STEPS]),

@@ -12,7 +12,7 @@ from typing import NamedTuple, Optional
 
 from utils.errors import Parser, UserError, above_zero, name
 from utils.parallel.launch import SMALLEST_SHARE, is_worker, number_in
-from utils.recipes import AIRBENCH, FEW, FEW_BATCH, FINE_TUNE, RECIPES, STEPS, for_few, recipe_of
+from utils.recipes import AIRBENCH, FEW_BATCH, FINE_TUNE, RECIPES, STEPS, for_few, recipe_of
 from utils.storage import checkpoint
 
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
@@ -130,14 +130,15 @@ def read_command_line(arguments):
     add = parser.add_argument
     add("--model", choices=sorted(NETWORKS), help="the network (default: resnet)")
     add("--depth", type=int, help=f"layers of a ResNet: 6n+2 (default: {DEPTH})")
-    add("--epochs", type=above_zero(int), help="passes over the training images (default: 2; "
-        f"{FINE_TUNE.epochs} with --start-from; for --data-dir enough for about {STEPS:,} steps)")
+    add("--epochs", type=above_zero(int), help=f"passes over the training images (default: 2; {FINE_TUNE.epochs} "
+        f"with --start-from; for --data-dir {STEPS:,} steps)")
     add("--batch-size", type=above_zero(int), help=f"images per step (default: 128; {AIRBENCH.batch_size} for "
-        f"airbench with the strong recipe; {FEW_BATCH} with --start-from, or for fewer than {FEW:,} of --data-dir)")
-    add("--learning-rate", type=above_zero(float), help="the learning rate, or the recipe's peak (default: " +
+        f"airbench with the strong recipe; {FEW_BATCH} for --start-from, few pictures)")
+    add("--learning-rate", type=above_zero(float), help="the learning rate, or its peak (default: " +
         ", ".join(f"{recipe.learning_rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
-    add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls; book: Adam at a constant "
+    add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes; "
+<<<<<<< HEAD
         "fine-tune: first the new last layer alone, then all weights gently (default: quick; with --start-from "
         "fine-tune)")
     add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, else drawings (default)")
@@ -146,6 +147,17 @@ def read_command_line(arguments):
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
     add("--start-from", type=os.path.abspath, metavar="MODEL_DIR", help="begin with this model, but for its last layer")
     add("--no-mirror", action="store_true", help="never mirror pictures: for letters, digits and the like")
+=======
+        "fine-tune (default with --start-from): the last layer, then all gently")
+    add("--dataset", choices=("auto", "cifar10", "sketches"),
+        help="auto: CIFAR-10, or drawings where it is unavailable (default)")
+    add("--data-file", type=whole_path, help="your own cifar-10-python.tar.gz")
+    add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
+    add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
+    add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with the weights of a trained model, but for "
+        "its last layer")
+    add("--no-mirror", action="store_true", help="never mirror pictures: for letters and digits")
+>>>>>>> op
     add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
     add("--seed", type=seed, help="the same seed, the same numbers (default: a new one for each run)")
     add("--model-dir", type=name, help="where to save (default: image_classification_<model>.inference.model)")
