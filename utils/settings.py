@@ -138,26 +138,13 @@ def read_command_line(arguments):
         ", ".join(f"{recipe.learning_rate:g}" for recipe in RECIPES.values()) + " for " + ", ".join(RECIPES) + ")")
     add("--recipe", choices=RECIPES, help="quick: Adam, the rate rises and falls (default); book: Adam at a constant "
         "rate, as in the original; strong: momentum, one cycle, crop and flip, for a better model in many passes; "
-<<<<<<< HEAD
-        "fine-tune: first the new last layer alone, then all weights gently (default: quick; with --start-from "
-        "fine-tune)")
+        "fine-tune (default with --start-from): the last layer, then all gently")
     add("--dataset", choices=("auto", "cifar10", "sketches"), help="auto: CIFAR-10, else drawings (default)")
     add("--data-file", type=os.path.abspath, help="your own cifar-10-python.tar.gz, or its extracted folder")
     add("--data-dir", type=os.path.abspath, metavar="FOLDER", help="your own pictures, in a folder for each class")
     add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
     add("--start-from", type=os.path.abspath, metavar="MODEL_DIR", help="begin with this model, but for its last layer")
-    add("--no-mirror", action="store_true", help="never mirror pictures: for letters, digits and the like")
-=======
-        "fine-tune (default with --start-from): the last layer, then all gently")
-    add("--dataset", choices=("auto", "cifar10", "sketches"),
-        help="auto: CIFAR-10, or drawings where it is unavailable (default)")
-    add("--data-file", type=whole_path, help="your own cifar-10-python.tar.gz")
-    add("--data-dir", type=whole_path, metavar="FOLDER", help="your own pictures, in a folder for each class")
-    add("--balance", action="store_true", help="show each class equally often, however many pictures it has")
-    add("--start-from", type=whole_path, metavar="MODEL_DIR", help="begin with the weights of a trained model, but for "
-        "its last layer")
     add("--no-mirror", action="store_true", help="never mirror pictures: for letters and digits")
->>>>>>> op
     add("--device", choices=("auto", "cpu", "gpu"), help="auto: CUDA where it works, else the CPU (default)")
     add("--seed", type=seed, help="the same seed, the same numbers (default: a new one for each run)")
     add("--model-dir", type=name, help="where to save (default: image_classification_<model>.inference.model)")

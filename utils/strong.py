@@ -81,11 +81,7 @@ class Lookahead:
 def freeze(program, recipe, auxiliaries):
     """Where the recipe fine-tunes, batch normalization keeps its statistics; before the gradients.
 
-<<<<<<< HEAD
-    Returns the auxiliary classifiers to train: then none, since new ones spoil what is learned.
-=======
     Returns the auxiliary classifiers to train: then none, since new ones know nothing yet.
->>>>>>> op
     """
     for op in program.global_block().ops if recipe.freezes_statistics else ():
         if op.type == "batch_norm":
