@@ -137,3 +137,15 @@ def test_state_goes_out_and_in_and_fits_its_own_network_only(static_scope):
                   {k: np.repeat(v, 2) for k, v in before.items()}):
         with pytest.raises(UserError, match="does not fit"):
             program_state.put(main, paddle.CPUPlace(), wrong)
+
+
+def test_a_damaged_name_is_a_short_line(tmp_path):
+    """zipfile's error shows what it has read as a name: here a part of the weights."""
+    path = tmp_path / "checkpoint.npz"
+    checkpoint.write(path, SAVED._replace(arrays={"w": np.random.default_rng(1).random(9000)}))
+    content = bytearray(path.read_bytes())
+    content[content.find(b"v:w.npy") - 3] ^= 0x20  # the length of the name, in the header before it
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="damaged") as caught:
+        checkpoint.read(path)
+    assert len(str(caught.value)) < 400 + len(str(path))

@@ -1,6 +1,7 @@
 """The place: CUDA only where this Paddle can drive the device, and a reason where it cannot."""
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -95,3 +96,12 @@ def test_what_ends_an_import_without_a_word_is_known_before(processor, has_libra
     monkeypatch.setattr("builtins.__import__", lambda name, *_, **__: imported)
     with pytest.raises(UserError, match=words) if words else contextlib.nullcontext():
         assert place.import_paddle() is imported
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="ends as POSIX has it")
+def test_a_signal_after_paddle_was_imported_ends_without_a_word():
+    """Paddle's own answer is a list of C++ calls; train.py goes on with other imports then."""
+    code = (f"import os, sys; sys.path.insert(0, {str(ROOT)!r}); from utils import errors, flags, place; "
+            "errors.end_at_once_on_signals(); flags.set_flags(); place.import_paddle(); os.kill(os.getpid(), 15)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGTERM, "", "")

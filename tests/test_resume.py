@@ -155,6 +155,9 @@ def in_the_way(kind, finished, place):
         place.symlink_to(finished)
     elif kind == "file":
         place.write_text("mine")
+    elif kind == "part":  # of a copy by hand
+        place.mkdir()
+        shutil.copy(finished / "description.json", place)
     elif kind == "folder":
         shutil.copytree(finished, place)
         (place / "description.json").write_text("{}")
@@ -167,7 +170,7 @@ def in_the_way(kind, finished, place):
         (finished / "description.json").write_text(json.dumps({**small, "seed": 7}))
 
 
-@pytest.mark.parametrize("kind", ["link", "file", "folder", "added", "held", "full", "long"])
+@pytest.mark.parametrize("kind", ["link", "file", "part", "folder", "added", "held", "full", "long"])
 def test_a_model_that_cannot_be_kept_aside_is_noticed_before_training(kind, full, finished, monkeypatch, tmp_path):
     place, name = tmp_path / "model.earlier", "model"
     in_the_way(kind, finished, place)

@@ -18,7 +18,6 @@ def choose_place(device="auto"):
     Errors: UserError where `gpu` was asked for and is unavailable, with the reason.
     """
     paddle = import_paddle()
-    restore_signals()  # at SIGTERM Paddle would print C++ calls
     if device == "cpu":
         return paddle.CPUPlace(), "CPU, as asked"
     failure = cuda_failure()
@@ -41,6 +40,7 @@ def import_paddle():
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # a line of Paddle's that names no cure
             import paddle
+        restore_signals()  # at SIGTERM Paddle would print C++ calls
         return paddle
     except Exception as error:  # of any type, as from a library that is missing
         reason = str(error).strip().split("\n")[0] or type(error).__name__

@@ -147,7 +147,7 @@ def read(path):
     except (UserError, Stopped):
         raise
     except Exception as error:  # a damaged archive may raise anything at all
-        reason = shown(" ".join(str(error).split()))[:200] or type(error).__name__
+        reason = shown(" ".join(str(error).split()))[:120] or type(error).__name__
         raise UserError(f"{where} is damaged, or another kind of archive, not a whole {ARCHIVE} ({reason}): fetch it "
                         f"again, or unpack it and name its folder {FOLDER}") from error
     missing = [name for name in BATCHES if name not in batches]

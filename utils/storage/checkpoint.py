@@ -65,7 +65,7 @@ def read(path, whole=True):
             statistics = members["statistics"] if "statistics" in members.files else None
         return Checkpoint(arrays, dict(head["settings"]), head["progress"], statistics)
     except Exception as error:  # zipfile and numpy raise almost anything on damaged files
-        raise UserError(f"the checkpoint {path} is damaged ({shown(error)}); remove it and start over") from error
+        raise UserError(f"the checkpoint {path} is damaged ({shown(error)[:200]}); remove it and start over") from error
 
 
 # -- A finished model in the folder of another run
@@ -89,7 +89,7 @@ def copy_aside(folder, run):
     """
     model, target = described(folder), Path(f"{Path(folder).resolve()}.earlier")
     is_own = run is not None and model.get("run", run) == run
-    if not model["finished"] or is_own or model == described(target) and not target.is_symlink():
+    if not model["finished"] or is_own or model == described(target) and _is_made_here(target):
         return None
     with _replaceable(folder) as (_, copy):
         shutil.rmtree(copy, ignore_errors=True)
@@ -115,14 +115,20 @@ def _contents(folder):
                        for path in sorted(folder.iterdir()) if path.name[0] != "."}).encode()
 
 
+def _is_made_here(target):
+    """Whether this program put all that is in FOLDER.earlier there, and nobody has changed it."""
+    mark = target / MARK
+    return not target.is_symlink() and mark.is_file() and mark.read_bytes() == _contents(target)
+
+
 @contextlib.contextmanager
 def _replaceable(folder):
     """Yield FOLDER.earlier and the copy's path. Errors: UserError, also where the block cannot write there."""
     target = Path(f"{Path(folder).resolve()}.earlier")
-    copy, mark = target.with_name(f".{target.name}.partial"), target / MARK
+    copy = target.with_name(f".{target.name}.partial")
     try:
         if os.path.lexists(target):
-            if target.is_symlink() or not mark.is_file() or mark.read_bytes() != _contents(target):
+            if not _is_made_here(target):
                 raise OSError("something else is there: rename or remove that")
             with folder_lock(target):  # nobody uses it
                 pass
