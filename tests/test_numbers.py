@@ -133,7 +133,7 @@ FACTS = (
     Fact("flowers, an unlucky run", rf"random seed, ended at {N}", ("flowers", "without `--seed`")),
     Fact("flowers, from the supplied model", rf"accuracy ends between {N} and {N} \(three seeds",
          ("flowers, airbench", "start-from")),
-    Fact("digits, default flags", rf"ResNet-32 ends at {N} with these defaults", ("digits, resnet-32",)),
+    Fact("digits, default flags", rf"ResNet-32 ends between {N} and {N} with these", ("digits, resnet-32",)),
     Fact("digits, 40 steps", rf"40 steps in all, ended at {N}\.", ("digits, resnet-32",)),
     Fact("digits, from the supplied model", rf"never seen any, it ends between {N} and {N}\.",
          ("digits, airbench", "start-from")),
