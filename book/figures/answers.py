@@ -30,7 +30,7 @@ def answers(model_dir):
     model, _ = infer.load_model(model_dir, "cpu")
     probabilities = infer.infer(model, np.concatenate(list(pixels.values())))
     best = [infer.label(row, model.description["classes"], 1)[0] for row in probabilities]
-    return {name: [label, round(share, 3)] for name, (label, share) in zip(pixels, best)}
+    return {name: [label, round(share, 4)] for name, (label, share) in zip(pixels, best)}
 
 
 def flower_answers(model_dir, each=2):
@@ -50,7 +50,7 @@ def flower_answers(model_dir, each=2):
     found = {kind.name: [] for kind in flowers.KINDS}
     for (name, number), row in zip(asked, infer.infer(model, pixels)):
         answered, share = infer.label(row, model.description["classes"], 1)[0]
-        found[name].append([number, answered, round(share, 3)])
+        found[name].append([number, answered, round(share, 4)])
     return found
 
 
