@@ -113,12 +113,13 @@ def test_auto_says_loudly_that_it_takes_sketches(few_sketches):
     assert "SKETCHES" in framed[1] and "--data-file" in lines[-1] and "127.0.0.1" in lines[-1]
 
 
-def test_auto_does_not_take_sketches_where_a_source_is_only_slow(few_sketches, monkeypatch):
-    """It was reached and stalled: the line says to start again."""
+@pytest.mark.parametrize("behavior", [loopback.stalled(b"x" * 50_000, 20_000), loopback.status(429)])
+def test_auto_does_not_take_sketches_where_a_source_is_only_slow(behavior, few_sketches, monkeypatch):
+    """It was reached and stalled, or it answers that it is asked too often: the line says to start again."""
     for name, seconds in {"SILENCE": 0.4, "TRIAL": 0.2, "PAUSES": ()}.items():
         monkeypatch.setattr(f"utils.data.download.{name}", seconds)
     with loopback.running() as server:
-        source = server.serve("/file", loopback.stalled(b"x" * 50_000, 20_000))
+        source = server.serve("/file", behavior)
         with pytest.raises(UserError, match="start again to go on with the download.*--dataset sketches"):
             dataset.read("auto", say=lambda line: None, sources=[source, *NOWHERE])
 

@@ -188,7 +188,8 @@ def put_answer(answers, source, start, trial):
         response = urllib.request.build_opener().open(urllib.request.Request(source, headers=headers), timeout=SILENCE)
     except urllib.error.HTTPError as error:
         may_recover = error.code in (408, 416, 429) or error.code >= 500
-        return answers.put(Answer(source, failure=f"answers {error.code} {error.reason}", may_recover=may_recover))
+        return answers.put(Answer(source, failure=f"answers {error.code} {error.reason}", may_recover=may_recover,
+                                  is_slow=error.code == 429))  # too many requests
     except TimeoutError:  # connected, for otherwise urllib wraps it
         return answers.put(Answer(source, failure=f"no answer within {SILENCE:g} s", is_slow=True))
     except Exception as error:  # where something was received before, it may be a passing trouble
