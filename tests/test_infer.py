@@ -297,7 +297,7 @@ def test_a_signal_at_any_moment_ends_it_at_once_and_quietly(number, everyone, se
         assert "infer results: red" in out and process.returncode in (0, 128 + number, -number)
     else:
         assert process.returncode == -number  # which a shell calls 128 + number
-        assert time.monotonic() - begin < 1
+        assert time.monotonic() - begin < (1 if number == signal.SIGINT else 10)  # SIGTERM waits for Paddle's import
     for _ in range(100):  # nobody is left
         try:
             os.killpg(process.pid, 0)

@@ -3,6 +3,7 @@ import contextlib
 import io
 import os
 import platform
+import signal
 import sys
 
 from utils import flags, gpu
@@ -38,9 +39,10 @@ def import_paddle():
         if not gpu.is_found("libgomp.so.1"):
             raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
     try:
+        hold_signal(signal.SIGTERM, True)  # while Paddle is imported, it would print C++ calls
         with contextlib.redirect_stderr(io.StringIO()):  # a line of Paddle's that names no cure
             import paddle
-        restore_signals()  # at SIGTERM Paddle would print C++ calls
+        restore_signals()  # afterwards too
         return paddle
     except Exception as error:  # of any type, as from a library that is missing
         reason = str(error).strip().split("\n")[0] or type(error).__name__
@@ -48,6 +50,14 @@ def import_paddle():
         if "DLL" in reason or "WinError" in reason:
             cure = f"install Microsoft's Visual C++ Redistributable (x64), then {cure}"
         raise UserError(f"Paddle is installed, but cannot be imported ({shown(reason)}): {cure}") from error
+    finally:
+        hold_signal(signal.SIGTERM, False)
+
+
+def hold_signal(number, is_held):
+    """Have a signal wait, or come, in this thread; there is no such thing on Windows."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK if is_held else signal.SIG_UNBLOCK, [number])
 
 
 def cuda_failure():

@@ -135,6 +135,7 @@ class Download:
                 self.partial.write(block)
                 received += len(block)
                 if received > MAX_BYTES:
+                    self.partial.truncate(0)
                     return self.fail(answer, f"sends more than {MAX_BYTES / 1e6:.1f} MB, not the archive")
                 bar.update(len(block))
                 with contextlib.suppress(queue.Empty):
