@@ -173,3 +173,12 @@ def test_a_named_folder_is_read_as_carefully_as_an_archive(tmp_path, home):
     with pytest.raises(UserError, match="data_batch_2.*asks for os.system"):
         dataset.read("auto", path, say=pytest.fail)
     assert not (tmp_path / "hacked").exists()
+
+
+def test_a_user_without_a_home_has_the_spare_folders(monkeypatch):
+    """As in a container that runs with a number that no user has."""
+    monkeypatch.delenv(cifar10.CACHE_VARIABLE, raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    folders = cifar10.cache_folders()
+    assert len(folders) == 2 and not any(str(folder).startswith("~") for folder in folders)
+    assert list(cifar10.copies([])) == []

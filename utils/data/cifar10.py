@@ -49,13 +49,15 @@ class NotFound(UserError):
 def cache_folders():
     """Where the archive may be, best first: the folder the user names or Paddle's own, then spare ones."""
     name, owner = "image_classification_data", os.getuid() if hasattr(os, "getuid") else "user"
-    named = os.environ.get(CACHE_VARIABLE) or PADDLES
-    return [Path(named).expanduser(), Path(tempfile.gettempdir(), f"{name}_{owner}"), Path(name)]
+    named = os.path.expanduser(os.environ.get(CACHE_VARIABLE) or PADDLES)
+    spare = [Path(tempfile.gettempdir(), f"{name}_{owner}"), Path(name)]
+    return spare if named.startswith("~") else [Path(named), *spare]  # ~: a user without a home, as in a container
 
 
 def copies(folders):
     """The archives and extracted folders in these folders, then where Paddle, Keras and torchvision keep theirs."""
-    for folder in dict.fromkeys([*folders, *(Path(each).expanduser() for each in (TORCHVISION, PADDLES, KERAS))]):
+    others = [Path(os.path.expanduser(each)) for each in (TORCHVISION, PADDLES, KERAS)]
+    for folder in dict.fromkeys([*folders, *others]):
         for pattern in ("cifar-10-*gz", FOLDER, f"*/{FOLDER}"):
             with contextlib.suppress(PermissionError):  # of another user
                 yield from sorted(folder.glob(pattern))
