@@ -129,7 +129,8 @@ FACTS = (
     *(Fact(f"pictures a second, {network}", rf"\| {network}(?: \(error: PyTorch\))? \|[^|]*\|[^|]*\| {N} \|", words)
       for network, words in (("VGG", ("vgg", "train")), ("ResNet-32", ("resnet-32", "train")),
                              ("GoogLeNet", ("googlenet", "train")), ("Airbench", ("airbench", "train")))),
-    Fact("flowers, default flags", rf"seeds 1, 2 and 3 the test accuracy ends between {N} and {N}\.", ("flowers, resnet-32",)),
+    Fact("flowers, default flags", rf"seeds 1, 2 and 3 the test accuracy ends between {N} and {N}\.",
+         ("flowers, resnet-32",)),
     Fact("flowers, an unlucky run", rf"random seed, ended at {N}", ("flowers", "without `--seed`")),
     Fact("flowers, from the supplied model", rf"accuracy ends between {N} and {N} \(three seeds",
          ("flowers, airbench", "start-from")),
