@@ -324,9 +324,14 @@ def test_frames_show_what_a_place_depends_on(shown, paddle_model):
                 mask[place] = True
             masks[0] = ~masks[0]
             variants = np.concatenate([pixels, *(np.where(mask, noise, pixels) for mask in masks)])
-            at_place = opened.fetch(variants, [names[number]])[0][:, :, row, column]  # [6, maps]
+            at_place = fetch(opened, variants, [names[number]])[0][:, :, row, column]  # [6, maps]
             changes = np.abs(at_place[1:] - at_place[0]).max(1)
             assert changes[0] < 1e-4 and (changes[1:] > 1e-3).all(), (names[number], changes)
+
+
+def fetch(opened, pixels, names):
+    """Values of a program's variables for pictures, [N, 3, 32, 32] -> arrays [N, ...]; mirrored copies come last."""
+    return [values[:len(pixels)] for values in opened.run({opened.input: pixels}, names)]
 
 
 def test_products_add_up_to_what_paddle_computes(shown, paddle_model):
@@ -337,7 +342,7 @@ def test_products_add_up_to_what_paddle_computes(shown, paddle_model):
     kernels = np.array(paddle_model.scope.find_var(convolution.input("Filter")[0]).get_tensor())
     pixels = infer.load_image("dog.png")
     output = shown.ask("document.querySelector('[name=layer]:checked').value")
-    maps = opened.fetch(pixels, [output])[0][0]
+    maps = fetch(opened, pixels, [output])[0][0]
     for kernel, row, column in ((0, 12, 11), (5, 3, 30), (23, 30, 0)):
         for name, value in (("number", kernel), ("row", row), ("column", column)):
             shown.ask(f"document.getElementById('{name}').value = {value + 1}")
@@ -436,7 +441,7 @@ def test_each_network_of_the_chapter_runs(started, tmp_path, name):
     assert max(abs(answers[each] - expected[each]) for each in answers) < CLOSE / 4
     assert min(answers.values()) >= sorted(expected.values())[-10] - CLOSE / 4, "the ten likeliest"
     names = started.ask("[...document.querySelectorAll('[name=layer]')].map(layer => layer.value)")
-    for output, values in zip(names, inside.open_up(model).fetch(pixels, names)):
+    for output, values in zip(names, fetch(inside.open_up(model), pixels, names)):
         most = np.abs(values).max()
         here = started.ask(f"(({{shape: [, ...size], values}}) => [...values.subarray(0, product(size))])"
                            f"(now.tensors[{json.dumps(output)}])")
