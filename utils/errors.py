@@ -114,8 +114,13 @@ def end_at_once_on_signals():
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             HANDLERS_BEFORE.setdefault(number, signal.signal(number, signal.SIG_DFL))
-    if hasattr(signal, "pthread_sigmask"):  # the process that started this one may have blocked them
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
+    hold_signals(STOP_SIGNALS, False)  # the process that started this one may have had them wait
+
+
+def hold_signals(numbers, are_held):
+    """Have signals wait, or come, in this thread; there is no such thing on Windows."""
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_BLOCK if are_held else signal.SIG_UNBLOCK, numbers)
 
 
 def restore_signals():

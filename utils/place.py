@@ -7,7 +7,7 @@ import signal
 import sys
 
 from utils import flags, gpu
-from utils.errors import UserError, restore_signals, shown
+from utils.errors import UserError, hold_signals, restore_signals, shown
 from utils.parallel.launch import number_in
 
 CUDA_FAILURE = "IMAGE_CLASSIFICATION_CUDA_FAILURE"  # environment variable, empty where CUDA works; workers inherit it
@@ -39,7 +39,7 @@ def import_paddle():
         if not gpu.is_found("libgomp.so.1"):
             raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
     try:
-        hold_signal(signal.SIGTERM, True)  # while Paddle is imported, it would print C++ calls
+        hold_signals([signal.SIGTERM], True)  # while Paddle is imported, it would print C++ calls
         with contextlib.redirect_stderr(io.StringIO()):  # a line of Paddle's that names no cure
             import paddle
         restore_signals()  # afterwards too
@@ -51,13 +51,7 @@ def import_paddle():
             cure = f"install Microsoft's Visual C++ Redistributable (x64), then {cure}"
         raise UserError(f"Paddle is installed, but cannot be imported ({shown(reason)}): {cure}") from error
     finally:
-        hold_signal(signal.SIGTERM, False)
-
-
-def hold_signal(number, is_held):
-    """Have a signal wait, or come, in this thread; there is no such thing on Windows."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK if is_held else signal.SIG_UNBLOCK, [number])
+        hold_signals([signal.SIGTERM], False)
 
 
 def cuda_failure():

@@ -189,7 +189,7 @@ def _report(program, rank, status, output, advice):
 
 def _begin_worker(parent):
     """In a worker, before it becomes Python: signals wait until end_at_once_on_signals; it ends with its watcher."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+    errors.hold_signals(STOP_SIGNALS, True)
     end_with_parent(parent)
 
 

@@ -20,7 +20,7 @@ import psutil
 from paddle.base import core
 
 from utils import progress
-from utils.errors import STOP_SIGNALS, Stopped, UserError
+from utils.errors import STOP_SIGNALS, Stopped, UserError, hold_signals
 from utils.parallel import launch
 from utils.parallel.shared_memory import LostWorkers, SharedBlock
 from utils.storage import program_state
@@ -70,7 +70,7 @@ class Workers:
             elif self.world > 1:
                 if launch.LIBC:
                     launch.end_with_parent(os.getppid())  # as launch.py's own workers end with it
-                self.helper = ThreadPool(1, signal.pthread_sigmask, (signal.SIG_BLOCK, STOP_SIGNALS))
+                self.helper = ThreadPool(1, hold_signals, (STOP_SIGNALS, True))
                 self.store = self.ask(core.TCPStore, *self.meeting_point, self.rank == 0, 1, 60)
             self.barrier()  # from here on they can broadcast and wait for each other
             self.stack = stack.pop_all()
