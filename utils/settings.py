@@ -190,7 +190,8 @@ def with_defaults(settings):
     """Settings with the recipe's numbers, the network's depth and a seed where the command line has none."""
     settings = settings._replace(recipe=settings.recipe or ("fine-tune" if settings.start_from else "quick"))
     recipe = settings.hyperparameters
-    if settings.data_dir and not recipe.freezes_statistics:
+    is_open = None in (settings.epochs, settings.batch_size, settings.learning_rate)  # else no folder is walked
+    if settings.data_dir and is_open and not recipe.freezes_statistics:
         recipe = for_few(recipe, pictures_to_train_on(settings.data_dir), settings.batch_size)
     return settings._replace(
         depth=settings.depth or (DEPTH if settings.model == "resnet" else None),
@@ -220,7 +221,7 @@ def network_started_from(options):
     """The network of --start-from, as settings. Errors: UserError where the command line names another."""
     from utils.storage import start_from  # with Pillow, which the watching process can do without
 
-    model, depth, words = start_from.network_of(options["start_from"])
+    model, depth, words, _ = start_from.network_of(options["start_from"])
     if model not in NETWORKS:
         raise UserError(f"--start-from: {words} is no network that train.py builds: name another model")
     own = Settings(model, depth)

@@ -11,10 +11,10 @@ DECAY, STEPS, SMALL = 0.005, 2000, 1e-5  # of its regression; it ends where no s
 
 
 def network_of(folder):
-    """The model in a folder, as its description says: (network, depth or None), and in words. Needs no Paddle."""
-    description, _ = saved_model.check(folder)
+    """The model in a folder: its network, depth or None, what it is in words, and its files. Needs no Paddle."""
+    description, files = saved_model.check(folder)
     model, depth = description["model"], description["depth"]
-    return model, depth, f"{model}{f'-{depth}' if depth else ''} trained on {description['dataset']}"
+    return model, depth, f"{model}{f'-{depth}' if depth else ''} trained on {description['dataset']}", files
 
 
 def put(folder, programs, executor, data=None):
@@ -25,9 +25,8 @@ def put(folder, programs, executor, data=None):
     """
     import paddle
 
-    main, (*_, words) = programs.main, network_of(folder)
+    main, (*_, words, files) = programs.main, network_of(folder)
     with saved_model.one_line(folder), program_state.own_scope():
-        _, files = saved_model.check(folder)
         program, _, _ = paddle.static.load_inference_model(None, paddle.static.Executor(paddle.CPUPlace()), **files)
         weights = program_state.take(program)
     last, current = last_layer(programs.test, programs.probabilities), program_state.take(main)
