@@ -83,10 +83,12 @@ def freeze(program, recipe, auxiliaries):
 
     Returns the auxiliary classifiers to train: then none, since new ones know nothing yet.
     """
-    for op in program.global_block().ops if recipe.freezes_statistics else ():
+    if not recipe.freezes_statistics:
+        return auxiliaries
+    for op in program.global_block().ops:
         if op.type == "batch_norm":
             op._set_attr("use_global_stats", True)
-    return [] if recipe.freezes_statistics else auxiliaries
+    return []
 
 
 def complete(programs, recipe, build):
