@@ -176,7 +176,7 @@ def set_up(settings: Settings, workers: Workers, checkpoints: Checkpoints) -> Ru
     data = load(settings, workers)
     steps = settings.epochs * settings.steps_per_epoch(len(data.train_labels))
     programs = build_programs(settings, len(data.classes), steps, workers)
-    executor = executor_on(place, settings.plain)  # plain: paddle.static.Executor(place)
+    executor = executor_on(place, settings.plain, settings.precision)  # Paddle's, or a faster one
     paddle.seed(settings.seed)
     executor.run(programs.startup)
     run = Run(settings, data, programs, executor, workers, checkpoints)

@@ -24,7 +24,7 @@ import time
 from pathlib import Path
 
 from benchmarks import runs
-from benchmarks.throughput import TORCH_SIDES, environment_for, measurable, precision_of
+from benchmarks.throughput import TORCH_SIDES, environment, measurable, precision_of
 from utils.errors import UserError, exit_status
 from utils.parallel import launch
 from utils.storage.files import whole_file
@@ -69,7 +69,7 @@ def serve_paddle(given):
     flags.set_flags()
     import train
 
-    with runs.ready(None, lambda data: noise(), batch_size=BATCH) as run:
+    with runs.ready(None, lambda data: noise(), batch_size=BATCH, precision=given.precision) as run:
         images, labels = run.data.test_images, run.data.test_labels
 
         def act(work, count):
@@ -149,21 +149,21 @@ class Side:
             self.speeds[work].append(count * (BATCH if work == "train" else 1) / self.ask(work, count))
 
 
-def begin(held, python, cores, options, name="", threads=None):
+def begin(held, python, cores, options, threads=None):
     """Start a `serve` on these cores, and end it with all of its workers when `held` is left: what Side needs.
 
-    name: the side's. threads: of each worker, where that is not as the program itself would have it.
+    threads: of each worker, where that is not as the program itself would have it.
     """
     folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
     notes, parent = held.enter_context(tempfile.TemporaryFile()), os.getpid()  # noqa: SIM115  held closes it
-    environment = {**environment_for(name), **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
+    variables = {**environment(), **({} if threads is None else {"OMP_NUM_THREADS": str(threads)})}
 
     def prepare():
         os.sched_setaffinity(0, cores)
         launch.end_with_parent(parent, signal.SIGKILL)
 
     process = subprocess.Popen([python, "-m", "benchmarks.scaling", "--folder", str(folder), *options], cwd=ROOT,
-                               env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=notes,
+                               env=variables, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=notes,
                                text=True, start_new_session=True, preexec_fn=prepare)
 
     def end():
@@ -185,8 +185,9 @@ def sides_of(held, given, cores, is_largest):
     for workers, more in teams + [(count, more) for more in measurable([", bfloat16"])]:
         each = count // workers
         name = f"{workers} worker{'s' * (workers > 1)}, {each} thread{'s' * (each > 1)} each{more}"
-        options = ["--serve", "paddle", "--workers", str(workers), *["--unpinned"] * (more == ", not pinned")]
-        sides.append(Side(name, *begin(held, sys.executable, cores, options, name, each)))
+        options = ["--serve", "paddle", "--workers", str(workers), *["--unpinned"] * (more == ", not pinned"),
+                   "--precision", precision_of(name)]
+        sides.append(Side(name, *begin(held, sys.executable, cores, options, each)))
     if given.torch_python:
         parts = begin(held, given.torch_python, cores, ["--serve", "torch"])
         sides += [Side(name, *parts, side=name) for name in measurable(TORCH_SIDES)]
@@ -310,6 +311,7 @@ def main(arguments=None):
     add("--folder", help=argparse.SUPPRESS)
     add("--workers", type=int, help=argparse.SUPPRESS)
     add("--unpinned", action="store_true", help=argparse.SUPPRESS)
+    add("--precision", default="float32", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.unpinned:
         launch.pin_to_cores = lambda: None

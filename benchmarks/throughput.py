@@ -28,7 +28,6 @@ PLAIN_TEST = 1000  # test pictures of the plain side, which is slow and has noth
 OUR_SIDES = ("fast", "plain", "fast bfloat16")
 TORCH_SIDES = ("torch", "torch fused", "torch channels last", "torch channels last fused",
                "torch fused bfloat16", "torch channels last fused bfloat16")  # what their words mean: torch_side.Side
-BFLOAT16 = {"ONEDNN_DEFAULT_FPMATH_MODE": "BF16"}  # has oneDNN compute float32 products in bfloat16
 
 
 def measure(given):
@@ -47,7 +46,8 @@ def measure(given):
         some = np.arange(pictures) % len(data.test_labels)
         return data._replace(test_images=data.test_images[some], test_labels=data.test_labels[some])
 
-    with runs.ready(given.data_file, repeated, model=given.model, recipe=recipe, plain=given.plain) as run:
+    with runs.ready(given.data_file, repeated, model=given.model, recipe=recipe, plain=given.plain,
+                    precision=given.precision) as run:
         first = runs.train_steps(run, 1)
         runs.train_steps(run, WARM_UP)
         training = given.steps * run.settings.batch_size / runs.train_steps(run, given.steps)
@@ -80,7 +80,7 @@ def precision_of(side):
 
 def measurable(sides):
     """Those of some sides that this processor is made for."""
-    has_bfloat16 = any(map(flags.processor_says, ("amx_bf16", "avx512_bf16")))
+    has_bfloat16 = any(map(flags.processor_says, flags.BFLOAT16_INSTRUCTIONS))
     return [side for side in sides if has_bfloat16 or precision_of(side) == "float32"]
 
 
@@ -89,7 +89,7 @@ def paddle_side(given, name):
     command = [sys.executable, "-m", "benchmarks.throughput", "--measure", "--model", given.model, "--steps",
                str(given.steps), "--test-pictures", str(given.test_pictures)]
     command += ["--data-file", given.data_file] if given.data_file else []
-    return said_by(command + (["--plain"] if name == "plain" else []), name)
+    return said_by(command + (["--plain"] if name == "plain" else []) + ["--precision", precision_of(name)])
 
 
 def torch_side(given, name):
@@ -97,20 +97,18 @@ def torch_side(given, name):
     script = Path(__file__).with_name("torch_side.py")
     return said_by([given.torch_python, str(script), "--model", given.model, "--threads",
                     str(len(launch.usable_cores())), "--steps", str(given.steps), "--batch",
-                    str(batch_of(given.model)), "--side", name], name)
+                    str(batch_of(given.model)), "--side", name])
 
 
-def environment_for(side):
-    """The environment without what train.py or the user has set for speed, and with what this side needs."""
-    set_for_speed = ("OMP_NUM_THREADS", "FLAGS_new_executor", "MKL_DEBUG", *BFLOAT16)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(set_for_speed)}
-    is_ours = side not in TORCH_SIDES  # PyTorch's reads the same variable, but has autocast
-    return {**environment, **(BFLOAT16 if is_ours and precision_of(side) == "bfloat16" else {})}
+def environment():
+    """The environment without what train.py or the user has set for speed."""
+    set_for_speed = ("OMP_NUM_THREADS", "FLAGS_new_executor", "MKL_DEBUG", "ONEDNN_DEFAULT_FPMATH_MODE")
+    return {name: value for name, value in os.environ.items() if not name.startswith(set_for_speed)}
 
 
-def said_by(command, side):
+def said_by(command):
     """The JSON in the last line that a side's command prints."""
-    done = subprocess.run(command, env=environment_for(side), stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(command, env=environment(), stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -196,6 +194,7 @@ def main(arguments=None):
     parser.add_argument("--json", help="also write every figure to this file")
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # one Paddle side, for itself
     parser.add_argument("--plain", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--precision", default="float32", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.data_file:
         md5_of_named(given.data_file)  # a mistake is told before anything is started

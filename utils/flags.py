@@ -27,6 +27,7 @@ FOR_SPEED = {  # environment variable: its value, and what that does, for the lo
 }
 # Paddle's MKL takes its slowest (SSE2) path on AMD processors; 5 asks for AVX2. 1.6 to 2 times as fast there.
 FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": ("5", "MKL on AVX2")}
+BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")  # words in Linux's description of the processor
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
 choices = []  # what set_flags has done for speed, in words

@@ -5,6 +5,7 @@ import paddle
 from utils import flags
 from utils.evaluation.metrics import interval_words
 from utils.recipes import FEW, FEW_BATCH, STEPS
+from utils.speed import bfloat16
 from utils.storage import program_state
 
 RARE, GAP = 20, 0.1  # pictures of a class, and distance of two accuracies, that call for advice
@@ -21,6 +22,8 @@ def opening(run, place):
         f"{len(data.test_labels):,} to test",
         f"Place: {place}; Paddle {paddle.__version__}",
         is_on_cpu and f"Speed: {flags.describe(speed_of(run))}",
+        settings.precision == "bfloat16" and not getattr(run.executor, "in_bfloat16", False) and
+        f"Precision: float32; bfloat16 is not possible here: {bfloat16.missing() or 'it is for the CPU'}",
         f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
         f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
         f"workers: {run.workers.world}",

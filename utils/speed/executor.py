@@ -10,7 +10,7 @@ import numpy as np
 import paddle
 from paddle.base import core
 
-from utils.speed import channels_last, fold_batch_norm
+from utils.speed import bfloat16, channels_last, fold_batch_norm
 from utils.speed.edit import Edits
 from utils.storage import program_state
 
@@ -24,9 +24,14 @@ PADDLE_2_OPS = ("relu_grad",)  # with the channels last: 1.05 times as fast in 2
 DEEP = 2500  # ops; a training program has 12 or 13 for each layer, and one Adam for all
 
 
-def executor_on(place, plain=False):
-    """Paddle's executor for a place; on a CPU a faster one with the same `run`, unless plain."""
-    return (FastExecutor if isinstance(place, paddle.CPUPlace) and not plain else paddle.static.Executor)(place)
+def executor_on(place, plain=False, precision="float32"):
+    """Paddle's executor for a place; on a CPU a faster one with the same `run`, unless plain.
+
+    precision: "bfloat16" for convolutions in that type where this computer can; "float32" elsewhere and otherwise
+    """
+    if plain or not isinstance(place, paddle.CPUPlace):
+        return paddle.static.Executor(place)
+    return FastExecutor(place, precision == "bfloat16" and not bfloat16.missing())
 
 
 class FastExecutor(paddle.static.Executor):
@@ -35,8 +40,9 @@ class FastExecutor(paddle.static.Executor):
     It takes a test program's weights again when it has run another program since: change them by one, or before.
     """
 
-    def __init__(self, place):
+    def __init__(self, place, in_bfloat16=False):
         super().__init__(place)
+        self.in_bfloat16 = in_bfloat16
         self.faster = {}  # by program: its FoldedProgram or DeepProgram; None for Paddle's own way
         self.notes = {}  # by program: what was done to it, in words
 
@@ -59,17 +65,17 @@ class FastExecutor(paddle.static.Executor):
         if program not in self.faster:
             ops = program.global_block().ops
             types = {op.type for op in ops}
-            self.notes[program] = accelerate(program) if "conv2d_grad" in types else []
+            self.notes[program] = accelerate(program, self.in_bfloat16) if "conv2d_grad" in types else []
             is_for_test = all(not op.type.endswith("_grad") and (not op.has_attr("is_test") or op.attr("is_test"))
                               for op in ops)
             if "conv2d" in types and is_for_test and has_onednn():
-                self.faster[program] = FoldedProgram(program, self.place)
+                self.faster[program] = FoldedProgram(program, self.place, self.in_bfloat16)
             else:
                 self.faster[program] = DeepProgram(program) if is_deep(program) else None
         return self.notes[program]
 
 
-def accelerate(program):
+def accelerate(program, in_bfloat16=False):
     """Turn a training program to the order of oneDNN, and put on it the ops that gain -> what was done, in words."""
     if not has_onednn():
         return []
@@ -81,7 +87,11 @@ def accelerate(program):
     if any(op.type == "dropout" for op in program.global_block().ops):
         draw_dropout_quickly(program)
     channels_last.join_adams(program.global_block())
-    return [f"oneDNN for {count} ops{', channels last' if turned else ''}"] if count else []
+    words = [f"oneDNN for {count} ops"] * bool(count) + ["channels last"] * turned
+    if turned and in_bfloat16:
+        bfloat16.convolve_in_bfloat16(program)
+        words.append("convolutions in bfloat16")
+    return words
 
 
 def draw_dropout_quickly(program):
@@ -125,8 +135,8 @@ def masks(count, kinds, seed):
 class FoldedProgram:
     """A test program with its batch norms folded, in a scope of its own (source: fold_batch_norm.py)."""
 
-    def __init__(self, program, place):
-        self.program, self.place = program, place
+    def __init__(self, program, place, in_bfloat16=False):
+        self.program, self.place, self.in_bfloat16 = program, place, in_bfloat16
         self.folded = self.executor = self.weights_of = None
         self.is_stale = True  # whether the weights may have changed since they were taken
         self.scope = paddle.static.Scope()
@@ -139,8 +149,10 @@ class FoldedProgram:
         if self.folded is None:
             self.output, probabilities = names[0], self.program.global_block().var(names[0])
             self.folded, self.folds = fold_batch_norm.fold(self.program, probabilities)
-            channels_last.turn(self.folded)  # as the training program, or not, as that
+            turned = channels_last.turn(self.folded)  # as the training program, or not, as that
             put_on_onednn(self.folded, ("conv2d", "fused_conv2d"))
+            if turned and self.in_bfloat16:
+                bfloat16.convolve_in_bfloat16(self.folded)
         return names[0] == self.output
 
     def run(self, feed, fetch_list, scope):

@@ -1,0 +1,106 @@
+"""Convolutions in bfloat16, against NumPy's convolutions of numbers that are rounded here."""
+import numpy as np
+import paddle
+import pytest
+from paddle.static import nn
+
+from utils.errors import UserError
+from utils.settings import parse
+from utils.speed import bfloat16
+from utils.speed.executor import executor_on
+
+paddle.enable_static()
+needs_instructions = pytest.mark.skipif(bool(bfloat16.missing()), reason="the processor or Paddle has no bfloat16")
+
+
+def rounded(array):
+    """float32 rounded to the nearest bfloat16, ties to even: the upper 16 of its 32 bits."""
+    bits = array.astype(np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).view(np.float32)
+
+
+def convolve(maps, weights):
+    """A 3x3 convolution with a border of zeros, in float64: [N, C, H, W], [M, C, 3, 3] -> [N, M, H, W]."""
+    padded = np.pad(maps.astype(float), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    return np.einsum("nchwij,mcij->nmhw", windows, weights.astype(float))
+
+
+def step(precision, feed, weights, rate=1.0):
+    """Loss of a small network after one step, by how much a step of gradient descent moves the weights, its program."""
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+        maps = paddle.static.data("pixel", [None, 3, 8, 8], "float32")
+        for number in (1, 2):
+            maps = nn.conv2d(maps, 16, 3, padding=1, bias_attr=False, param_attr=f"w{number}")
+            maps = paddle.nn.functional.relu(maps)
+        scores = nn.fc(maps, 4, weight_attr="fc", bias_attr=False)
+        loss = paddle.mean(paddle.square(scores))
+        paddle.optimizer.SGD(rate).minimize(loss)
+    scope, place = paddle.static.Scope(), paddle.CPUPlace()
+    with paddle.static.scope_guard(scope):
+        executor = executor_on(place, precision=precision)
+        executor.run(startup)
+        for name, array in weights.items():
+            scope.find_var(name).get_tensor().set(array, place)
+        value, = executor.run(main, feed=feed, fetch_list=[loss])
+        moved = {name: array - np.array(scope.find_var(name).get_tensor()) for name, array in weights.items()}
+    return value.item(), moved, main
+
+
+@pytest.fixture(scope="module")
+def numbers():
+    """A batch, and the weights of two convolutions and a fully connected layer."""
+    rng = np.random.default_rng(1)
+    weights = {name: rng.normal(0, 0.2, shape).astype(np.float32)
+               for name, shape in (("w1", (16, 3, 3, 3)), ("w2", (16, 16, 3, 3)), ("fc", (1024, 4)))}
+    return {"pixel": rng.random((4, 3, 8, 8), np.float32)}, weights
+
+
+@needs_instructions
+def test_factors_are_rounded_and_sums_are_not(numbers):
+    feed, weights = numbers
+
+    def maps_of(round_factors):
+        first = np.maximum(convolve(round_factors(feed["pixel"]), round_factors(weights["w1"])), 0)
+        return first, np.maximum(convolve(round_factors(first), round_factors(weights["w2"])), 0)
+
+    first, second = maps_of(rounded)
+    scores = second.reshape(4, -1) @ weights["fc"].astype(float)
+    loss, moved, _ = step("bfloat16", feed, weights)
+    assert loss == pytest.approx((scores ** 2).mean(), rel=1e-4)
+    unrounded = maps_of(np.asarray)[1].reshape(4, -1) @ weights["fc"].astype(float)
+    assert abs(loss / (unrounded ** 2).mean() - 1) > 5e-4, "the rounding cannot be seen"
+    slope = (2 * scores / scores.size @ weights["fc"].T).reshape(second.shape) * (second > 0)
+    padded = np.pad(rounded(first), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(2, 3))
+    expected = np.einsum("nmhw,nchwij->mcij", rounded(slope), windows)
+    assert np.abs(moved["w2"] - expected).max() < 2 ** -7 * np.abs(expected).max()
+
+
+@needs_instructions
+def test_gradients_are_those_of_float32_up_to_rounding(numbers):
+    _, narrow, program = step("bfloat16", *numbers)
+    _, wide, _ = step("float32", *numbers)
+    types = [op.type for op in program.global_block().ops]
+    assert types.count("cast") == 3, "two maps and one gradient; the first layer's stay float32"
+    for name, array in wide.items():
+        assert 0 < np.linalg.norm(narrow[name] - array) < 0.03 * np.linalg.norm(array), name
+
+
+def test_without_instructions_it_computes_in_float32(numbers, monkeypatch):
+    monkeypatch.setattr(bfloat16, "processor_says", lambda word: word == "avx2")
+    assert bfloat16.missing()
+    loss, _, program = step("bfloat16", *numbers)
+    assert loss == step("float32", *numbers)[0]
+    assert "cast" not in [op.type for op in program.global_block().ops]
+
+
+def test_another_paddle_computes_in_float32(monkeypatch):
+    monkeypatch.setattr(paddle, "__version__", "3.3.1")
+    assert bfloat16.missing() == "it was made for Paddle 2"
+
+
+def test_plain_has_no_bfloat16():
+    with pytest.raises(UserError, match="--plain computes in float32"):
+        parse(["--plain", "--precision", "bfloat16"])

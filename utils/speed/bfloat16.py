@@ -1,0 +1,64 @@
+"""Convolutions in bfloat16, for processors with instructions for it: numbers of 16 bits with the range of float32.
+
+Only the factors of their products are rounded, to 8 significant bits; sums, weights, batch norm and the optimizer stay
+float32, as in mixed precision on a GPU (Kalamkar et al. 2019). As the other files here this changes the program that
+the executor runs: a checkpoint or a saved model does not depend on it.
+"""
+import paddle
+from paddle.base import core
+
+from utils.flags import BFLOAT16_INSTRUCTIONS, processor_says
+from utils.speed.edit import Edits
+
+FLOAT32, BFLOAT16 = core.VarDesc.VarType.FP32, core.VarDesc.VarType.BF16
+
+
+def missing():
+    """What this computer lacks for bfloat16, in words; "" where it lacks nothing."""
+    if not paddle.__version__.startswith("2."):
+        return "it was made for Paddle 2"
+    return "" if any(map(processor_says, BFLOAT16_INSTRUCTIONS)) else "this processor has no instructions for it"
+
+
+def convolve_in_bfloat16(program):
+    """Have the convolutions of a turned program on oneDNN take bfloat16, and give float32; those of its gradients too.
+
+    oneDNN rounds a convolution's inputs by itself. The gradient of its weights takes rounded maps from casts, and is
+    put back into float32. Left in float32: gradients whose maps no op on oneDNN makes, and those with a stride.
+    """
+    edits, narrowed = Edits(program.global_block()), {}
+    makers = {name: op for op in edits.ops for name in op.output_arg_names}
+    for op in edits.ops:
+        maps = [name for slot in ("Input", "Output@GRAD") if slot in op.input_names for name in op.input(slot)]
+        if op.type in ("conv2d", "fused_conv2d"):
+            op._set_attr("mkldnn_data_type", "bfloat16")
+            op._set_attr("force_fp32_output", True)
+        elif op.type == "conv2d_grad" and not op.output("Input@GRAD") and all(
+                is_on_onednn(makers.get(name)) for name in maps):
+            for name in maps:
+                if name not in narrowed:
+                    narrowed[name] = name + ".bfloat16"
+                    insert_cast(edits, edits.after[makers[name]], name, narrowed[name], FLOAT32, BFLOAT16)
+                op._rename_input(name, narrowed[name])
+            transpose = edits.only_reader(op.output("Filter@GRAD")[0])
+            name, = transpose.output("Out")
+            transpose._rename_output(name, name + ".bfloat16")
+            insert_cast(edits, edits.after[transpose], name + ".bfloat16", name, BFLOAT16, FLOAT32)
+    edits.make()
+
+
+def is_on_onednn(op):
+    """Whether an op is marked to run on oneDNN, so that what it makes is in oneDNN's order."""
+    return op is not None and op.has_attr("use_mkldnn") and op.attr("use_mkldnn")
+
+
+def insert_cast(edits, place, source, target, before, after):
+    """Insert an op at a place that writes `source`, in another type, to `target`.
+
+    Rounding is left to oneDNN, which rounds to the nearest number: Paddle's own cast cuts the lower bits off.
+    """
+    for name, kind in ((source, before), (target, after)):
+        if not edits.block.has_var(name):
+            edits.block.create_var(name=name, shape=[-1] * 4, dtype=kind, stop_gradient=True)
+    edits.insert(place, type="cast", inputs={"X": [source]}, outputs={"Out": [target]},
+                 attrs={"in_dtype": before, "out_dtype": after, "use_mkldnn": after == BFLOAT16})
