@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import figures
 from utils.answers import FACTS
 from utils.data import dataset
 from utils.errors import Parser, UserError, complain, name, say, shown
+from utils.evaluation import drawings
 from utils.evaluation.metrics import BINS, class_errors, interval_words, scores
+from utils.figures import refuse_to_replace
 from utils.storage import checkpoint
 
 NAMES = {"CIFAR-10": "cifar10", "sketches": "sketches"}  # of data sets: in a description, and to choose by
@@ -80,7 +81,7 @@ def choose_files(output, model_dir):
     folder = Path(output or Path("evaluation", "-".join(parts)))
     files = {what: folder / f"{what}.png" for what in ("confusion", "mistakes")}
     for path in files.values():
-        figures.refuse_to_replace(path, figures.JUDGED)
+        refuse_to_replace(path, drawings.JUDGED)
     return files
 
 
@@ -89,9 +90,9 @@ def draw(files, metrics, mistakes, data, is_quiet):
     error, count = metrics["error"], metrics["pictures"]
     which = f"the {len(mistakes)} worst of {round(error * count):,} mistakes" if mistakes else "no mistakes"
     try:
-        figures.draw_confusion(files["confusion"], metrics, f"{data.name}: error {error:.2%} on {count:,} images")
-        figures.draw_mistakes(files["mistakes"], data.test_images, mistakes,
-                              f"{data.name}: {which} on {count:,} images")
+        drawings.draw_confusion(files["confusion"], metrics, f"{data.name}: error {error:.2%} on {count:,} images")
+        drawings.draw_mistakes(files["mistakes"], data.test_images, mistakes,
+                               f"{data.name}: {which} on {count:,} images")
     except UserError as error:
         complain("evaluate.py", error)
         return UserError.status
