@@ -51,8 +51,7 @@ def introduce(model_dir, description, shipped):
     whole, here, depth = Path(os.path.abspath(model_dir)), Path.cwd(), description.get("depth")
     folder = whole.relative_to(here) if here in whole.parents else model_dir
     line = f"{shown(folder)}, {description['model']}{f'-{depth}' if depth else ''} trained on {description['dataset']}"
-    if description["dataset"] == "sketches":
-        line += " (drawings that the program made, not photographs)"
+    line += " (drawings that the program made, not photographs)" * (description["dataset"] == "sketches")
     if description.get("test_accuracy") is not None:
         line += f", test accuracy {description['test_accuracy']:.4f}"
     return line + "; supplied, python train.py trains your own" * (model_dir == shipped)
@@ -67,8 +66,7 @@ def show(options, labels, errors, description, place, model_dir, shipped):
     if options.json:
         results = [_as_json(picture, labels.get(number), errors.get(number))
                    for number, picture in enumerate(options.pictures)]
-        facts = {key: description.get(key) for key in FACTS}
-        say(json.dumps({"model": facts, "results": results}, indent=2))
+        say(json.dumps({"model": {key: description.get(key) for key in FACTS}, "results": results}, indent=2))
     elif labels:
         lines = [f"Model: {introduce(model_dir, description, shipped)}", f"Place: {place}"]
         supplied = [picture for picture in dict.fromkeys(options.pictures) if find(picture) != picture]

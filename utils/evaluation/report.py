@@ -12,7 +12,7 @@ from utils.answers import FACTS
 from utils.data import dataset
 from utils.errors import Parser, UserError, complain, name, say, shown
 from utils.evaluation import drawings
-from utils.evaluation.metrics import BINS, class_errors, interval_words, scores
+from utils.evaluation.metrics import BINS, interval_words, scores
 from utils.figures import refuse_to_replace
 from utils.storage import checkpoint
 
@@ -124,8 +124,9 @@ def _matrix(metrics):
     head = f"{'is':<{longest + 4}} images   error"
     lines = [f"{'':{len(head)}}{'named':>{width + 1}}"] if has_room else []
     lines.append(head + "".join(f"{number:{width}}" for number in range(1, len(classes) + 1) if has_room))
-    for number, (each, row, error) in enumerate(zip(classes, counts, class_errors(counts)), start=1):
-        lines.append(f"{number:3} {each:<{longest}}{sum(row):7,}{'none' if error is None else f'{error:.2%}':>8}"
+    for number, (each, row, score) in enumerate(zip(classes, counts, scores(counts)), start=1):
+        error = "none" if score["recall"] is None else f"{1 - score['recall']:.2%}"
+        lines.append(f"{number:3} {each:<{longest}}{sum(row):7,}{error:>8}"
                      + "".join(f"{count:{width}}" for count in row if has_room))
     return lines
 
@@ -141,8 +142,7 @@ def by_class(metrics):
 
 def as_json(metrics, mistakes, files, description, data):
     """One JSON object: the model, the data, all that was measured, and where the pictures will be."""
-    by_name = {"class_errors": class_errors, "by_class": scores}
     return json.dumps({"model": {key: description.get(key) for key in FACTS},
                        "data": {"name": data.name, "note": data.note}, **metrics,
-                       **{key: dict(zip(metrics["classes"], of(metrics["confusion"]))) for key, of in by_name.items()},
+                       "by_class": dict(zip(metrics["classes"], scores(metrics["confusion"]))),
                        "mistakes": mistakes, "files": {what: str(path) for what, path in files.items()}}, indent=2)
