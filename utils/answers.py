@@ -74,8 +74,7 @@ def show(options, labels, errors, description, place, model_dir, shipped):
         width = max([11, *(len(kind) for best in labels.values() for kind, _ in best)])
         for number, best in labels.items():
             lines += ["", shown(options.pictures[number])] if len(options.pictures) > 1 else []
-            lines.append(f"infer results: {best[0][0]}")
-            lines += [f"  {kind:<{width}} {probability:.4f}" for kind, probability in best]
+            lines += [f"infer results: {best[0][0]}", *(f"  {kind:<{width}} {share:.4f}" for kind, share in best)]
         say("\n".join(lines))
 
 
@@ -84,5 +83,5 @@ def _as_json(picture, best, error):
     if error is not None:
         return {"picture": picture, "error": str(error)}
     file = {"file": str(find(picture))} if find(picture) != picture else {}
-    return {"picture": picture, **file, "label": best[0][0],
-            "best": [{"class": kind, "probability": round(probability, 6)} for kind, probability in best]}
+    best = [{"class": kind, "probability": round(share, 6)} for kind, share in best]
+    return {"picture": picture, **file, "label": best[0]["class"], "best": best}
