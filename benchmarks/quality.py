@@ -41,8 +41,8 @@ def tables(metrics):
     lines = [f"Error {metrics['error']:.2%} on {metrics['pictures']:,} test pictures, cost {metrics['cost']:.4f}, "
              f"expected calibration error {metrics['calibration_error']:.4f} ({evaluation.BINS} intervals).", "",
              "| is, named | " + " | ".join(classes) + " | error |", "|---" * (len(classes) + 2) + "|"]
-    for name, row, error in zip(classes, counts, evaluation.class_errors(counts)):
-        lines.append(f"| **{name}** | " + " | ".join(map(str, row)) + f" | {error:.1%} |")
+    for name, row, score in zip(classes, counts, evaluation.scores(counts)):
+        lines.append(f"| **{name}** | " + " | ".join(map(str, row)) + f" | {1 - score['recall']:.1%} |")
     lines += ["", "| accuracy | weak | medium | strong |", "|---|---|---|---|"]
     for kind, shares in metrics["disturbed_accuracy"].items():
         lines.append(f"| {kind} | " + " | ".join(f"{share:.1%}" for share in shares) + " |")

@@ -9,6 +9,7 @@ from PIL import Image
 
 from utils import figures, log
 from utils.errors import UserError
+from utils.evaluation.drawings import draw_confusion
 
 
 def test_durations():
@@ -39,7 +40,7 @@ def test_a_picture_that_training_did_not_draw_is_not_replaced(tmp_path):
 
 def pixels_of_title(path, title):
     """The picture of a confusion matrix with this title and these class names."""
-    figures.draw_confusion(path, {"confusion": [[3, 1], [0, 2]], "classes": [title, "b"]}, title)
+    draw_confusion(path, {"confusion": [[3, 1], [0, 2]], "classes": [title, "b"]}, title)
     return np.asarray(Image.open(path).convert("RGB"))
 
 

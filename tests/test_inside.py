@@ -1,8 +1,5 @@
-"""utils/inside.py and infer.py's --features and --explain, against PyTorch (tests/golden) and networks made by hand."""
-import doctest
-import json
+"""book/inside.py against PyTorch (tests/golden) and networks made by hand; its command line and its drawing."""
 import os
-import re
 import shutil
 import struct
 import subprocess
@@ -18,11 +15,11 @@ from PIL import Image
 import infer
 import models
 import small_models
+from book import inside
+from book.inside import features_of, grad_cam
 from conftest import ROOT
 from test_models import recipe, set_weights
-from utils import figures, inside
 from utils.errors import UserError
-from utils.inside import features_of, grad_cam
 from utils.storage import program_state
 
 GOLDEN = Path(__file__).with_name("golden") / "grad_cam.npz"
@@ -128,8 +125,8 @@ def here(tmp_path, monkeypatch):
 
 
 def ask(*arguments):
-    """The command line on the CPU -> exit status."""
-    return infer.main([*map(str, arguments), "--device", "cpu"])
+    """The command line -> exit status."""
+    return inside.main([*map(str, arguments)])
 
 
 # The chapter's networks against PyTorch ---------------------------------------------------------------------------
@@ -165,7 +162,7 @@ def test_the_last_maps_and_the_score_are_found(name, tmp_path):
 def test_a_heat_map_is_enlarged_as_pytorch_does_it(golden):
     for name in LAST:
         for heat, large in zip(golden[f"{name}/heats"][0], golden[f"{name}/large"][0]):
-            np.testing.assert_allclose(figures.enlarge(heat, 32), large, rtol=0, atol=1e-4 * large.max())
+            np.testing.assert_allclose(inside.enlarge(heat, 32), large, rtol=0, atol=1e-4 * large.max())
 
 
 # By hand ----------------------------------------------------------------------------------------------------------
@@ -235,13 +232,13 @@ def test_looking_inside_leaves_the_model_as_it_was(seer_dir):
 
 
 def test_a_map_of_zeros_shows_the_picture_alone():
-    shown = figures.heat_over(halves()[0], np.zeros([8, 8]), 64)
+    shown = inside.heat_over(halves()[0], np.zeros([8, 8]), 64)
     np.testing.assert_allclose(shown[:, :32], 0.5 / 3, atol=1e-6)
     np.testing.assert_allclose(shown[:, 32:], 1 / 3, atol=1e-6)
 
 
 def test_heat_colors_the_place_where_it_is():
-    shown = figures.heat_over(halves()[0], np.array([[0, 1.0]]), 64)
+    shown = inside.heat_over(halves()[0], np.array([[0, 1.0]]), 64)
     np.testing.assert_allclose(shown[:, :8].std(axis=2), 0, atol=1e-6)
     red, green, blue = shown[:, 56:].mean(axis=(0, 1))
     assert red > green + 0.3 and red > blue + 0.3
@@ -263,10 +260,10 @@ def test_features_are_written_with_names_and_labels(seer_dir, here, capsys):
 
 def test_a_picture_that_cannot_be_read_is_left_out_and_the_status_says_so(seer_dir, here, capsys):
     assert ask("--features", "out.npz", "red.png", "nowhere.png", "blue.png", "--model-dir", seer_dir) == 2
-    assert capsys.readouterr().err == "infer.py: error: nowhere.png: No such file or directory\n"
+    assert capsys.readouterr().err == "inside.py: error: nowhere.png: No such file or directory\n"
     with np.load("out.npz") as found:
         assert found["pictures"].tolist() == ["red.png", "blue.png"] and found["labels"].tolist() == ["red", "blue"]
-    assert ask("--explain", "out.png", "nowhere.png", "--model-dir", seer_dir) == 2
+    assert ask("--output", "out.png", "nowhere.png", "--model-dir", seer_dir) == 2
     assert not Path("out.png").exists()
 
 
@@ -274,17 +271,19 @@ def test_names_are_kept_as_they_are(seer_dir, here):
     names = ["$x.png", "größe.png"] + (["\udcff.png"] if sys.platform == "linux" else [])  # a byte that is no text
     for name in names:
         shutil.copy("red.png", name)
-    assert ask("--features", "OUT.NPZ", *names, "--json", "--model-dir", seer_dir) == 0
+    assert ask("--features", "OUT.NPZ", *names, "--model-dir", seer_dir) == 0
     with np.load("OUT.NPZ") as found:
         assert found["pictures"].tolist() == names
-    assert {path.name for path in here.iterdir()} == {"red.png", "blue.png", "halves.png", "OUT.NPZ", *names}
+    assert {path.name for path in here.iterdir()} == {"red.png", "blue.png", "halves.png", "inside.png", "OUT.NPZ",
+                                                      *names}
 
 
-def test_json_and_both_files_at_once(seer_dir, here, capsys):
-    assert ask("--json", "--features", "f.npz", "--explain", "e.png", "halves.png", "--model-dir", seer_dir) == 0
-    assert json.loads(capsys.readouterr().out)["results"][0]["label"] == "blue"
-    assert np.load("f.npz")["features"].shape == (1, 3) and Path("e.png").read_bytes().startswith(b"\x89PNG")
-    assert sorted(path.name for path in here.iterdir()) == ["blue.png", "e.png", "f.npz", "halves.png", "red.png"]
+def test_a_folder_stands_for_its_pictures_of_which_only_the_first_are_drawn(seer_dir, here, monkeypatch):
+    monkeypatch.setattr(inside, "MOST", 2)
+    assert ask(".", "--output", "e.png", "--features", "f.npz", "--model-dir", seer_dir) == 0
+    with np.load("f.npz") as found:
+        assert found["labels"].tolist() == ["blue", "blue", "red"]
+    assert Image.open("e.png").height == int(110 * (0.6 + 2.2 * 2))
 
 
 def halves_of(path, row, column):
@@ -296,14 +295,14 @@ def halves_of(path, row, column):
 
 
 def test_the_drawing_shows_each_picture_and_the_heat_on_its_half(seer_dir, here):
-    assert ask("--explain", "out.png", "red.png", "halves.png", "--model-dir", seer_dir) == 0
+    assert ask("--output", "out.png", "red.png", "halves.png", "--model-dir", seer_dir) == 0
     left, right = halves_of("out.png", 1, 0)
     assert abs(left - [127, 0, 0]).max() <= 2 and abs(right - [0, 0, 255]).max() <= 2
     heat = [[half[..., 0] - half[..., 2] for half in halves_of("out.png", 1, column)] for column in (1, 2)]
     assert heat[0][1].min() > 60 and abs(heat[0][0]).max() <= 2, "blue, on the right; gray has as much red as blue"
     assert heat[1][0].min() > 60 and abs(heat[1][1]).max() <= 2, "red, on the left"
     first = Path("out.png").read_bytes()
-    assert ask("--explain", "out.png", "blue.png", "--model-dir", seer_dir) == 0, "a drawing of its own is replaced"
+    assert ask("--output", "out.png", "blue.png", "--model-dir", seer_dir) == 0, "a drawing of its own is replaced"
     assert Path("out.png").read_bytes() != first
 
 
@@ -313,7 +312,7 @@ def test_odd_names_are_drawn_without_a_word(seer_dir, here, capsys, recwarn):
         Image.new("RGB", (32, 32), "blue").save(name)
     small_models.redescribe(seer_dir, classes=["$\\frac$", "{", "蓝"])
     try:
-        assert ask("--explain", "out.png", *names, "--json", "--model-dir", seer_dir) == 0
+        assert ask("--output", "out.png", *names, "--model-dir", seer_dir) == 0
     finally:
         small_models.redescribe(seer_dir, classes=small_models.COLORS)
     assert Path("out.png").exists() and capsys.readouterr().err == ""
@@ -322,42 +321,49 @@ def test_odd_names_are_drawn_without_a_word(seer_dir, here, capsys, recwarn):
 
 @pytest.mark.parametrize("arguments, problem", [
     (["--features", ""], "--features: the name is empty"),
-    (["--explain", "blue.png"], "blue.png is there already and was not written by infer.py --explain"),
-    (["--features", "folder.npz"], "folder.npz is there already"), (["--explain", "huge.png"], "huge.png is there"),
-    (["--features", "checkpoint.npz"], "checkpoint.npz is there already and was not written by infer.py --features"),
+    (["--output", "blue.png"], "blue.png is there already and was not written by book/inside.py --output"),
+    (["--features", "folder.npz"], "folder.npz is there already"), (["--output", "huge.png"], "huge.png is there"),
+    (["--features", "checkpoint.npz"], "checkpoint.npz is there already and was not written by book/inside.py --fea"),
+    (["--top-k", "3"], "unrecognized arguments: --top-k"), (["--model-dir", "nowhere"], "no model in nowhere"),
     (["--features", "text.npz"], "text.npz is there already"),
 ])
-def test_a_file_that_is_not_to_be_written_is_one_line(arguments, problem, seer_dir, here, capsys):
+def test_a_mistake_is_one_line_and_nothing_is_written(arguments, problem, seer_dir, here, capsys):
     Path("folder.npz").mkdir()
     start = zlib.crc32(b"IHDR" + (size := struct.pack(">IIBBBBB", 30000, 30000, 8, 2, 0, 0, 0)))
     Path("huge.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + size + struct.pack(">I", start))
     np.savez("checkpoint.npz", head=np.zeros(3), features=np.zeros(3))
     Path("text.npz").write_text("a reader's own")
     before = {path.name: path.read_bytes() for path in here.iterdir() if path.is_file()}
-    assert ask(*arguments, "red.png", "--model-dir", seer_dir) == 2
+    assert ask("--model-dir", seer_dir, *arguments, "red.png") == 2
     out, err = capsys.readouterr()
-    assert out == "" and err.count("\n") == 1 and err.startswith("infer.py: error: ") and problem in err
+    assert out == "" and err.count("\n") == 1 and err.startswith("inside.py: error: ") and problem in err
     assert {path.name: path.read_bytes() for path in here.iterdir() if path.is_file()} == before
 
 
-@pytest.mark.parametrize("option, network, problem", [
-    ("--explain", None, "no convolution"), ("--features", averages, "no fully connected layer"),
-    ("--explain", averages, "no convolution before a fully connected layer")])
-def test_a_model_without_such_layers_is_one_line_after_the_answer(option, network, problem, here, model_dir, seer_dir,
-                                                                  capsys):
-    out = Path("out.npz" if option == "--features" else "out.png")
-    assert ask(option, out, "red.png", "--model-dir", seer_dir) == 0
-    before = out.read_bytes()
+@pytest.mark.parametrize("network", [None, averages])
+def test_a_model_without_such_layers_is_one_line_and_keeps_the_drawing(network, here, model_dir, seer_dir, capsys):
+    assert ask("red.png", "--model-dir", seer_dir) == 0
+    before = Path("inside.png").read_bytes()
     if network:
         save("averages", network, classes=3)
     capsys.readouterr()
-    assert ask(option, out, "red.png", "--model-dir", "averages" if network else model_dir) == 2
-    told, err = capsys.readouterr()
-    assert err.count("\n") == 1 and problem in err and "infer results: " in told and str(out) not in told
-    assert out.read_bytes() == before and not list(here.glob(".*"))
+    assert ask("red.png", "--model-dir", "averages" if network else model_dir) == 2
+    out, err = capsys.readouterr()
+    assert err.count("\n") == 1 and "no convolution before a fully connected" in err and "inside.png" not in out
+    assert Path("inside.png").read_bytes() == before and not list(here.glob(".*"))
 
 
-def test_a_full_disk_keeps_what_was_there_and_the_answer(seer_dir, here, capsys, monkeypatch):
+def test_features_need_no_convolution_but_a_fully_connected_layer(here, model_dir, capsys):
+    assert ask("red.png", "--features", "out.npz", "--model-dir", model_dir) == 2
+    assert np.load("out.npz")["features"].shape == (1, 3) and "no convolution" in capsys.readouterr().err
+    before = Path("out.npz").read_bytes()
+    save("averages", averages, classes=3)
+    assert ask("red.png", "--features", "out.npz", "--model-dir", "averages") == 2
+    assert "no fully connected layer" in capsys.readouterr().err
+    assert Path("out.npz").read_bytes() == before and not Path("inside.png").exists()
+
+
+def test_a_full_disk_keeps_what_was_there(seer_dir, here, capsys, monkeypatch):
     assert ask("--features", "out.npz", "blue.png", "--model-dir", seer_dir) == 0
     before = Path("out.npz").read_bytes()
 
@@ -366,34 +372,34 @@ def test_a_full_disk_keeps_what_was_there_and_the_answer(seer_dir, here, capsys,
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", savez)
-    capsys.readouterr()
-    assert ask("--features", "out.npz", "red.png", "--json", "--model-dir", seer_dir) == 2
-    out, err = capsys.readouterr()
-    assert "No space left on device" in err and json.loads(out)["results"][0]["label"] == "red"
+    assert ask("--features", "out.npz", "red.png", "--model-dir", seer_dir) == 2
+    err = capsys.readouterr().err
+    assert "No space left on device" in err and err.count("\n") == 1
     assert Path("out.npz").read_bytes() == before and not list(here.glob(".*"))
 
 
-def test_without_matplotlib_the_answer_and_a_line_that_says_what_to_install(seer_dir, here, capsys, monkeypatch):
+def test_without_matplotlib_a_line_says_what_to_install(seer_dir, here, capsys, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(ImportError):
         import matplotlib  # noqa: F401  to see that it is hidden
-    assert ask("--explain", "out.png", "red.png", "--model-dir", seer_dir) == 2
+    assert ask("--features", "out.npz", "red.png", "--model-dir", seer_dir) == 2
     out, err = capsys.readouterr()
-    assert "infer results: red" in out and err.count("\n") == 1 and "pip install -r requirements.txt" in err
+    assert "Features: out.npz" in out and Path("out.npz").exists()
+    assert err.count("\n") == 1 and "pip install -r requirements.txt" in err
 
 
 @pytest.mark.parametrize("backend", ["Qt4Agg", "module://nowhere"])
-def test_the_users_backend_does_not_matter(backend, seer_dir, here):
-    done = subprocess.run([sys.executable, ROOT / "infer.py", "red.png", "--explain", "out.png", "--device", "cpu",
-                           "--model-dir", seer_dir], env={**os.environ, "MPLBACKEND": backend}, capture_output=True,
-                          text=True, timeout=60)
-    assert done.returncode == 0 and done.stderr == "" and Path("out.png").exists(), done.stderr
+def test_it_runs_in_any_folder_and_with_any_backend_of_the_user(backend, seer_dir, here):
+    done = subprocess.run([sys.executable, ROOT / "book" / "inside.py", "red.png", "--model-dir", seer_dir],
+                          env={**os.environ, "MPLBACKEND": backend}, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stderr == "" and Path("inside.png").exists(), done.stderr
+    assert done.stdout.splitlines()[1:] == ["Drawing: inside.png"] and done.stdout.startswith("Model: ")
 
 
 def test_a_model_with_one_class_has_one_heat_map(tmp_path):
     widths = []
     for count in (1, 2):
-        figures.draw_heat(tmp_path / "x.png", ["x"], halves(), np.ones([1, count, 2, 2]), [[("only", 1.0)] * count])
+        inside.draw_heat(tmp_path / "x.png", ["x"], halves(), np.ones([1, count, 2, 2]), [[("only", 1.0)] * count])
         widths.append(Image.open(tmp_path / "x.png").width)
     assert widths == [int(110 * (0.2 + 1.9 * tiles)) for tiles in (2, 3)]
 
@@ -402,10 +408,3 @@ def test_a_network_that_names_no_layers_is_refused_in_python_too(tmp_path):
     model = save(tmp_path / "model", averages, classes=3)
     with pytest.raises(UserError, match="no fully connected layer"):
         features_of(model, halves())
-
-
-def test_the_pages_three_lines_say_what_they_print():
-    page = (ROOT / "book" / "inside.md").read_text(encoding="utf-8")
-    session = next(block for block in re.findall(r"```pycon\n(.*?)```", page, flags=re.S) if "features_of" in block)
-    test = doctest.DocTestParser().get_doctest(session, {}, "inside.md", None, None)
-    assert len(test.examples) == 5 and doctest.DocTestRunner(verbose=False).run(test).failed == 0

@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin, features
 import browser as browsers
 import infer
 import small_networks
-from utils import inside
+from book import inside
 from utils.data.cifar10 import CLASSES
 from utils.errors import UserError
 

@@ -3,8 +3,6 @@ import json
 import os
 from pathlib import Path
 
-import numpy as np
-
 from utils.errors import Parser, UserError, above_zero, complain, name, say, shown
 from utils.image_file import find, pictures_of
 
@@ -13,7 +11,7 @@ FACTS = ("model", "depth", "dataset", "epochs", "test_accuracy")  # of the descr
 
 
 def parse(arguments):
-    """Read the command line of infer.py. Errors: UserError for a mistake, and for a file that must not be written."""
+    """Read the command line of infer.py. Errors: UserError for a mistake."""
     parser = Parser(prog="infer.py", description="Name pictures with a trained model.", allow_abbrev=False)
     add = parser.add_argument
     add("pictures", nargs="+", type=name, metavar="PICTURE",
@@ -22,16 +20,8 @@ def parse(arguments):
     add("--device", choices=("auto", "cpu", "gpu"), default="auto")
     add("--top-k", type=above_zero(int), default=3, metavar="K", help="how many classes to name (default: 3)")
     add("--json", action="store_true", help="print one JSON object")
-    add("--features", type=name, metavar="OUT.npz", help="write what the last layer reads, for each picture")
-    add("--explain", type=name, metavar="OUT.png", help="Grad-CAM: draw where the two likeliest classes are seen")
     options = parser.parse_args(arguments)
     options.pictures = [picture for each in options.pictures for picture in pictures_of(each)]
-    if options.features or options.explain:
-        from utils import figures  # which other command lines do not need
-
-        for path, title in ((options.features, figures.FEATURES), (options.explain, figures.EXPLANATION)):
-            if path:
-                figures.refuse_to_replace(path, title)
     return options
 
 
@@ -44,39 +34,16 @@ def choose_model(model_dir, shipped):
     return Path(model_dir)
 
 
-def read_all(names, load_image):
+def read_all(names, load_image, program="infer.py"):
     """Read the pictures -> pixels, and errors of those that cannot be read; both by number on the command line."""
     images, errors = {}, {}
     for number, picture in enumerate(names):
         try:
             images[number] = load_image(picture)
         except UserError as error:
-            complain("infer.py", error)
+            complain(program, error)
             errors[number] = error
     return images, errors
-
-
-def look_inside(options, model, images, probabilities):
-    """Write what --features and --explain ask for about the pictures that could be read -> errors, by option.
-
-    model: infer.Model; images: as `read_all` returns them; probabilities: [N, classes]
-    """
-    if not (options.features or options.explain):
-        return {}
-    from utils import inside
-
-    names, pixels, errors = [options.pictures[number] for number in images], np.concatenate([*images.values()]), {}
-    for word, path, write in (("Features", options.features, inside.write_features),
-                              ("Explanation", options.explain, inside.write_explanation)):
-        if path:
-            try:
-                write(path, model, names, pixels, probabilities)
-                if not options.json:
-                    say(f"{word}: {shown(path)}")
-            except UserError as error:
-                complain("infer.py", error)
-                errors[word] = error
-    return errors
 
 
 def introduce(model_dir, description, shipped):
@@ -84,8 +51,7 @@ def introduce(model_dir, description, shipped):
     whole, here, depth = Path(os.path.abspath(model_dir)), Path.cwd(), description.get("depth")
     folder = whole.relative_to(here) if here in whole.parents else model_dir
     line = f"{shown(folder)}, {description['model']}{f'-{depth}' if depth else ''} trained on {description['dataset']}"
-    if description["dataset"] == "sketches":
-        line += " (drawings that the program made, not photographs)"
+    line += " (drawings that the program made, not photographs)" * (description["dataset"] == "sketches")
     if description.get("test_accuracy") is not None:
         line += f", test accuracy {description['test_accuracy']:.4f}"
     return line + "; supplied, python train.py trains your own" * (model_dir == shipped)
@@ -100,8 +66,7 @@ def show(options, labels, errors, description, place, model_dir, shipped):
     if options.json:
         results = [_as_json(picture, labels.get(number), errors.get(number))
                    for number, picture in enumerate(options.pictures)]
-        facts = {key: description.get(key) for key in FACTS}
-        say(json.dumps({"model": facts, "results": results}, indent=2))
+        say(json.dumps({"model": {key: description.get(key) for key in FACTS}, "results": results}, indent=2))
     elif labels:
         lines = [f"Model: {introduce(model_dir, description, shipped)}", f"Place: {place}"]
         supplied = [picture for picture in dict.fromkeys(options.pictures) if find(picture) != picture]
@@ -109,8 +74,7 @@ def show(options, labels, errors, description, place, model_dir, shipped):
         width = max([11, *(len(kind) for best in labels.values() for kind, _ in best)])
         for number, best in labels.items():
             lines += ["", shown(options.pictures[number])] if len(options.pictures) > 1 else []
-            lines.append(f"infer results: {best[0][0]}")
-            lines += [f"  {kind:<{width}} {probability:.4f}" for kind, probability in best]
+            lines += [f"infer results: {best[0][0]}", *(f"  {kind:<{width}} {share:.4f}" for kind, share in best)]
         say("\n".join(lines))
 
 
@@ -118,6 +82,6 @@ def _as_json(picture, best, error):
     """One picture's best classes, or its error; with its file where that is one of the chapter's own."""
     if error is not None:
         return {"picture": picture, "error": str(error)}
-    return {"picture": picture, **({"file": str(find(picture))} if find(picture) != picture else {}),
-            "label": best[0][0],
-            "best": [{"class": kind, "probability": round(probability, 6)} for kind, probability in best]}
+    file = {"file": str(find(picture))} if find(picture) != picture else {}
+    best = [{"class": kind, "probability": round(share, 6)} for kind, share in best]
+    return {"picture": picture, **file, "label": best[0]["class"], "best": best}

@@ -8,12 +8,11 @@ import numpy as np
 
 from book.figures import parts
 from book.figures.parts import GROUND, INK, QUIET, card, chart, write
+from book.inside import features_of, grad_cam, heat_over, open_up, squares
 from infer import SHIPPED, infer, label, load_image, load_model
 from utils.data import sketches
 from utils.data.batches import to_float
 from utils.data.cifar10 import CLASSES
-from utils.figures import heat_over, squares
-from utils.inside import features_of, grad_cam, open_up
 
 COLUMNS = 10  # maps in a row
 EXPLAINED = ("dog_airplane", "deer", "dog", "truck")

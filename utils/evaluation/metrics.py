@@ -11,11 +11,6 @@ def confusion(best, labels, count):
     return np.bincount(labels * count + best, minlength=count * count).reshape(count, count)
 
 
-def class_errors(counts):
-    """The share of each class's images that got another name; None for a class without images."""
-    return [1 - row[number] / sum(row) if sum(row) else None for number, row in enumerate(counts)]
-
-
 def scores(counts):
     """Of each class {"precision", "recall", "f1"}, from 0 to 1; None where there is nothing to divide by."""
     rows = []

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from utils import figures
 from utils.answers import FACTS
 from utils.data import dataset
 from utils.errors import Parser, UserError, complain, name, say, shown
-from utils.evaluation.metrics import BINS, class_errors, interval_words, scores
+from utils.evaluation import drawings
+from utils.evaluation.metrics import BINS, interval_words, scores
+from utils.figures import refuse_to_replace
 from utils.storage import checkpoint
 
 NAMES = {"CIFAR-10": "cifar10", "sketches": "sketches"}  # of data sets: in a description, and to choose by
@@ -80,7 +81,7 @@ def choose_files(output, model_dir):
     folder = Path(output or Path("evaluation", "-".join(parts)))
     files = {what: folder / f"{what}.png" for what in ("confusion", "mistakes")}
     for path in files.values():
-        figures.refuse_to_replace(path, figures.JUDGED)
+        refuse_to_replace(path, drawings.JUDGED)
     return files
 
 
@@ -89,9 +90,9 @@ def draw(files, metrics, mistakes, data, is_quiet):
     error, count = metrics["error"], metrics["pictures"]
     which = f"the {len(mistakes)} worst of {round(error * count):,} mistakes" if mistakes else "no mistakes"
     try:
-        figures.draw_confusion(files["confusion"], metrics, f"{data.name}: error {error:.2%} on {count:,} images")
-        figures.draw_mistakes(files["mistakes"], data.test_images, mistakes,
-                              f"{data.name}: {which} on {count:,} images")
+        drawings.draw_confusion(files["confusion"], metrics, f"{data.name}: error {error:.2%} on {count:,} images")
+        drawings.draw_mistakes(files["mistakes"], data.test_images, mistakes,
+                               f"{data.name}: {which} on {count:,} images")
     except UserError as error:
         complain("evaluate.py", error)
         return UserError.status
@@ -123,8 +124,9 @@ def _matrix(metrics):
     head = f"{'is':<{longest + 4}} images   error"
     lines = [f"{'':{len(head)}}{'named':>{width + 1}}"] if has_room else []
     lines.append(head + "".join(f"{number:{width}}" for number in range(1, len(classes) + 1) if has_room))
-    for number, (each, row, error) in enumerate(zip(classes, counts, class_errors(counts)), start=1):
-        lines.append(f"{number:3} {each:<{longest}}{sum(row):7,}{'none' if error is None else f'{error:.2%}':>8}"
+    for number, (each, row, score) in enumerate(zip(classes, counts, scores(counts)), start=1):
+        error = "none" if score["recall"] is None else f"{1 - score['recall']:.2%}"
+        lines.append(f"{number:3} {each:<{longest}}{sum(row):7,}{error:>8}"
                      + "".join(f"{count:{width}}" for count in row if has_room))
     return lines
 
@@ -140,8 +142,7 @@ def by_class(metrics):
 
 def as_json(metrics, mistakes, files, description, data):
     """One JSON object: the model, the data, all that was measured, and where the pictures will be."""
-    by_name = {"class_errors": class_errors, "by_class": scores}
     return json.dumps({"model": {key: description.get(key) for key in FACTS},
                        "data": {"name": data.name, "note": data.note}, **metrics,
-                       **{key: dict(zip(metrics["classes"], of(metrics["confusion"]))) for key, of in by_name.items()},
+                       "by_class": dict(zip(metrics["classes"], scores(metrics["confusion"]))),
                        "mistakes": mistakes, "files": {what: str(path) for what, path in files.items()}}, indent=2)

@@ -1,20 +1,37 @@
-"""What a saved model sees: its layers, its features, and where in a picture a class is seen (infer.py --explain).
+"""What a saved model sees: `python book/inside.py dog.png` draws where a picture shows its two likeliest classes.
 
-Layers are found in the program by what they do, not by their names. A program may add each picture's mirrored copy,
-as N more rows of its batch: what is read here is the first N rows.
+The drawing is Grad-CAM's; --features writes what the last layer reads. Layers are found in the program by what they
+do, not by their names. A program may add each picture's mirrored copy, as N more rows of its batch: what is read here
+is the first N rows.
 """
+import sys
+from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
-import numpy as np
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script's own folder is there, not the project's
+from utils.prepare import prepare
 
-from utils import figures
-from utils.errors import UserError, shown
+prepare(__name__)  # before Paddle, which reads its flags while it is imported
+
+import numpy as np
+from PIL import Image
+
+import infer
+from utils import answers
+from utils.errors import Parser, UserError, exit_status, name, say, shown
+from utils.evaluation.drawings import draw_sheet
+from utils.figures import refuse_to_replace
+from utils.image_file import pictures_of
 from utils.storage.files import whole_file
+from utils.storage.saved_model import read_description
 
 BATCH = 128
 RESHAPES = ("flatten_contiguous_range", "reshape2", "squeeze2", "unsqueeze2", "transpose2")
 PRODUCTS = ("mul", "matmul", "matmul_v2")
 MASK = "inside.mask"  # fed for a gradient: [N, classes], 1 at the class to explain, else 0
+HEAT, FEATURES = "book/inside.py --output", "book/inside.py --features"  # at the start of its files, which it replaces
+SCALE = "Red: what speaks most for the class; gray: nothing does.\nEach map has its own scale."
+SIDE, LONGEST, MOST = 256, 30, 50  # of a drawing: pixels of a tile, letters of a picture's name, pictures
 
 
 class Opened(NamedTuple):
@@ -137,6 +154,44 @@ def add_gradient(opened):
     return gradient.name
 
 
+def enlarge(heat, side):
+    """A heat map [H, W] at the size of the picture, [side, side], by linear interpolation."""
+    return np.asarray(Image.fromarray(np.asarray(heat, np.float32)).resize((side, side), Image.BILINEAR))
+
+
+def squares(pixels, side):
+    """A picture [3, H, W] as the network reads it, each pixel a square: [side, side, 3]."""
+    places = np.arange(side) * pixels.shape[1] // side
+    return pixels.transpose(1, 2, 0)[places][:, places]
+
+
+def heat_over(pixels, heat, side):
+    """A heat map in yellow to red over the picture in gray; where it is 0 only the picture is seen.
+
+    pixels: [3, 32, 32] in [0, 1]; heat: [H, W], 0 and above -> [side, side, 3] in [0, 1]
+    """
+    from matplotlib import colormaps
+
+    share = enlarge(heat, side) / max(float(np.max(heat)), np.finfo(np.float32).tiny)
+    gray = squares(pixels, side).mean(axis=2, keepdims=True)
+    opacity = 0.75 * np.sqrt(share)[:, :, np.newaxis]
+    return (1 - opacity) * gray + opacity * colormaps["YlOrRd"](0.15 + 0.75 * share)[:, :, :3]
+
+
+def draw_heat(path, names, pixels, heats, labels):
+    """Draw for each picture a row: the picture, and where it shows its likeliest classes.
+
+    pixels: [N, 3, 32, 32]; heats: [N, K, H, W]; labels: for each picture K pairs (class, probability)
+    """
+    def tiles():
+        for each, image, maps, best in zip(map(shown, names), pixels, heats, labels):
+            yield squares(image, SIDE), each if len(each) <= LONGEST else "…" + each[1 - LONGEST:]
+            for heat, (label, probability) in zip(maps, best):
+                yield heat_over(image, heat, SIDE), f"{label} {probability:.4f}"
+
+    draw_sheet(path, tiles(), len(names), 1 + heats.shape[1], HEAT, SCALE)
+
+
 def write_features(path, model, names, pixels, probabilities):
     """Write the features of some pictures, with their answers.
 
@@ -145,12 +200,50 @@ def write_features(path, model, names, pixels, probabilities):
     """
     features, classes = features_of(model, pixels), np.array(model.description["classes"])
     with whole_file(path) as temporary, open(temporary, "wb") as file:
-        np.savez(file, written_by=figures.FEATURES.encode(), features=features, pictures=np.array(names),
+        np.savez(file, written_by=FEATURES.encode(), features=features, pictures=np.array(names),
                  probabilities=probabilities, labels=classes[probabilities.argmax(axis=1)], classes=classes)
 
 
-def write_explanation(path, model, names, pixels, probabilities):
-    """Draw where each picture shows its two likeliest classes. Arguments and errors: as `write_features`."""
-    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
-    labels = [[(model.description["classes"][i], row[i]) for i in two] for row, two in zip(probabilities, best)]
-    figures.draw_heat(path, [shown(name) for name in names], pixels, grad_cam(model, pixels, best), labels)
+def parse(arguments):
+    """Read the command line. Errors: UserError for a mistake, and for a file that must not be replaced."""
+    parser = Parser(prog="inside.py", description="Draw where pictures show their two likeliest classes (Grad-CAM).",
+                    allow_abbrev=False)
+    add = parser.add_argument
+    add("pictures", nargs="+", type=name, metavar="PICTURE", help="as infer.py takes them")
+    add("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
+    add("--output", type=name, metavar="OUT.png", default="inside.png",
+        help=f"the drawing, of at most {MOST} pictures (default: inside.png)")
+    add("--features", type=name, metavar="OUT.npz", help="write what the last layer reads, for each picture")
+    options = parser.parse_args(arguments)
+    refuse_to_replace(options.output, HEAT)
+    if options.features:
+        refuse_to_replace(options.features, FEATURES)
+    return options
+
+
+@exit_status(out_of_memory="name fewer pictures at a time")
+def main(arguments=None):
+    """Draw and write what the command line asks for -> exit status: 0, or 2 where a picture could not be read."""
+    options = parse(arguments)
+    model_dir = answers.choose_model(options.model_dir, infer.SHIPPED)
+    description = read_description(model_dir)  # at once, since Paddle takes a while
+    names = [picture for each in options.pictures for picture in pictures_of(each)]
+    images, errors = answers.read_all(names, infer.load_image, "inside.py")
+    if images:
+        model, _ = infer.load_model(model_dir, "cpu")
+        say(f"Model: {answers.introduce(model_dir, description, infer.SHIPPED)}")
+        names, pixels = [names[number] for number in images], np.concatenate([*images.values()])
+        probabilities = infer.infer(model, pixels)
+        if options.features:
+            write_features(options.features, model, names, pixels, probabilities)
+            say(f"Features: {shown(options.features)}")
+        names, pixels, probabilities = names[:MOST], pixels[:MOST], probabilities[:MOST]
+        labels = [infer.label(row, description["classes"], 2) for row in probabilities]
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
+        draw_heat(options.output, names, pixels, grad_cam(model, pixels, best), labels)
+        say(f"Drawing: {shown(options.output)}")
+    return 2 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
