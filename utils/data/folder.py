@@ -4,15 +4,24 @@ FOLDER/train and FOLDER/test, or val, may have the class folders; where they do 
 to test on. Which pictures those are follows from their names alone, so pictures added later move none to the other
 side.
 """
+import contextlib
 import hashlib
 import os
+import time
 import unicodedata
+import zlib  # before Paddle: see utils/flags.py
+from pathlib import Path
 
 import numpy as np
+import PIL
 
+from utils import image_file
+from utils.data import cifar10
 from utils.errors import UserError, shown
-from utils.image_file import SIDE, read_pixels
+from utils.image_file import SIDE
+from utils.parallel import readers
 from utils.progress import progress
+from utils.storage.files import whole_file
 
 TEST_SHARE = 0.2  # of each class
 MOST_UNREADABLE = 0.1  # of all files
@@ -23,6 +32,9 @@ IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "$recycle.bin", "
 OF_EVALUATION = {"confusion.png", "mistakes.png"}  # what evaluate.py writes
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
+BYTES_A_SECOND, PICTURES_A_SECOND = 60_000_000, 1000  # read by one core: photographs, and small pictures
+LONG = 2  # seconds of reading, from which the log says so
+KEY = 16  # bytes
 NEARLY_EQUAL = 2  # levels of 255 between two pictures reduced to 8 x 8; another size or compression makes about 1
 
 
@@ -39,13 +51,16 @@ def read(folder, say, is_seen=True, is_split=True):
     except OSError as error:
         raise UserError(f"--data-dir: cannot read {shown(error.filename or folder)}: {error.strerror}") from error
     warn("Left out, as a system's, a program's or a run's own files", left_out, say)
-    classes, count = check_classes(folder, train, test, 1 + is_split), sum(map(len, [*train.values(), *test.values()]))
-    with progress(total=count, unit=" pictures", desc="Reading", shown=is_seen) as bar:
-        train, test = (read_files([(path, label) for label, name in enumerate(classes) for path in side[name]],
-                                  unreadable, MOST_UNREADABLE * count, bar) for side in (train, test))
+    classes = check_classes(folder, train, test, 1 + is_split)
+    files = [(path, label, is_test) for is_test, side in enumerate((train, test)) for label, name in enumerate(classes)
+             for path in side[name]]
+    images, readable = read_files(folder, files, unreadable, say, is_seen)
+    labels, end = np.array([label for _, label, _ in readable], np.int64), sum(not side for *_, side in readable)
+    train, test = ((images[part], labels[part], [path for path, *_ in readable[part]])
+                   for part in (slice(end), slice(end, None)))
     if unreadable:
         note += f", {len(unreadable):,} unreadable"
-        warn(f"Warning: files that cannot be read are left out, of {count:,}", unreadable, say)
+        warn(f"Warning: files that cannot be read are left out, of {len(files):,}", unreadable, say)
     trained, tested = (np.bincount(labels, minlength=len(classes)) for _, labels, _ in (train, test))
     side = "train" if is_split and not trained.all() else "test" if not tested.any() else ""
     if side:
@@ -132,24 +147,93 @@ def is_held_out(name):
     return int.from_bytes(hashlib.sha256(letters).digest()[:8], "big") < TEST_SHARE * 2 ** 64
 
 
-def read_files(files, unreadable, most, bar):
-    """Read pictures, pairs (path, label) -> images uint8 [n, 3, 32, 32], labels int64 [n], paths of the readable ones.
+def read_files(folder, files, unreadable, say, is_seen):
+    """Read pictures, tuples (path, ...) -> images uint8 [n, 3, 32, 32], and the tuples of the readable ones.
 
-    unreadable: takes a line about each other one. Errors: UserError above `most` of them.
+    What the cache has is not read again; where it has just these pictures, the images are a map of its file.
+    unreadable: takes a line about each other one. Errors: UserError above MOST_UNREADABLE of them.
     """
-    images, readable = np.empty((len(files), 3, SIDE, SIDE), np.uint8), []
-    for path, label in files:
+    name, keys, sizes = describe([path for path, *_ in files])
+    caches, known = [cache / name for cache in cifar10.cache_folders()], {}
+    for cache in caches:
+        kept, images = stored(cache)
+        if kept == keys:
+            return images, files
+        known.update(zip(kept, images))
+    new = {path: size for (path, *_), key, size in zip(files, keys, sizes) if key not in known}
+    seconds, began = sum(new.values()) / BYTES_A_SECOND + len(new) / PICTURES_A_SECOND, time.monotonic()
+    images, readable, count = np.empty((len(files), 3, SIDE, SIDE), np.uint8), [], readers.count_for(seconds)
+    with progress(total=len(new), unit=" pictures", desc="Reading", shown=is_seen) as bar, \
+            contextlib.closing(readers.read_each([*new], count)) as answers:
+        is_long = bar.disable and seconds > LONG
+        if is_long:
+            say(f"Reading {len(new):,} pictures of {shown(folder)} on {count} core{'s' * (count > 1)}")
+        for number, (path, *_) in enumerate(files):
+            picture = known[keys[number]] if path not in new else next(answers)
+            bar.update(path in new)
+            if isinstance(picture, UserError):
+                unreadable.append(str(picture))
+                if len(unreadable) > MOST_UNREADABLE * len(files):
+                    raise UserError(f"more than a tenth of the pictures cannot be read: {'; '.join(unreadable[:3])}; "
+                                    "remove or repair them") from picture
+            elif isinstance(picture, Exception):
+                raise picture
+            else:
+                images[len(readable)] = picture
+                readable.append(number)
+    if is_long:
+        say(f"Read in {time.monotonic() - began:.0f} s")
+    images = store(caches, [keys[number] for number in readable], images[:len(readable)], say)
+    return images, [files[number] for number in readable]
+
+
+def describe(paths):
+    """The name of the cache's file for these pictures, and for each a key of 16 bytes and its size.
+
+    A key differs when the picture's place in the folder, size or times do, or the code that reads it.
+    """
+    code = hashlib.sha256(Path(image_file.__file__).read_bytes() + PIL.__version__.encode())
+    paths, keys, sizes = [os.path.abspath(path) for path in paths], [], []
+    root = os.path.commonpath(paths) if paths else ""
+    for path in paths:
         try:
-            images[len(readable)] = read_pixels(path)
-            readable.append((path, label))
+            status = os.stat(path)
+        except OSError:  # of a link to nothing: reading it says so
+            status = os.stat_result([0] * 10)
+        key = code.copy()
+        key.update(os.fsencode(f"{path[len(root):]}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"))
+        keys.append(key.digest()[:KEY])
+        sizes.append(status.st_size)
+    return f"pictures-{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]}.bytes", keys, sizes
+
+
+def stored(path):
+    """What `store` wrote: its keys, and its images as a map of the file; none where it is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        content = np.asarray(np.memmap(path, np.uint8, "r"))
+        end = 4 + len(content) // (KEY + 3 * SIDE * SIDE) * KEY
+        if zlib.crc32(content[4:]) == int.from_bytes(content[:4].tobytes(), "little"):
+            keys = content[4:end].tobytes()
+            return [keys[first:first + KEY] for first in range(0, len(keys), KEY)], content[end:].reshape(
+                -1, 3, SIDE, SIDE)
+    return [], ()
+
+
+def store(paths, keys, images, say):
+    """Keep images in the first of these files that can be written -> a map of it, or the images themselves."""
+    head = b"".join(keys)
+    crc = zlib.crc32(images, zlib.crc32(head)).to_bytes(4, "little")
+    for path in paths:
+        try:
+            if stored(path)[0] != keys:
+                with whole_file(path) as temporary, open(temporary, "wb") as file:
+                    file.writelines((crc, head, images))
+            kept, mapped = stored(path)
+            return mapped if kept == keys else images
         except UserError as error:
-            unreadable.append(str(error))
-            if len(unreadable) > most:
-                raise UserError(f"more than a tenth of the pictures cannot be read: {'; '.join(unreadable[:3])}; "
-                                "remove or repair them") from error
-        bar.update(1)
-    labels = np.array([label for _, label in readable], np.int64)
-    return images[:len(readable)], labels, [path for path, _ in readable]
+            problem = error
+    say(f"The pictures are not kept for the next start: {problem}")
+    return images
 
 
 def warn_of_twins(train, test, say):
