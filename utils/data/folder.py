@@ -32,7 +32,7 @@ IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "$recycle.bin", "
 OF_EVALUATION = {"confusion.png", "mistakes.png"}  # what evaluate.py writes
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
-BYTES_A_SECOND, PICTURES_A_SECOND = 60_000_000, 1000  # read by one core: photographs, and small pictures
+BYTES_A_SECOND, PICTURES_A_SECOND = 100_000_000, 1000  # read by one core: photographs, and small pictures
 LONG = 2  # seconds of reading, from which the log says so
 KEY = 16  # bytes
 NEARLY_EQUAL = 2  # levels of 255 between two pictures reduced to 8 x 8; another size or compression makes about 1
@@ -45,7 +45,7 @@ def read(folder, say, is_seen=True, is_split=True):
     is_split: whether some of the pictures are to train on; otherwise all, or those in FOLDER/test, are to test on.
     Errors: UserError where the folder is not laid out as the module says, or more than a tenth is unreadable.
     """
-    left_out, unreadable = [], []
+    left_out = []
     try:
         train, test, note = find(folder, left_out, say, is_split)
     except OSError as error:
@@ -54,7 +54,7 @@ def read(folder, say, is_seen=True, is_split=True):
     classes = check_classes(folder, train, test, 1 + is_split)
     files = [(path, label, is_test) for is_test, side in enumerate((train, test)) for label, name in enumerate(classes)
              for path in side[name]]
-    images, readable = read_files(folder, files, unreadable, say, is_seen)
+    images, readable, unreadable = read_files(folder, files, say, is_seen)
     labels, end = np.array([label for _, label, _ in readable], np.int64), sum(not side for *_, side in readable)
     train, test = ((images[part], labels[part], [path for path, *_ in readable[part]])
                    for part in (slice(end), slice(end, None)))
@@ -147,93 +147,82 @@ def is_held_out(name):
     return int.from_bytes(hashlib.sha256(letters).digest()[:8], "big") < TEST_SHARE * 2 ** 64
 
 
-def read_files(folder, files, unreadable, say, is_seen):
-    """Read pictures, tuples (path, ...) -> images uint8 [n, 3, 32, 32], and the tuples of the readable ones.
+def read_files(folder, files, say, is_seen):
+    """Read pictures, tuples (path, ...) -> images uint8 [n, 3, 32, 32], the tuples of these, lines about the others.
 
-    What the cache has is not read again; where it has just these pictures, the images are a map of its file.
-    unreadable: takes a line about each other one. Errors: UserError above MOST_UNREADABLE of them.
+    What the cache has is not read again. Errors: UserError where more than MOST_UNREADABLE of them cannot be read.
     """
     name, keys, sizes = describe([path for path, *_ in files])
-    caches, known = [cache / name for cache in cifar10.cache_folders()], {}
-    for cache in caches:
-        kept, images = stored(cache)
-        if kept == keys:
-            return images, files
-        known.update(zip(kept, images))
-    new = {path: size for (path, *_), key, size in zip(files, keys, sizes) if key not in known}
-    seconds, began = sum(new.values()) / BYTES_A_SECOND + len(new) / PICTURES_A_SECOND, time.monotonic()
-    images, readable, count = np.empty((len(files), 3, SIDE, SIDE), np.uint8), [], readers.count_for(seconds)
+    caches = [cache / name for cache in cifar10.cache_folders()]
+    known = next(filter(None, map(stored, caches)), {})
+    images, unreadable = np.empty((len(files), 3, SIDE, SIDE), np.uint8), {}
+    for number, key in enumerate(keys):
+        images[number] = known.get(key, 0)
+    new = [number for number, key in enumerate(keys) if key not in known]
+    seconds = sum(sizes[number] for number in new) / BYTES_A_SECOND + len(new) / PICTURES_A_SECOND
+    count, began = readers.count_for(seconds), time.monotonic()
     with progress(total=len(new), unit=" pictures", desc="Reading", shown=is_seen) as bar, \
-            contextlib.closing(readers.read_each([*new], count)) as answers:
-        is_long = bar.disable and seconds > LONG
-        if is_long:
-            say(f"Reading {len(new):,} pictures of {shown(folder)} on {count} core{'s' * (count > 1)}")
-        for number, (path, *_) in enumerate(files):
-            picture = known[keys[number]] if path not in new else next(answers)
-            bar.update(path in new)
-            if isinstance(picture, UserError):
-                unreadable.append(str(picture))
-                if len(unreadable) > MOST_UNREADABLE * len(files):
-                    raise UserError(f"more than a tenth of the pictures cannot be read: {'; '.join(unreadable[:3])}; "
-                                    "remove or repair them") from picture
-            elif isinstance(picture, Exception):
-                raise picture
-            else:
-                images[len(readable)] = picture
-                readable.append(number)
-    if is_long:
-        say(f"Read in {time.monotonic() - began:.0f} s")
-    images = store(caches, [keys[number] for number in readable], images[:len(readable)], say)
-    return images, [files[number] for number in readable]
+            contextlib.closing(readers.read_each([files[number][0] for number in new], count)) as pictures:
+        say_progress = say if bar.disable and seconds > LONG else lambda text: None
+        say_progress(f"Reading {len(new):,} pictures of {shown(folder)} on {count} core{'s' * (count > 1)}")
+        for number, picture in zip(new, pictures):
+            bar.update(1)
+            if not isinstance(picture, UserError):
+                images[number] = picture
+                continue
+            unreadable[number] = str(picture)
+            if len(unreadable) > MOST_UNREADABLE * len(files):
+                raise UserError(f"more than a tenth of the pictures cannot be read: "
+                                f"{'; '.join([*unreadable.values()][:3])}; remove or repair them")
+        say_progress(f"Read in {time.monotonic() - began:.0f} s")
+    if unreadable:
+        readable = [number for number in range(len(files)) if number not in unreadable]
+        images, files, keys = images[readable], [files[each] for each in readable], [keys[each] for each in readable]
+    if known.keys() != {*keys}:
+        known.clear()  # Windows replaces no file that is mapped
+        store(caches, keys, images, say)
+    return images, files, [*unreadable.values()]
 
 
 def describe(paths):
-    """The name of the cache's file for these pictures, and for each a key of 16 bytes and its size.
+    """The name of the cache's file for these pictures, a key of KEY bytes for each, and its size.
 
-    A key differs when the picture's place in the folder, size or times do, or the code that reads it.
+    The key follows from the picture's place in the folder, its size and times, and the code that reads it.
     """
-    code = hashlib.sha256(Path(image_file.__file__).read_bytes() + PIL.__version__.encode())
+    code = hashlib.sha256(Path(image_file.__file__).read_bytes() + PIL.__version__.encode()).digest()
     paths, keys, sizes = [os.path.abspath(path) for path in paths], [], []
-    root = os.path.commonpath(paths) if paths else ""
+    root = os.path.commonpath(paths or [""])
     for path in paths:
-        try:
+        details = 0,
+        with contextlib.suppress(OSError):  # reading it says what is wrong
             status = os.stat(path)
-        except OSError:  # of a link to nothing: reading it says so
-            status = os.stat_result([0] * 10)
-        key = code.copy()
-        key.update(os.fsencode(f"{path[len(root):]}\0{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns}"))
-        keys.append(key.digest()[:KEY])
-        sizes.append(status.st_size)
+            details = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        sizes.append(details[0])
+        keys.append(hashlib.sha256(code + repr((path[len(root):], *details)).encode()).digest()[:KEY])
     return f"pictures-{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]}.bytes", keys, sizes
 
 
 def stored(path):
-    """What `store` wrote: its keys, and its images as a map of the file; none where it is missing or damaged."""
+    """What `store` wrote, {key: image}, as a map of the file; nothing where it is missing or damaged."""
     with contextlib.suppress(OSError, ValueError):
         content = np.asarray(np.memmap(path, np.uint8, "r"))
-        end = 4 + len(content) // (KEY + 3 * SIDE * SIDE) * KEY
-        if zlib.crc32(content[4:]) == int.from_bytes(content[:4].tobytes(), "little"):
-            keys = content[4:end].tobytes()
-            return [keys[first:first + KEY] for first in range(0, len(keys), KEY)], content[end:].reshape(
-                -1, 3, SIDE, SIDE)
-    return [], ()
+        keys, images = np.split(content[4:], [len(content) // (KEY + 3 * SIDE ** 2) * KEY])
+        if zlib.crc32(content[4:]).to_bytes(4, "little") == content[:4].tobytes():
+            return dict(zip(map(bytes, keys.reshape(-1, KEY)), images.reshape(-1, 3, SIDE, SIDE)))
+    return {}
 
 
 def store(paths, keys, images, say):
-    """Keep images in the first of these files that can be written -> a map of it, or the images themselves."""
-    head = b"".join(keys)
-    crc = zlib.crc32(images, zlib.crc32(head)).to_bytes(4, "little")
+    """Keep images in the first of these files that can be written."""
+    head, problem = b"".join(keys), None
     for path in paths:
         try:
-            if stored(path)[0] != keys:
-                with whole_file(path) as temporary, open(temporary, "wb") as file:
-                    file.writelines((crc, head, images))
-            kept, mapped = stored(path)
-            return mapped if kept == keys else images
+            with whole_file(path) as temporary, open(temporary, "wb") as file:
+                file.writelines((zlib.crc32(images, zlib.crc32(head)).to_bytes(4, "little"), head, images))
+            return
         except UserError as error:
             problem = error
     say(f"The pictures are not kept for the next start: {problem}")
-    return images
 
 
 def warn_of_twins(train, test, say):

@@ -34,7 +34,7 @@ TWICE = 1  # seconds in which a second signal is the same one: launchers pass on
 LOST = 3  # status of a worker that ended because another had gone
 STOPPED = tuple(128 + number for number in (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13)))  # of workers asked to stop
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
-before_pinning = []  # the cores that this process might use until `pin_to_cores`
+before_pinning = []  # numbers of the cores that all workers here share, once this one is pinned to its own
 
 
 def is_worker():
@@ -51,13 +51,13 @@ def number_in(environment, name, default):
 
 
 def usable_cores():
-    """Numbers of the CPU cores that this process, or with it the other workers, may run on."""
+    """Numbers of the CPU cores that this run may use on this machine."""
     own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
     return before_pinning or sorted(own)
 
 
 def core_share():
-    """How many cores' time this process may use: of those that it may run on, or a container's share of them."""
+    """How many cores' time this run may use: of those that it may run on, or a container's share of them."""
     share = len(usable_cores())
     for paths in CPU_SHARES:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
@@ -90,17 +90,11 @@ def memory_limit():
 def pin_to_cores():
     """Keep this worker on its own cores: equal runs of neighbors, or equally many workers on each core."""
     rank, world = number_in(os.environ, "PADDLE_LOCAL_RANK", 0), number_in(os.environ, "PADDLE_LOCAL_SIZE", 1)
-    if world > 1:
+    if world > 1 and hasattr(os, "sched_setaffinity"):
         before_pinning[:] = cores = usable_cores()
         first, end = len(cores) * rank // world, len(cores) * (rank + 1) // world
-        run_on(cores[first:max(end, first + 1)])
-
-
-def run_on(cores):
-    """Keep this process on these cores, where the system, or a container, lets it choose."""
-    if hasattr(os, "sched_setaffinity"):
-        with contextlib.suppress(OSError):
-            os.sched_setaffinity(0, cores)
+        with contextlib.suppress(OSError):  # a container may forbid it: the system chooses
+            os.sched_setaffinity(0, cores[first:max(end, first + 1)])
 
 
 def start_workers(command, count, advice=lambda: ""):
@@ -188,17 +182,11 @@ def _report(program, rank, status, output, advice):
         output.seek(0)
         for line in output.read().decode(errors="replace").splitlines()[-20:]:
             errors.print_error(line)
-    if rank or status > 128 or status == LOST:  # else rank 0 has said itself what went wrong
-        errors.complain(program, f"worker {rank} {how_it_ended(status, OUT_OF_MEMORY)}, so the run ends{advice}")
-
-
-def how_it_ended(status, out_of_memory):
-    """The exit status of a process, a shell's or subprocess's, in words, with advice where memory may have run out."""
-    number = -status if status < 0 else status - 128
-    if number not in list(signal.Signals):
-        return f"failed (exit status {status})"
-    memory = f", perhaps because memory ran out (then {out_of_memory})" if number == getattr(signal, "SIGKILL", 9) else ""
-    return f"was ended by signal {number}, {signal.Signals(number).name}{memory}"
+    how = {128 + number: f"was ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
+    if status == 128 + getattr(signal, "SIGKILL", 9):
+        how += f", perhaps because memory ran out (then {OUT_OF_MEMORY})"
+    if rank or how or status == LOST:  # else rank 0 has said itself what went wrong
+        errors.complain(program, f"worker {rank} {how or f'failed (exit status {status})'}, so the run ends{advice}")
 
 
 def _begin_worker(parent):

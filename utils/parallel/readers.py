@@ -13,16 +13,12 @@ from utils.parallel import launch
 
 WORTH = 1  # seconds of work, for which a process is started
 MEMORY = 1000  # MB that one picture may take
-ROOT = Path(__file__).resolve().parent.parent.parent
 READER = ("import sys; sys.path = [sys.argv[1], *filter(None, sys.path)]; from utils.parallel import readers; "
           "readers.main(*map(int, sys.argv[2:]))")  # without '', the folder that the user is in
 
 
 def count_for(seconds):
-    """How many processes read what takes one so long: one for each core, where each has a second's work.
-
-    Only the first worker of a machine starts any; the others read alone what it could not keep for them.
-    """
+    """How many processes share what takes one so long; where a worker could keep no pictures the others read alone."""
     if launch.number_in(os.environ, "PADDLE_LOCAL_RANK", 0):
         return 1
     return max(1, min(launch.core_share(), launch.memory_limit() // MEMORY, int(seconds / WORTH)))
@@ -31,14 +27,17 @@ def count_for(seconds):
 def read_each(paths, count):
     """Read pictures in `count` processes, or in this one -> an iterator over what `attempt` returns, in order.
 
-    Errors: UserError where a process ends too soon.
+    Errors: UserError where a process has ended too soon.
     """
-    readers = []
+    readers, numbers = [], map(str, [os.getpid(), *launch.usable_cores()])
+    command = [sys.executable, "-c", READER, Path(__file__).resolve().parents[2], *numbers]
     try:
-        if count > 1:
-            start(readers, count)
+        with contextlib.suppress(OSError):  # the system starts no more
+            while len(readers) < count > 1:  # in sessions of their own, which Ctrl-C does not reach
+                readers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                                start_new_session=True))
         for number, reader in enumerate(readers):
-            with contextlib.suppress(OSError):  # it has ended, which `answer` says
+            with contextlib.suppress(OSError):  # it has ended: `answer` says so
                 pickle.dump(paths[number::len(readers)], reader.stdin)
                 reader.stdin.close()
         for number, path in enumerate(paths):
@@ -48,29 +47,16 @@ def read_each(paths, count):
             reader.kill()
         for reader in readers:
             reader.wait()
-            for pipe in (reader.stdin, reader.stdout):
-                with contextlib.suppress(OSError):  # what was not sent
+            for pipe in (reader.stdout, reader.stdin):
+                with contextlib.suppress(OSError):  # of paths that were not sent
                     pipe.close()
 
 
-def start(readers, count):
-    """Add processes that read pictures to the list; fewer than `count` where the system starts no more."""
-    errors.hold_signals(errors.STOP_SIGNALS, True)  # until `main` lets them end it
-    try:
-        with contextlib.suppress(OSError):
-            while len(readers) < count:
-                readers.append(subprocess.Popen(
-                    [sys.executable, "-c", READER, ROOT, str(os.getpid()), *map(str, launch.usable_cores())],
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE))
-    finally:
-        errors.hold_signals(errors.STOP_SIGNALS, False)
-
-
 def attempt(path):
-    """The picture at `path` as `read_pixels` returns it, or the exception that it raised."""
+    """The picture at `path` as `read_pixels` returns it, or the UserError that it raised."""
     try:
         return read_pixels(path)
-    except Exception as error:
+    except errors.UserError as error:
         return error
 
 
@@ -79,9 +65,9 @@ def answer(reader, path):
     try:
         return pickle.load(reader.stdout)
     except (EOFError, pickle.UnpicklingError) as error:
-        reader.stdout.close()
-        how = launch.how_it_ended(reader.wait(), "make it smaller, or end other programs")
-        raise errors.UserError(f"the process that read {errors.shown(path)} {how}") from error
+        reader.stdout.close()  # so it ends, if it has not
+        raise errors.UserError(f"the process that read {errors.shown(path)} ended (status {reader.wait()}), perhaps "
+                               "because memory ran out: make it smaller, or end other programs") from error
 
 
 def main(parent, *cores):
@@ -90,8 +76,9 @@ def main(parent, *cores):
     if launch.LIBC:
         launch.end_with_parent(parent, signal.SIGKILL)
     if hasattr(signal, "SIGPIPE"):
-        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # elsewhere it ends here with its parent
-    launch.run_on(cores)  # its parent may be pinned to one
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # where nobody reads its answer any more
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or a container forbids it
+        os.sched_setaffinity(0, cores)  # where its parent is pinned to one
     for path in pickle.load(sys.stdin.buffer):
         pickle.dump(attempt(path), sys.stdout.buffer)
         sys.stdout.buffer.flush()
