@@ -260,7 +260,7 @@ def test_the_end_of_a_process_is_one_line(pets):
             count += 1
     assert count < len(paths) and psutil.Process().children() == []
     assert str(caught.value) == (f"the process that read {paths[count]} ended (status -9), perhaps because memory ran "
-                                 "out: make it smaller, or end other programs")
+                                 "out: end other programs, or make the picture smaller")
 
 
 PROGRAM = f"""

@@ -67,7 +67,7 @@ def answer(reader, path):
     except (EOFError, pickle.UnpicklingError) as error:
         reader.stdout.close()  # so it ends, if it has not
         raise errors.UserError(f"the process that read {errors.shown(path)} ended (status {reader.wait()}), perhaps "
-                               "because memory ran out: make it smaller, or end other programs") from error
+                               "because memory ran out: end other programs, or make the picture smaller") from error
 
 
 def main(parent, *cores):
