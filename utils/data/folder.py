@@ -56,12 +56,10 @@ def read(folder, say, is_seen=True, is_split=True):
              for path in side[name]]
     images, readable, unreadable = read_files(folder, files, say, is_seen)
     labels, end = np.array([label for _, label, _ in readable], np.int64), sum(not side for *_, side in readable)
-    train, test = ((images[part], labels[part], [path for path, *_ in readable[part]])
-                   for part in (slice(end), slice(end, None)))
     if unreadable:
         note += f", {len(unreadable):,} unreadable"
         warn(f"Warning: files that cannot be read are left out, of {len(files):,}", unreadable, say)
-    trained, tested = (np.bincount(labels, minlength=len(classes)) for _, labels, _ in (train, test))
+    trained, tested = (np.bincount(part, minlength=len(classes)) for part in np.split(labels, [end]))
     side = "train" if is_split and not trained.all() else "test" if not tested.any() else ""
     if side:
         names = [name for name, number in zip(classes, trained if side == "train" else tested) if not number]
@@ -71,8 +69,8 @@ def read(folder, say, is_seen=True, is_split=True):
     say(f"Classes: {', '.join(counts[:MOST_NAMES])}{', ...' if len(counts) > MOST_NAMES else ''}")
     untested = [name for name, number in zip(classes, tested) if not number]
     warn("Warning: classes have no picture to test on, since they have so few", untested, say)
-    warn_of_twins(train, test, say)
-    return *train[:2], *test[:2], note, classes
+    warn_of_twins(images, labels, [path for path, *_ in readable], end, say)
+    return images[:end], labels[:end], images[end:], labels[end:], note, classes
 
 
 def find(folder, left_out, say, is_split):
@@ -142,8 +140,8 @@ def check_classes(folder, train, test, least):
 
 
 def is_held_out(name):
-    """Whether the picture of this name, relative to its class folder, is one to test on: a fifth of all names are."""
-    letters = unicodedata.normalize("NFC", name.replace(os.sep, "/")).encode("utf-8", "surrogateescape")
+    """Whether the picture of this file name is one to test on: a fifth of all names are."""
+    letters = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(letters).digest()[:8], "big") < TEST_SHARE * 2 ** 64
 
 
@@ -225,16 +223,15 @@ def store(paths, keys, images, say):
     say(f"The pictures are not kept for the next start: {problem}")
 
 
-def warn_of_twins(train, test, say):
-    """Warn of pictures that are on both sides, or in two classes: by their content, whatever their names."""
-    both = [test[2][number] for number in twins(train[0], test[0])]
+def warn_of_twins(images, labels, paths, end, say):
+    """Warn of pictures on both sides, of which that to test on begins at `end`, or in two classes: by their content."""
+    both = [paths[end + number] for number in twins(images[:end], images[end:])]
     warn("Warning: pictures to test on are among those to train on too, in some size, which makes the test too easy",
          both, say)
     seen, classes = {}, []
-    for side in (train, test):
-        for image, label, path in zip(*side):
-            if seen.setdefault(hashlib.sha256(image).digest(), label) != label:
-                classes.append(path)
+    for image, label, path in zip(images, labels, paths):
+        if seen.setdefault(hashlib.sha256(image).digest(), label) != label:
+            classes.append(path)
     warn("Warning: pictures are in another class too", classes, say)
 
 
