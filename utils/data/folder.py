@@ -170,7 +170,7 @@ def read_files(folder, files, say, is_seen):
                 continue
             unreadable[number] = str(picture)
             if len(unreadable) > MOST_UNREADABLE * len(files):
-                raise UserError(f"more than a tenth of the pictures cannot be read: "
+                raise UserError("more than a tenth of the pictures cannot be read: "
                                 f"{'; '.join([*unreadable.values()][:3])}; remove or repair them")
         say_progress(f"Read in {time.monotonic() - began:.0f} s")
     if unreadable:
