@@ -345,11 +345,16 @@ def test_what_rank_0_chose_is_what_all_take_and_is_said_once(few_sketches, monke
     assert len(asked) == 1 and len(team.lines) == 1 and "SKETCHES" in team.lines[0]
 
 
-def test_own_pictures_are_read_by_all_and_warned_of_once(tmp_path):
+def test_own_pictures_are_read_once_and_warned_of_once(tmp_path, monkeypatch):
+    from utils.parallel import readers
+
+    read, attempt = [], readers.attempt
+    monkeypatch.setattr(readers, "attempt", lambda path: [read.append(path), attempt(path)][1])
     root = write_classes(tmp_path / "pets", cat=NAMES, dog=NAMES)
     (root / "cat" / "notes.txt").write_text("no picture")
     team = Team("aab")
     loaded = team.load(settings("auto", data_dir=root))
+    assert len([path for path in read if path.endswith(".png")]) == 36
     assert len(team.lines) == 2 and "notes.txt" in team.lines[0] and team.lines[1].startswith("Classes: ")
     for data in loaded:
         assert data.choice == "auto" and data.name == "the folder pets" and len(data.train_labels) == 26

@@ -301,11 +301,12 @@ def test_a_class_without_a_test_picture_and_a_third_folder_are_said(tmp_path):
     assert read(tmp_path / "both")[1] == ["Warning: folders other than train and test are not read (1): val"]
 
 
-def test_reading_holds_three_kilobytes_a_picture(tmp_path):
+def test_reading_holds_three_kilobytes_a_picture(tmp_path, monkeypatch):
     count = 600
     for number in range(count):
         picture(tmp_path / "ab"[number % 2] / f"{number}.png", number)
-    read(tmp_path)  # what is imported and cached the first time
+    read(tmp_path)  # what is imported the first time
+    monkeypatch.setenv("IMAGE_CLASSIFICATION_DATA", str(tmp_path.with_name("cache")))
     tracemalloc.start()
     found, _ = read(tmp_path)
     peak = tracemalloc.get_traced_memory()[1]

@@ -21,6 +21,7 @@ CPU_SHARES = launch.CPU_SHARES
 def no_container(monkeypatch):
     """As if the suite had no share of the cores, but all."""
     monkeypatch.setattr(launch, "CPU_SHARES", ())
+    monkeypatch.setattr(launch, "before_pinning", [])
 
 
 PROGRAM = f"""

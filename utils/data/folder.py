@@ -4,15 +4,24 @@ FOLDER/train and FOLDER/test, or val, may have the class folders; where they do 
 to test on. Which pictures those are follows from their names alone, so pictures added later move none to the other
 side.
 """
+import contextlib
 import hashlib
 import os
+import time
 import unicodedata
+import zlib  # before Paddle: see utils/flags.py
+from pathlib import Path
 
 import numpy as np
+import PIL
 
+from utils import image_file
+from utils.data import cifar10
 from utils.errors import UserError, shown
-from utils.image_file import SIDE, read_pixels
+from utils.image_file import SIDE
+from utils.parallel import readers
 from utils.progress import progress
+from utils.storage.files import whole_file
 
 TEST_SHARE = 0.2  # of each class
 MOST_UNREADABLE = 0.1  # of all files
@@ -23,6 +32,9 @@ IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "$recycle.bin", "
 OF_EVALUATION = {"confusion.png", "mistakes.png"}  # what evaluate.py writes
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
+BYTES_A_SECOND, PICTURES_A_SECOND = 100_000_000, 1000  # read by one core: photographs, and small pictures
+LONG = 2  # seconds of reading, from which the log says so
+KEY = 16  # bytes
 NEARLY_EQUAL = 2  # levels of 255 between two pictures reduced to 8 x 8; another size or compression makes about 1
 
 
@@ -33,20 +45,21 @@ def read(folder, say, is_seen=True, is_split=True):
     is_split: whether some of the pictures are to train on; otherwise all, or those in FOLDER/test, are to test on.
     Errors: UserError where the folder is not laid out as the module says, or more than a tenth is unreadable.
     """
-    left_out, unreadable = [], []
+    left_out = []
     try:
         train, test, note = find(folder, left_out, say, is_split)
     except OSError as error:
         raise UserError(f"--data-dir: cannot read {shown(error.filename or folder)}: {error.strerror}") from error
     warn("Left out, as a system's, a program's or a run's own files", left_out, say)
-    classes, count = check_classes(folder, train, test, 1 + is_split), sum(map(len, [*train.values(), *test.values()]))
-    with progress(total=count, unit=" pictures", desc="Reading", shown=is_seen) as bar:
-        train, test = (read_files([(path, label) for label, name in enumerate(classes) for path in side[name]],
-                                  unreadable, MOST_UNREADABLE * count, bar) for side in (train, test))
+    classes = check_classes(folder, train, test, 1 + is_split)
+    files = [(path, label, is_test) for is_test, side in enumerate((train, test)) for label, name in enumerate(classes)
+             for path in side[name]]
+    images, readable, unreadable = read_files(folder, files, say, is_seen)
+    labels, end = np.array([label for _, label, _ in readable], np.int64), sum(not side for *_, side in readable)
     if unreadable:
         note += f", {len(unreadable):,} unreadable"
-        warn(f"Warning: files that cannot be read are left out, of {count:,}", unreadable, say)
-    trained, tested = (np.bincount(labels, minlength=len(classes)) for _, labels, _ in (train, test))
+        warn(f"Warning: files that cannot be read are left out, of {len(files):,}", unreadable, say)
+    trained, tested = (np.bincount(part, minlength=len(classes)) for part in np.split(labels, [end]))
     side = "train" if is_split and not trained.all() else "test" if not tested.any() else ""
     if side:
         names = [name for name, number in zip(classes, trained if side == "train" else tested) if not number]
@@ -56,8 +69,8 @@ def read(folder, say, is_seen=True, is_split=True):
     say(f"Classes: {', '.join(counts[:MOST_NAMES])}{', ...' if len(counts) > MOST_NAMES else ''}")
     untested = [name for name, number in zip(classes, tested) if not number]
     warn("Warning: classes have no picture to test on, since they have so few", untested, say)
-    warn_of_twins(train, test, say)
-    return *train[:2], *test[:2], note, classes
+    warn_of_twins(images, labels, [path for path, *_ in readable], end, say)
+    return images[:end], labels[:end], images[end:], labels[end:], note, classes
 
 
 def find(folder, left_out, say, is_split):
@@ -127,41 +140,98 @@ def check_classes(folder, train, test, least):
 
 
 def is_held_out(name):
-    """Whether the picture of this name, relative to its class folder, is one to test on: a fifth of all names are."""
-    letters = unicodedata.normalize("NFC", name.replace(os.sep, "/")).encode("utf-8", "surrogateescape")
+    """Whether the picture of this file name is one to test on: a fifth of all names are."""
+    letters = unicodedata.normalize("NFC", name).encode("utf-8", "surrogateescape")
     return int.from_bytes(hashlib.sha256(letters).digest()[:8], "big") < TEST_SHARE * 2 ** 64
 
 
-def read_files(files, unreadable, most, bar):
-    """Read pictures, pairs (path, label) -> images uint8 [n, 3, 32, 32], labels int64 [n], paths of the readable ones.
+def read_files(folder, files, say, is_seen):
+    """Read pictures, tuples (path, ...) -> images uint8 [n, 3, 32, 32], the tuples of these, lines about the others.
 
-    unreadable: takes a line about each other one. Errors: UserError above `most` of them.
+    What the cache has is not read again. Errors: UserError where more than MOST_UNREADABLE of them cannot be read.
     """
-    images, readable = np.empty((len(files), 3, SIDE, SIDE), np.uint8), []
-    for path, label in files:
+    name, keys, sizes = describe([path for path, *_ in files])
+    caches = [cache / name for cache in cifar10.cache_folders()]
+    known = next(filter(None, map(stored, caches)), {})
+    images, unreadable = np.empty((len(files), 3, SIDE, SIDE), np.uint8), {}
+    for number, key in enumerate(keys):
+        images[number] = known.get(key, 0)
+    new = [number for number, key in enumerate(keys) if key not in known]
+    seconds = sum(sizes[number] for number in new) / BYTES_A_SECOND + len(new) / PICTURES_A_SECOND
+    count, began = readers.count_for(seconds), time.monotonic()
+    with progress(total=len(new), unit=" pictures", desc="Reading", shown=is_seen) as bar, \
+            contextlib.closing(readers.read_each([files[number][0] for number in new], count)) as pictures:
+        say_progress = say if bar.disable and seconds > LONG else lambda text: None
+        say_progress(f"Reading {len(new):,} pictures of {shown(folder)} on {count} core{'s' * (count > 1)}")
+        for number, picture in zip(new, pictures):
+            bar.update(1)
+            if not isinstance(picture, UserError):
+                images[number] = picture
+                continue
+            unreadable[number] = str(picture)
+            if len(unreadable) > MOST_UNREADABLE * len(files):
+                raise UserError("more than a tenth of the pictures cannot be read: "
+                                f"{'; '.join([*unreadable.values()][:3])}; remove or repair them")
+        say_progress(f"Read in {time.monotonic() - began:.0f} s")
+    if unreadable:
+        readable = [number for number in range(len(files)) if number not in unreadable]
+        images, files, keys = images[readable], [files[each] for each in readable], [keys[each] for each in readable]
+    if known.keys() != {*keys}:
+        known.clear()  # Windows replaces no file that is mapped
+        store(caches, keys, images, say)
+    return images, files, [*unreadable.values()]
+
+
+def describe(paths):
+    """The name of the cache's file for these pictures, a key of KEY bytes for each, and its size.
+
+    The key follows from the picture's place in the folder, its size and times, and the code that reads it.
+    """
+    code = hashlib.sha256(Path(image_file.__file__).read_bytes() + PIL.__version__.encode()).digest()
+    paths, keys, sizes = [os.path.abspath(path) for path in paths], [], []
+    root = os.path.commonpath(paths or [""])
+    for path in paths:
+        details = 0,
+        with contextlib.suppress(OSError):  # reading it says what is wrong
+            status = os.stat(path)
+            details = status.st_size, status.st_mtime_ns, status.st_ctime_ns
+        sizes.append(details[0])
+        keys.append(hashlib.sha256(code + repr((path[len(root):], *details)).encode()).digest()[:KEY])
+    return f"pictures-{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]}.bytes", keys, sizes
+
+
+def stored(path):
+    """What `store` wrote, {key: image}, as a map of the file; nothing where it is missing or damaged."""
+    with contextlib.suppress(OSError, ValueError):
+        content = np.asarray(np.memmap(path, np.uint8, "r"))
+        keys, images = np.split(content[4:], [len(content) // (KEY + 3 * SIDE ** 2) * KEY])
+        if zlib.crc32(content[4:]).to_bytes(4, "little") == content[:4].tobytes():
+            return dict(zip(map(bytes, keys.reshape(-1, KEY)), images.reshape(-1, 3, SIDE, SIDE)))
+    return {}
+
+
+def store(paths, keys, images, say):
+    """Keep images in the first of these files that can be written."""
+    head, problem = b"".join(keys), None
+    for path in paths:
         try:
-            images[len(readable)] = read_pixels(path)
-            readable.append((path, label))
+            with whole_file(path) as temporary, open(temporary, "wb") as file:
+                file.writelines((zlib.crc32(images, zlib.crc32(head)).to_bytes(4, "little"), head, images))
+            return
         except UserError as error:
-            unreadable.append(str(error))
-            if len(unreadable) > most:
-                raise UserError(f"more than a tenth of the pictures cannot be read: {'; '.join(unreadable[:3])}; "
-                                "remove or repair them") from error
-        bar.update(1)
-    labels = np.array([label for _, label in readable], np.int64)
-    return images[:len(readable)], labels, [path for path, _ in readable]
+            problem = error
+    say(f"The pictures are not kept for the next start: {problem}")
 
 
-def warn_of_twins(train, test, say):
-    """Warn of pictures that are on both sides, or in two classes: by their content, whatever their names."""
-    both = [test[2][number] for number in twins(train[0], test[0])]
+def warn_of_twins(images, labels, paths, end, say):
+    """Warn of pictures on both sides, of which that to test on begins at `end`, or in two classes: by their content."""
+    both = [paths[end + number] for number in twins(images[:end], images[end:])]
     warn("Warning: pictures to test on are among those to train on too, in some size, which makes the test too easy",
          both, say)
     seen, classes = {}, []
-    for side in (train, test):
-        for image, label, path in zip(*side):
-            if seen.setdefault(hashlib.sha256(image).digest(), label) != label:
-                classes.append(path)
+    for image, label, path in zip(images, labels, paths):
+        if seen.setdefault(hashlib.sha256(image).digest(), label) != label:
+            classes.append(path)
     warn("Warning: pictures are in another class too", classes, say)
 
 

@@ -34,6 +34,7 @@ TWICE = 1  # seconds in which a second signal is the same one: launchers pass on
 LOST = 3  # status of a worker that ended because another had gone
 STOPPED = tuple(128 + number for number in (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13)))  # of workers asked to stop
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
+before_pinning = []  # numbers of the cores that all workers here share, once this one is pinned to its own
 
 
 def is_worker():
@@ -50,12 +51,13 @@ def number_in(environment, name, default):
 
 
 def usable_cores():
-    """Numbers of the CPU cores that this process may run on."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    """Numbers of the CPU cores that this run may use on this machine."""
+    own = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    return before_pinning or sorted(own)
 
 
 def core_share():
-    """How many cores' time this process may use: of those that it may run on, or a container's share of them."""
+    """How many cores' time this run may use: of those that it may run on, or a container's share of them."""
     share = len(usable_cores())
     for paths in CPU_SHARES:
         with contextlib.suppress(OSError, ValueError):  # no such file, or "max"
@@ -89,7 +91,7 @@ def pin_to_cores():
     """Keep this worker on its own cores: equal runs of neighbors, or equally many workers on each core."""
     rank, world = number_in(os.environ, "PADDLE_LOCAL_RANK", 0), number_in(os.environ, "PADDLE_LOCAL_SIZE", 1)
     if world > 1 and hasattr(os, "sched_setaffinity"):
-        cores = usable_cores()
+        before_pinning[:] = cores = usable_cores()
         first, end = len(cores) * rank // world, len(cores) * (rank + 1) // world
         with contextlib.suppress(OSError):  # a container may forbid it: the system chooses
             os.sched_setaffinity(0, cores[first:max(end, first + 1)])
