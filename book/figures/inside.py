@@ -3,8 +3,10 @@
 Unlike the others they are drawn from the model itself, so that they need Paddle.
 """
 import functools
+from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from book.figures import parts
 from book.figures.parts import GROUND, INK, QUIET, card, chart, write
@@ -16,6 +18,9 @@ from utils.figures import heat_over, squares
 from utils.inside import features_of, grad_cam, open_up
 
 COLUMNS = 10  # maps in a row
+PATTERNS = Path(__file__).with_name("patterns.png")  # what channels look for, a row for each stage and one for classes
+# The learned stages, and which pixels the middle value of each map depends on: the first row and column, and how many.
+SEEN = {"first": (11, 9), "middle": (3, 23), "last": (0, 32)}
 EXPLAINED = ("dog_airplane", "deer", "dog", "truck")
 # A color for each class; squares for what people build, circles for animals.
 MARKS = dict(zip(CLASSES, (("#4c78a8", "s"), ("#e45756", "s"), ("#f2a93b", "o"), ("#9a6fb0", "o"), ("#7a5c3e", "o"),
@@ -29,30 +34,35 @@ def shipped():
 
 
 def maps():
-    """Figure 16: kernels of the first convolution, and feature maps of dog.png from the first to the last stage."""
-    figure, axes = card(404)
+    """Figure 16: what channels of the learned stages look for and find in dog.png, and what raises each score."""
+    figure, axes = card(640)
     opened, pixels = open_up(shipped()), load_image("dog.png")
-    convolution = next(op for op in opened.program.global_block().ops if op.type == "conv2d")
-    kernels, stages = np.array(opened.scope.find_var(convolution.input("Filter")[0]).get_tensor()), stages_of(opened)
-    first, middle, last = (each[0] for each in opened.run(
-        {opened.input: pixels}, [stages[0], stages[len(stages) // 2], opened.maps]))
-    parts.photo(axes, squares(pixels[0], 128), 24, 40, 118)
-    write(axes, 83, 180, "what the network\nis shown, 32×32", size=13.5, color=QUIET)
-    chosen = liveliest(first)
-    count = f"{COLUMNS} of the {len(first)}"
-    rows = ((f"(a) {count} kernels of the first convolution, {size_of(kernels)}",
-             [colored(kernels[i]) for i in chosen]),
-            (f"(b) what each of them finds: its map, {size_of(first)}", [gray(first[i]) for i in chosen]),
-            (f"(c) end of the middle stage: {COLUMNS} of {len(middle)} maps, {size_of(middle)}",
-             [gray(middle[i]) for i in liveliest(middle)]),
-            (f"(d) end of the last stage: {COLUMNS} of {len(last)} maps, {size_of(last)}",
-             [gray(last[i]) for i in liveliest(last)]))
-    for row, (title, tiles) in enumerate(rows):
-        y = 26 + row * 94
-        write(axes, 166, y, title, size=14, align="left", bold=True)
-        for column, tile in enumerate(tiles):
-            parts.photo(axes, tile, 166 + column * 64.6, y + 14, 58)
+    found = opened.run({opened.input: pixels}, stages_of(opened)[1:])
+    *stages, scores = patterns()
+    for number, (stack, (name, (first, size)), sought) in enumerate(zip(found, SEEN.items(), stages)):
+        y, end = 26 + 164 * number, first + size
+        sees = "the whole picture" if size == 32 else f"{size}×{size} pixels"
+        write(axes, 24, y, f"({'abc'[number]}) {name} stage: {COLUMNS} of {len(stack[0])} maps, {size_of(stack)}; "
+              f"each value sees {sees}", size=14, align="left", bold=True)
+        write(axes, 24, y + 43, "what raises\nthe value", size=13.5, align="left", color=QUIET)
+        write(axes, 24, y + 107, "its map\nof this", size=13.5, align="left", color=QUIET)
+        parts.photo(axes, squares(pixels[0], 116), 100, y + 78, 58)
+        for column, channel in enumerate(liveliest(stack[0])):
+            x = 166 + column * 64.6
+            parts.photo(axes, sought[column, :, first:end, first:end].transpose(1, 2, 0), x, y + 14, 58)
+            parts.photo(axes, gray(stack[0, channel]), x, y + 78, 58)
+    write(axes, 24, 518, "(d) the end: what raises the score of each class", size=14, align="left", bold=True)
+    for column, name in enumerate(CLASSES):
+        parts.photo(axes, scores[column].transpose(1, 2, 0), 24 + column * 79, 532, 71)
+        write(axes, 59.5 + column * 79, 618, name, size=13.5)
     return figure
+
+
+def patterns():
+    """What `python -m book.figures.patterns` has found: float [4, COLUMNS, 3, 32, 32] in [0, 1]."""
+    with Image.open(PATTERNS) as sheet:
+        pixels = np.asarray(sheet) / 255
+    return pixels.reshape(-1, 32, COLUMNS, 32, 3).transpose(0, 2, 4, 1, 3)
 
 
 def stages_of(opened):
@@ -76,11 +86,6 @@ def gray(feature_map):
     """A feature map as a picture, white where it is largest: [H, W] -> [H, W, 3]."""
     low, high = feature_map.min(), feature_map.max()
     return np.repeat(((feature_map - low) / max(high - low, 1e-12))[:, :, np.newaxis], 3, axis=2)
-
-
-def colored(kernel):
-    """A kernel [3, k, k] as a picture, middle gray where it is 0: [k, k, 3]."""
-    return (0.5 + 0.5 * kernel / np.abs(kernel).max()).transpose(1, 2, 0)
 
 
 def plane(points):
