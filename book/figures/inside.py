@@ -44,14 +44,15 @@ def maps():
         sees = "the whole picture" if size == 32 else f"{size}×{size} pixels"
         write(axes, 24, y, f"({'abc'[number]}) {name} stage: {COLUMNS} of {len(stack[0])} maps, {size_of(stack)}; "
               f"each value sees {sees}", size=14, align="left", bold=True)
-        write(axes, 24, y + 43, "what raises\nthe value", size=13.5, align="left", color=QUIET)
-        write(axes, 24, y + 107, "its map\nof this", size=13.5, align="left", color=QUIET)
+        write(axes, 24, y + 43, "what it\nlooks for", size=13.5, align="left", color=QUIET)
+        write(axes, 24, y + 107, "its map\nof this:", size=13.5, align="left", color=QUIET)
         parts.photo(axes, squares(pixels[0], 116), 100, y + 78, 58)
         for column, channel in enumerate(liveliest(stack[0])):
             x = 166 + column * 64.6
             parts.photo(axes, sought[column, :, first:end, first:end].transpose(1, 2, 0), x, y + 14, 58)
             parts.photo(axes, gray(stack[0, channel]), x, y + 78, 58)
-    write(axes, 24, 518, "(d) the end: what raises the score of each class", size=14, align="left", bold=True)
+    write(axes, 24, 518, "(d) the ten scores: what each class looks for; each sees the whole picture", size=14,
+          align="left", bold=True)
     for column, name in enumerate(CLASSES):
         parts.photo(axes, scores[column].transpose(1, 2, 0), 24 + column * 79, 532, 71)
         write(axes, 59.5 + column * 79, 618, name, size=13.5)

@@ -13,15 +13,18 @@ from book.figures import inside
 from utils.errors import exit_status
 from utils.storage.files import whole_file
 
-STEPS, RATE, FADE = 40, 0.05, 0.06  # of the ascent; FADE: how much of a picture's contrast each step takes away
-GRAY = 0.8  # share of the slope's brightness, against its color: what a network sees best are unnatural colors
+STEPS, RATE, FADE = 80, 0.05, 0.06  # of the ascent; FADE: how much of a picture's contrast each step takes away
+GRAY = 0.85  # share of the slope's brightness, against its color: what a network sees best are unnatural colors
+
+HOW = ((0, 1), (2, 1.5), (4, 1.5), (4, 1.5))  # `shift` and `power` of `seek` for each row
 
 
-def seek(opened, name, channels):
+def seek(opened, name, channels, shift, power):
     """For each of these channels a picture that raises its middle value, found by gradient ascent on the pixels.
 
     opened: as `open_up` returns it, for this call alone; name: a variable, [N, C, H, W] or [N, C]
-    channels: int [K] -> float32 [K, 3, 32, 32] in [0, 1]
+    channels: int [K]; shift: by how many pixels the pictures move at most between steps; power: see `smooth`
+    -> float32 [K, 3, 32, 32] in [0, 1]
     Sources: Erhan et al. 2009; slopes smoothed and pictures shifted between steps as by Olah et al. 2017.
     """
     random, count = np.random.default_rng(0), len(channels)
@@ -30,10 +33,10 @@ def seek(opened, name, channels):
     mask[(np.arange(count), channels, *(size // 2 for size in mask.shape[2:]))] = 1
     gradient = gradient_of(opened, name)
     for _ in range(STEPS):
-        shift = random.integers(-1, 2, 2)
-        moved = np.roll(pictures, shift, (2, 3))
-        slope = np.roll(opened.run({opened.input: moved, "patterns.mask": mask}, [gradient])[0], -shift, (2, 3))
-        slope = smooth(GRAY * slope.mean(axis=1, keepdims=True) + (1 - GRAY) * slope)
+        by = random.integers(-shift, shift + 1, 2)
+        moved = np.roll(pictures, by, (2, 3))
+        slope = np.roll(opened.run({opened.input: moved, "patterns.mask": mask}, [gradient])[0], -by, (2, 3))
+        slope = smooth(GRAY * slope.mean(axis=1, keepdims=True) + (1 - GRAY) * slope, power)
         slope /= slope.std(axis=(1, 2, 3), keepdims=True) + 1e-12
         pictures = np.clip(0.5 + (1 - FADE) * (pictures - 0.5) + RATE * slope, 0, 1).astype(np.float32)
     return pictures
@@ -50,15 +53,15 @@ def gradient_of(opened, name):
     return gradient.name
 
 
-def smooth(slopes):
-    """Coarse waves strengthened: each divided by its frequency to the power of 1.5: [N, 3, H, W] -> the same."""
+def smooth(slopes, power):
+    """Each wave in the slopes divided by a power of its frequency: coarse ones lead. [N, 3, H, W] -> the same."""
     high, wide = slopes.shape[2:]
     frequency = np.hypot(np.fft.fftfreq(high)[:, np.newaxis], np.fft.rfftfreq(wide))
-    return np.fft.irfft2(np.fft.rfft2(slopes) / np.maximum(frequency, 1 / wide) ** 1.5, s=(high, wide))
+    return np.fft.irfft2(np.fft.rfft2(slopes) / np.maximum(frequency, 1 / wide) ** power, s=(high, wide))
 
 
 def layers():
-    """What is searched: (variable, its channels), the stages' values before their GELU and then the scores."""
+    """What is searched: names and channels of each stage's values before their GELU, and of the scores."""
     opened = inside.open_up(inside.shipped())
     names = inside.stages_of(opened)[1:]
     maps = opened.run({opened.input: inside.load_image("dog.png")}, names)
@@ -73,7 +76,7 @@ def main(arguments=None):
     argparse.ArgumentParser(prog="python -m book.figures.patterns",
                             description="Search for pictures to which parts of the supplied model respond strongly."
                             ).parse_args(arguments)
-    rows = [seek(inside.open_up(inside.shipped()), name, channels) for name, channels in layers()]
+    rows = [seek(inside.open_up(inside.shipped()), *layer, *how) for layer, how in zip(layers(), HOW)]
     sheet = np.array(rows).transpose(0, 3, 1, 4, 2).reshape(len(rows) * 32, -1, 3)  # [rows, K, 3, H, W] -> [H, W, 3]
     with whole_file(inside.PATTERNS) as temporary:
         Image.fromarray((255 * sheet).round().astype(np.uint8)).save(temporary, "png", optimize=True)
