@@ -168,7 +168,7 @@ class Reader:
 
 
 NEEDS_THE_PICTURES = (("train",), ("evaluate",))
-FINGERPRINT = 8431157354107553021  # of the pictures with which the pages' samples were made; archives with other MD5s hold them too
+FINGERPRINT = 8431157354107553021  # of the pictures in the pages' samples, which several archives hold
 
 
 @functools.cache
