@@ -14,8 +14,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from markdown_it import MarkdownIt
-
 from utils.errors import UserError
 from utils.storage.files import whole_file
 
@@ -126,6 +124,8 @@ def write(target, text):
 
 def tokens_of(text):
     """The page as markdown-it's tokens."""
+    from markdown_it import MarkdownIt  # of requirements-dev.txt; book/try.py, which readers run, comes without it
+
     return MarkdownIt("commonmark").enable("table").parse(text)
 
 

@@ -2,12 +2,14 @@
 
 What is not typed unchanged is a row of CHANGES, with the reason. Numbers may differ as far as another processor or
 another seed makes them. `python -m pytest -n 0 -m long tests/test_commands.py -s` tells what was typed; it takes a
-quarter of an hour, and compares the figures of CIFAR-10 where CIFAR10_ARCHIVE names the pages' archive.
+quarter of an hour, and compares the figures of CIFAR-10 where CIFAR10_ARCHIVE holds the pages' pictures.
 """
+import functools
 import os
 import re
 import shlex
 import subprocess
+import sys
 import venv
 from typing import NamedTuple
 
@@ -18,7 +20,7 @@ pytest.importorskip("markdown_it", reason="the pages are read with markdown-it-p
 import infer
 import published
 from book import chapter
-from utils.data import cifar10
+from utils.data import dataset
 
 ARCHIVE = os.environ.get("CIFAR10_ARCHIVE")
 SHORT = "--epochs 1 --max-batches 4 --batch-size 32"  # of options given twice the last counts
@@ -156,8 +158,8 @@ class Reader:
 
     def compare(self, block):
         """A sample with what the last command printed, or, where one of the same mark stood above, with that."""
-        if block.words in NEEDS_THE_ARCHIVE and not has_the_pages_archive():
-            print(f"# not compared: {' '.join(block.words)} (CIFAR10_ARCHIVE does not name the pages' archive)")
+        if block.words in NEEDS_THE_PICTURES and not has_the_pages_pictures():
+            print(f"# not compared: {' '.join(block.words)} (CIFAR10_ARCHIVE does not hold the pages' pictures)")
             return
         printed = self.samples.setdefault(block.words, self.printed)
         line = missing(block.text.splitlines(), printed)
@@ -165,12 +167,14 @@ class Reader:
             self.faults.append((block.words, f"the page shows: {line}", *printed[-40:]))
 
 
-NEEDS_THE_ARCHIVE = (("train",), ("evaluate",))
+NEEDS_THE_PICTURES = (("train",), ("evaluate",))
+FINGERPRINT = 8431157354107553021  # of the pictures in the pages' samples, which several archives hold
 
 
-def has_the_pages_archive():
-    """Whether the archive is the one of which the pages give the MD5."""
-    return ARCHIVE is not None and cifar10.md5_of(ARCHIVE) in chapter.read()
+@functools.cache
+def has_the_pages_pictures():
+    """Whether the archive holds the very pictures of the samples."""
+    return ARCHIVE is not None and dataset.read("cifar10", ARCHIVE).fingerprint == FINGERPRINT
 
 
 @pytest.mark.long
@@ -195,6 +199,27 @@ def test_each_block_of_commands_is_one_that_the_test_types(page):
     for block in chapter.blocks_of(chapter.read(page)):
         assert block.language in ("bash", "pycon", "text", "python", "math", "diff"), block.lines
         assert block.language != "bash" or commands_of(block.text)
+
+
+BLOCKED = ("markdown_it", "mdit_py_plugins", "latex2mathml", "pygments", "nbformat", "nbclient", "pytest", "hypothesis",
+           "paddle2onnx", "onnxruntime")  # of requirements-dev.txt, which a reader does not install
+PROGRAMS = sorted({found[0] for page in chapter.PAGES for block in chapter.blocks_of(chapter.read(page))
+                   for found in [re.match(r"python (?:-m book\.\w+|[\w/]+\.py)", each)
+                                 for each in commands_of(block.text) if block.language == "bash"] if found})
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_a_readers_program_needs_no_package_of_the_developers(program):
+    *module, name = program.split()[1:]
+    start = f"run_{'module' if module else 'path'}({name!r}, run_name='__main__')"
+    done = subprocess.run([sys.executable, "-c", f"import runpy, sys; sys.modules.update(dict.fromkeys({BLOCKED!r})); "
+                           f"sys.argv = [{name!r}, '--help']; runpy.{start}"],
+                          cwd=chapter.ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "") and done.stdout.startswith("usage: ")
+
+
+def test_the_programs_of_the_pages_are_found():
+    assert {"python train.py", "python infer.py", "python book/try.py", "python -m book.flowers"} <= {*PROGRAMS}
 
 
 @pytest.mark.parametrize("command, line", [

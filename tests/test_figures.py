@@ -197,7 +197,7 @@ def test_labels_at_the_ends_of_lines_keep_their_distance_and_order():
 
 
 @pages
-@pytest.mark.parametrize("module", ["book.figures", "book.figures.answers", "book.art"])
+@pytest.mark.parametrize("module", ["book.figures", "book.figures.answers", "book.figures.patterns", "book.art"])
 def test_help_is_help(module):
     asked = subprocess.run([sys.executable, "-m", module, "--help"], cwd=ROOT, capture_output=True, text=True)
     assert asked.returncode == 0 and asked.stdout.startswith(f"usage: python -m {module}") and asked.stderr == ""
