@@ -349,6 +349,38 @@ def test_gradients_of_maps_are_neither_reordered_nor_copied_where_that_can_be_sp
     assert all(len(block.var(op.input("Y")[0]).shape) == 1 for op in block.ops if op.type == "elementwise_add_grad")
 
 
+def gradients_through_poolings(change):
+    """Gradients of three convolutions, {name: array}: two poolings of 3x3 between them make maps of one shape."""
+    import paddle
+    from paddle.static import nn
+
+    main, startup, scope = paddle.static.Program(), paddle.static.Program(), paddle.static.Scope()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard(), paddle.static.scope_guard(scope):
+        paddle.seed(1)
+        maps = paddle.static.data("pixel", [None, 3, 8, 8], "float32")
+        for number in range(3):
+            maps = paddle.nn.functional.relu(nn.conv2d(maps, 8, 3, padding=1, param_attr=f"w{number}"))
+            maps = paddle.nn.functional.max_pool2d(maps, 3, stride=1, padding=1) if number < 2 else maps
+        loss = paddle.mean(paddle.square(nn.fc(maps, 4)))
+        pairs = paddle.static.append_backward(loss, parameter_list=["w0", "w1", "w2"])
+        change(main)
+        executor = paddle.static.Executor(paddle.CPUPlace())
+        executor.run(startup)
+        feed = {"pixel": np.random.default_rng(1).random((4, 3, 8, 8), np.float32)}
+        for _ in range(2):  # the first time Paddle's executor takes the ops in the program's order anyway
+            arrays = executor.run(main, feed=feed, fetch_list=[gradient for _, gradient in pairs])
+    return dict(zip(("w0", "w1", "w2"), arrays))
+
+
+def test_poolings_of_one_shape_have_gradients_of_their_own(monkeypatch):
+    plain = gradients_through_poolings(lambda program: None)
+    for name, array in gradients_through_poolings(engine.accelerate).items():
+        assert np.abs(array - plain[name]).max() < 1e-5 * np.abs(plain[name]).max(), name
+    monkeypatch.setattr(channels_last, "pool_again", lambda block: None)
+    wrong = gradients_through_poolings(engine.accelerate)
+    assert np.abs(wrong["w0"] - plain["w0"]).max() > 0.01 * np.abs(plain["w0"]).max(), "Paddle does without, at last"
+
+
 def test_the_test_program_knows_nothing_of_it(pictures):
     fast = trained(pictures, "resnet", 8, engine.accelerate)
     for op in fast.test.global_block().ops:

@@ -64,6 +64,7 @@ def set_flags(plain=False):
 
 def _set_flags_for_speed():
     """Set what makes Paddle fast on this processor -> what was set, in words."""
+    os.environ["FLAGS_new_executor_sequential_run"] = "1"  # in the program's order: see channels_last.pool_again
     flags = {**FOR_SPEED, **(FOR_SPEED_ON_AMD if processor_says("AuthenticAMD") else {})}
     words = [what for name, (value, what) in flags.items() if os.environ.setdefault(name, value) == value]
     if not any(os.environ.get(name) for name in MALLOC_VARIABLES) and _keep_memory():

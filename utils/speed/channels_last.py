@@ -14,6 +14,8 @@ CHANNELS = {"conv2d": "data_format", "fused_conv2d": "data_format", "pool2d": "d
             "batch_norm": "data_layout"}  # where an op says the order
 AXIS = ("concat", "elementwise_add")  # ops that may name the axis of the channels: 1, and now 3
 ANY_ORDER = ("relu", "gelu", "sum", "dropout")  # element by element
+POOLING = ("pooling_type", "ksize", "strides", "paddings", "padding_algorithm", "ceil_mode", "exclusive", "adaptive",
+           "global_pooling")
 ADAM_INPUTS = ("Param", "Grad", "LearningRate", "Moment1", "Moment2", "Beta1Pow", "Beta2Pow")
 ADAM_OUTPUTS = ("ParamOut", "Moment1Out", "Moment2Out", "Beta1PowOut", "Beta2PowOut")
 ADAM_ATTRIBUTES = ("beta1", "beta2", "epsilon", "use_global_beta_pow", "multi_precision")
@@ -152,6 +154,28 @@ def convolve_backwards(edits, op):
         outputs={"Output": maps_grad}, attrs={**usual, "paddings": [k - 1 - p for k, p in zip(size, paddings)]})
     convolution._set_attr("data_format", "NHWC")  # afterwards, since the shapes noted in the program stay as they were
     op.desc.set_output("Input@GRAD", [])
+
+
+def pool_again(block):
+    """Pool each map once more in front of its gradient, where several poolings have one shape.
+
+    oneDNN's gradient reads where each maximum was. Paddle (2.6.2 and 3.3.1) keeps that by the shape of the result
+    alone, so what it has is the last pooling's of that shape. The ops have to run in their order, which utils/flags.py
+    asks for. Pooling twice is still several times as fast as Paddle's own kernel.
+    """
+    edits = Edits(block)
+    pools = {op.output("Out")[0]: op for op in edits.ops if op.type == "pool2d" and op.attr("pooling_type") == "max"}
+    shapes = [tuple(block.var(name).shape) for name in pools]
+    for op in edits.ops:
+        pool = pools.get(op.input("Out")[0]) if op.type == "pool2d_grad" else None
+        if pool is not None and shapes.count(tuple(block.var(op.input("Out")[0]).shape)) > 1:
+            copy = op.input("Out")[0] + ".again"
+            block.create_var(name=copy, dtype="float32", stop_gradient=True)
+            again = edits.insert(edits.before[op], type="pool2d", inputs={"X": op.input("X")}, outputs={"Out": [copy]},
+                                 attrs={name: pool.attr(name) for name in POOLING})
+            again._set_attr("data_format", "NHWC")  # afterwards, as above
+            again._set_attr("use_mkldnn", True)
+    edits.make()
 
 
 def join_adams(block):

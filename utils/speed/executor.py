@@ -84,6 +84,8 @@ def accelerate(program, in_bfloat16=False):
     if turned and paddle.__version__.startswith("2."):
         kinds += PADDLE_2_OPS
     count = put_on_onednn(program, kinds)
+    if turned:
+        channels_last.pool_again(program.global_block())
     if any(op.type == "dropout" for op in program.global_block().ops):
         draw_dropout_quickly(program)
     channels_last.join_adams(program.global_block())
@@ -150,7 +152,7 @@ class FoldedProgram:
             self.output, probabilities = names[0], self.program.global_block().var(names[0])
             self.folded, self.folds = fold_batch_norm.fold(self.program, probabilities)
             turned = channels_last.turn(self.folded)  # as the training program, or not, as that
-            put_on_onednn(self.folded, ("conv2d", "fused_conv2d"))
+            put_on_onednn(self.folded, ("conv2d", "fused_conv2d", "pool2d"))
             if turned and self.in_bfloat16:
                 bfloat16.convolve_in_bfloat16(self.folded)
         return names[0] == self.output
@@ -170,8 +172,7 @@ def put_on_onednn(program, kinds):
     """Mark the ops of these kinds, but for those whose gradients came out wrong; returns how many there are."""
     ops = [op for op in program.global_block().ops if op.type in kinds
            and not (op.type.startswith("batch_norm")  # over [N, C], or with frozen statistics
-                    and (op.attr("data_layout") == "NCHW" or op.attr("use_global_stats")))
-           and not (op.type.startswith("pool2d") and op.attr("ksize") != op.attr("strides"))]  # overlapping windows
+                    and (op.attr("data_layout") == "NCHW" or op.attr("use_global_stats")))]
     for op in ops:
         op._set_attr("use_mkldnn", True)  # oneDNN's old name; Paddle 3 still answers to it
     return len(ops)
