@@ -280,7 +280,7 @@ def test_the_archive_and_the_folder_may_move_but_no_other_archive_is_taken(run, 
 def test_what_auto_turned_out_to_be_is_what_is_resumed(monkeypatch, tmp_path, capfd):
     """Begun on sketches for want of a network; CIFAR-10 is there when it is resumed, and not taken."""
     import train as program
-    from utils.data import cifar10, dataset
+    from utils.data import archive, cifar10
 
     def absent(*_, **__):
         raise cifar10.NotFound(["no network"], "fetch it")
@@ -288,13 +288,13 @@ def test_what_auto_turned_out_to_be_is_what_is_resumed(monkeypatch, tmp_path, ca
     arguments = ["--depth", "8", "--max-batches", "2", "--batch-size", "8", "--workers", "1", "--model-dir",
                  str(tmp_path)]
     with monkeypatch.context() as patch:
-        patch.setattr(dataset.cifar10, "find", absent)
+        patch.setattr(archive, "find", absent)
         have_few_sketches(monkeypatch)  # in the resumed run too
         before_each_step(patch, lambda: os.kill(os.getpid(), signal.SIGINT))
         assert program.main([*arguments, "--seed", "1"]) == 130
     begun = state(tmp_path).settings
     assert begun["dataset"] == "sketches" and begun["device"] == "cpu"
-    monkeypatch.setattr(dataset.cifar10, "find", lambda *_, **__: pytest.fail("CIFAR-10 was looked for"))
+    monkeypatch.setattr(archive, "find", lambda *_, **__: pytest.fail("CIFAR-10 was looked for"))
     assert program.main(["--resume", "--model-dir", str(tmp_path)]) == 0
     assert capfd.readouterr().err.count("\n") == 1  # the first run's "Stopped and saved"
 

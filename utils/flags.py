@@ -28,6 +28,7 @@ FOR_SPEED = {  # environment variable: its value, and what that does, for the lo
 # Paddle's MKL takes its slowest (SSE2) path on AMD processors; 5 asks for AVX2. 1.6 to 2 times as fast there.
 FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": ("5", "MKL on AVX2")}
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
+CPU_ONLY, NO_DEVICE = "this Paddle is a CPU-only build", "no CUDA device or no driver found"
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
 choices = []  # what set_flags has done for speed, in words
 are_set = False  # whether set_flags has been called before Paddle was imported
@@ -80,6 +81,20 @@ def describe(more):
 def processor_says(word):
     """Whether Linux's description of the processor has this word (elsewhere False)."""
     return sys.platform == "linux" and word.encode() in Path("/proc/cpuinfo").read_bytes().split()
+
+
+def has_driver():
+    """Whether NVIDIA's driver is installed here; needs no Paddle."""
+    return is_found("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+
+
+def is_found(library):
+    """Whether the loader finds a library; a cuDNN only in a version that Paddle 2 works with."""
+    try:
+        version = getattr(ctypes.CDLL(library), "cudnnGetVersion", lambda: 0)
+    except OSError:
+        return False
+    return version() < 9000
 
 
 def _keep_memory():

@@ -3,7 +3,7 @@ import importlib.util
 import sys
 from pathlib import Path
 
-from utils import errors, flags, gpu
+from utils import errors, flags
 
 PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "psutil", "tqdm": "tqdm"}  # by modules
 SESSIONS = "IPython", "idlelib"  # modules of programs that run a script inside of themselves, and live on
@@ -34,7 +34,10 @@ def begin(name):
         errors.complain(Path(sys.argv[0]).name, line)
         sys.exit(errors.UserError.status)
     if is_script:
-        gpu.restart_where_needed()
+        if flags.has_driver():
+            from utils import gpu
+
+            gpu.restart_where_needed()
         if hasattr(sys.stdout, "reconfigure"):  # not where the shell has closed it, or another program reads it
             sys.stdout.reconfigure(errors="backslashreplace")  # names may hold letters that the terminal lacks
     return is_script

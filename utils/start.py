@@ -7,7 +7,7 @@ import math
 import sys
 from pathlib import Path
 
-from utils import errors, flags, gpu, place, prepare
+from utils import errors, flags, place, prepare
 from utils.errors import UserError
 from utils.parallel import launch
 
@@ -84,4 +84,4 @@ def advice_for(settings):
 
 def is_for_gpu(settings):
     """Whether the run takes a GPU. What `auto` finds out here the workers inherit."""
-    return settings.device == "gpu" or settings.device == "auto" and gpu.has_driver() and not place.cuda_failure()
+    return settings.device == "gpu" or settings.device == "auto" and flags.has_driver() and not place.cuda_failure()
