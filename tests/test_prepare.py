@@ -127,8 +127,7 @@ class OutStream:  # as Jupyter's: text alone
     def __init__(self, file):
         self.write, self.flush = file.write, file.flush
 sys.stdout = OutStream(sys.__stdout__)
-if {session!r}:
-    sys.modules[{session!r}] = types.ModuleType({session!r})
+sys.modules[{session!r}] = types.ModuleType({session!r})
 signal.signal(signal.SIGTERM, before := lambda *_: None)
 sys.argv = ["infer.py", "--model-dir", {model!r}, "dog.png"]
 try:
@@ -138,7 +137,7 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("session", ["IPython", "idlelib", ""])
+@pytest.mark.parametrize("session", ["IPython", "idlelib"])
 def test_a_script_runs_inside_of_a_session_and_leaves_its_signals_alone(session, model_dir):
     """`%run infer.py dog.png` in Jupyter, whose standard output cannot be reconfigured."""
     code = SIGNALS_OF_A_SESSION.format(root=str(ROOT), session=session, model=str(model_dir),

@@ -71,6 +71,15 @@ class Settings(NamedTuple):
         """The recipe's numbers, for this network and so many passes."""
         return recipe_of(self.recipe, self.model, self.epochs, not self.no_mirror)
 
+    @property
+    def pictures(self):
+        """About how many pictures are to train on: of a folder those in train/, else four fifths."""
+        if not self.data_dir:
+            return 50_000  # of CIFAR-10
+        train = os.path.join(self.data_dir, "train")
+        count = sum(len(files) for *_, files in os.walk(train if os.path.isdir(train) else self.data_dir))
+        return count if os.path.isdir(train) else round(0.8 * count)
+
     def steps_per_epoch(self, count):
         """Batches in an epoch of `count` images."""
         batches = -(-count // self.batch_size)
@@ -192,7 +201,7 @@ def with_defaults(settings):
     recipe = settings.hyperparameters
     is_open = None in (settings.epochs, settings.batch_size, settings.learning_rate)  # else no folder is walked
     if settings.data_dir and is_open and not recipe.freezes_statistics:
-        recipe = for_few(recipe, pictures_to_train_on(settings.data_dir), settings.batch_size)
+        recipe = for_few(recipe, settings.pictures, settings.batch_size)
     return settings._replace(
         depth=settings.depth or (DEPTH if settings.model == "resnet" else None),
         epochs=settings.epochs or recipe.epochs,
@@ -201,20 +210,20 @@ def with_defaults(settings):
         seed=secrets.randbits(32) if settings.seed is None else settings.seed)
 
 
-def pictures_to_train_on(folder):
-    """About how many pictures of a folder are to train on: those in train/, else four fifths."""
-    train = os.path.join(folder, "train")
-    count = sum(len(files) for *_, files in os.walk(train if os.path.isdir(train) else folder))
-    return count if os.path.isdir(train) else round(0.8 * count)
+def unfinished(settings):
+    """The progress of the unfinished run in the folder; None where there is none."""
+    path = settings.checkpoint_path
+    progress = checkpoint.read(path, whole=False).progress if path.exists() else {"finished": True}
+    return None if progress["finished"] else progress
 
 
 def refuse_unfinished(settings):
     """UserError where the folder holds an unfinished run."""
-    path = settings.checkpoint_path
-    progress = checkpoint.read(path, whole=False).progress if os.path.exists(path) else {"finished": True}
-    if not progress["finished"]:
+    progress = unfinished(settings)
+    if progress:
         raise UserError(f"{settings.folder} holds an unfinished run (pass {progress['epoch']}, batch "
-                        f"{progress['batch']}): resume it with {settings.resume_command()}, or remove {path}")
+                        f"{progress['batch']}): resume it with {settings.resume_command()}, or remove "
+                        f"{settings.checkpoint_path}")
 
 
 def network_started_from(options):

@@ -14,7 +14,6 @@ from utils.parallel import launch
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB of a worker, with few images
 OUT_OF_MEMORY = launch.OUT_OF_MEMORY
-PICTURES = 50_000  # of CIFAR-10, where the number is not known yet
 
 
 def one_process_per_core(name):
@@ -25,25 +24,24 @@ def one_process_per_core(name):
     """
     if not prepare.begin(name):
         flags.set_flags()
-        return
+    elif (status := begin_run(sys.argv[1:])) is not None:
+        sys.exit(status)
+
+
+@errors.exit_status(OUT_OF_MEMORY, "train.py")
+def begin_run(arguments):
+    """Start the workers that share the run, and wait for them -> its status; None where this process trains itself."""
     from utils.settings import parse, pass_on  # needs numpy, which may not be installed
 
-    status = None
-    try:
-        settings = parse(sys.argv[1:])
-        pass_on(settings)
-        count = 1 if launch.is_worker() else count_of_workers(settings)
-        if count > 1:
-            status = launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count,
-                                          functools.partial(advice_for, settings))
-        else:
-            flags.set_flags(settings.plain)
-            place.import_paddle()
-    except Exception as error:
-        status = errors.report(TRAIN.name, error, OUT_OF_MEMORY)
-    if status is not None:
-        errors.put_signals_back()
-        sys.exit(status)
+    settings = parse(arguments)
+    pass_on(settings)
+    count = 1 if launch.is_worker() else count_of_workers(settings)
+    if count > 1:
+        return launch.start_workers([sys.executable, str(TRAIN), *arguments], count,
+                                    functools.partial(advice_for, settings))
+    flags.set_flags(settings.plain)
+    place.import_paddle()
+    return None
 
 
 def count_of_workers(settings):
@@ -63,10 +61,7 @@ def count_of_workers(settings):
         return count
     memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # ResNets take more the deeper
     count = launch.default_worker_count(batch_size, memory)
-    from utils.settings import pictures_to_train_on  # needs numpy, which may not be installed
-
-    pictures = pictures_to_train_on(settings.data_dir) if settings.data_dir else PICTURES
-    steps = settings.epochs * settings.steps_per_epoch(pictures)
+    steps = settings.epochs * settings.steps_per_epoch(settings.pictures)
     # The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
     count = min(count, max(2, round(math.sqrt(steps))))
     return 1 if count == 1 or is_for_gpu(settings) else count
@@ -74,12 +69,9 @@ def count_of_workers(settings):
 
 def advice_for(settings):
     """What a line about a failed worker ends with: how to go on."""
-    from utils.storage import checkpoint
+    from utils.settings import unfinished
 
-    path = settings.checkpoint_path
-    if not path.exists() or checkpoint.read(path, whole=False).progress["finished"]:  # of the run before
-        return "; there is nothing to resume"
-    return f"; resume with: {settings.resume_command()}"
+    return f"; resume with: {settings.resume_command()}" if unfinished(settings) else "; there is nothing to resume"
 
 
 def is_for_gpu(settings):

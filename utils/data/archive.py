@@ -14,13 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
-from utils.data.cifar10 import (
-    ARCHIVE, BATCHES, CACHE_VARIABLE, CLASSES, FOLDER, PADDLES, NotFound, cache_folders, md5_of_copy)
+from utils.data import cifar10
+from utils.data.cifar10 import ARCHIVE, BATCHES, CLASSES, FOLDER, NotFound
 from utils.data.download import DownloadFailed, download
 from utils.errors import Stopped, UserError, shown
 
 OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has that one
-COPIES = "data", PADDLES, "~/.keras/datasets"  # where torchvision, Paddle and Keras keep theirs
+COPIES = "data", cifar10.PADDLES, "~/.keras/datasets"  # where torchvision, Paddle and Keras keep theirs
 META = "batches.meta"  # where the names of the classes are
 BATCH_ROWS, ROW_BYTES = 10_000, 3 * 32 * 32
 
@@ -37,7 +37,7 @@ def official_copy(folders, md5, say):
     """The path of the first official copy, or None; another file is named, and left alone."""
     for path in copies(folders):
         try:
-            found = md5_of_copy(path)
+            found = cifar10.md5_of_copy(path)
         except OSError as error:
             say(f"cannot use {error.filename or path}: {error.strerror}")
             continue
@@ -59,12 +59,12 @@ def place_for_archive(folders):
                 return folder / (OFFICIAL if (folder / ARCHIVE).exists() else ARCHIVE)
         except OSError as error:
             reasons.append(f"cannot write {folder}: {error.strerror}")
-    raise NotFound(reasons, f"set {CACHE_VARIABLE} to a folder with room for 170 MB")
+    raise NotFound(reasons, f"set {cifar10.CACHE_VARIABLE} to a folder with room for 170 MB")
 
 
 def find(sources, md5, say=print):
     """The path of a copy on this machine, or of a new download; NotFound where it cannot be fetched."""
-    folders = cache_folders()
+    folders = cifar10.cache_folders()
     path = official_copy(folders, md5, say)
     if path is None:
         path = place_for_archive(folders)
