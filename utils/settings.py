@@ -18,7 +18,6 @@ from utils.storage import checkpoint
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
 DEPTH = 32  # of a ResNet
-LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
 FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ
 PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that train.py has parsed for its workers
 
@@ -55,11 +54,6 @@ class Settings(NamedTuple):
     def checkpoint_path(self):
         """Path of the run's checkpoint."""
         return self.folder / "checkpoint.npz"
-
-    @property
-    def is_look_aside(self):
-        """Whether the run is a quick look that leaves a finished model in another folder alone."""
-        return bool(self.max_batches) and self.folder.name.endswith(LOOK)
 
     @property
     def title(self):
@@ -189,9 +183,6 @@ def new_run(options):
         raise UserError("--recipe fine-tune changes a trained model: name one with --start-from, or omit it")
     settings = with_defaults(Settings(**{**options, **network}))
     refuse_unfinished(settings)
-    if settings.max_batches and checkpoint.described(settings.folder)["finished"]:
-        settings = settings._replace(model_dir=f"{settings.folder}{LOOK}")
-        refuse_unfinished(settings)
     return settings
 
 
