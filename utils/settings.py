@@ -204,7 +204,7 @@ def with_defaults(settings):
 def unfinished(settings):
     """The progress of the unfinished run in the folder; None where there is none."""
     path = settings.checkpoint_path
-    progress = checkpoint.read(path, whole=False).progress if path.exists() else {"finished": True}
+    progress = checkpoint.read(path, whole=False).progress if os.path.exists(path) else {"finished": True}
     return None if progress["finished"] else progress
 
 

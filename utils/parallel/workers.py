@@ -235,10 +235,10 @@ class Workers:
         return self.all_reduce(rows)
 
     def put_statistics(self, program, rows):
-        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them."""
-        size = program_state.running_statistics(program).size
-        rows = self.all_reduce(rows if self.rank == 0 else np.zeros((self.world, size)))
-        program_state.put_running_statistics(program, self.place, rows[self.rank])
+        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them; None: nothing is changed."""
+        rows = self.broadcast(None if rows is None else rows.tolist())
+        if rows:
+            program_state.put_running_statistics(program, self.place, np.array(rows[self.rank]))
 
     def broadcast_state(self, program):
         """Give every worker rank 0's weights and optimizer state: the program's persistable variables."""
