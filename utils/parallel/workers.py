@@ -235,7 +235,7 @@ class Workers:
         return self.all_reduce(rows)
 
     def put_statistics(self, program, rows):
-        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them; None: nothing is changed."""
+        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them; None: none is changed."""
         rows = self.broadcast(None if rows is None else rows.tolist())
         if rows:
             program_state.put_running_statistics(program, self.place, np.array(rows[self.rank]))
