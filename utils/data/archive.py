@@ -16,7 +16,7 @@ import numpy as np
 
 from utils.data import cifar10
 from utils.data.cifar10 import ARCHIVE, BATCHES, CLASSES, FOLDER, NotFound
-from utils.data.download import DownloadFailed, download
+from utils.data.download import download
 from utils.errors import Stopped, UserError, shown
 
 OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has that one
@@ -69,13 +69,7 @@ def find(sources, md5, say=print):
     if path is None:
         path = place_for_archive(folders)
         say(f"CIFAR-10 is not on this machine: fetching it (170 MB) to {path}")
-        try:
-            download(sources, path, md5, say)
-        except DownloadFailed as failure:
-            advice = f"fetch {sources[0]} and name it with --data-file, or put it at {path}"
-            if failure.is_slow:
-                advice = f"start again to go on with the download; or {advice}; or take --dataset sketches"
-            raise NotFound(failure.reasons, advice, failure.is_slow) from failure
+        download(sources, path, md5, say)
     return path
 
 

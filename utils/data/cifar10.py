@@ -28,6 +28,8 @@ class NotFound(UserError):
     """
 
     def __init__(self, reasons, advice, is_slow=False):
+        if is_slow:
+            advice = f"start again to go on with the download; or {advice}; or take --dataset sketches"
         super().__init__(f"CIFAR-10 is not here ({'; '.join(reasons)}): {advice}")
         self.reasons, self.advice, self.is_slow = reasons, advice, is_slow
 
