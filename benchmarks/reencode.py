@@ -44,7 +44,7 @@ def main(arguments=None):
     parser.add_argument("data_file", metavar="ARCHIVE", help="the official cifar-10-python.tar.gz")
     parser.add_argument("output", metavar="OUT", help="the archive to write")
     given = parser.parse_args(arguments)
-    cifar10.md5_of_named(given.data_file)
+    cifar10.md5_of_copy(given.data_file)
     archive.read(given.data_file)  # before anything is written, one line says what is wrong with it
     with whole_file(given.output) as temporary, tarfile.open(temporary, "w:gz") as output:
         for name, blob in archive.members(given.data_file):

@@ -32,13 +32,13 @@ if hasattr(os, "mkfifo"):
 def test_named_file_that_is_none(tmp_path, make, word):
     make(tmp_path / "x")
     with pytest.raises(UserError, match=word):
-        cifar10.md5_of_named(tmp_path / "x")
+        cifar10.md5_of_copy(tmp_path / "x")
 
 
 def test_md5_of_a_named_archive(tmp_path):
     path = tmp_path / "own.tar.gz"
     path.write_bytes(b"own")
-    assert cifar10.md5_of_named(path) == md5(b"own")
+    assert cifar10.md5_of_copy(path) == md5(b"own")
 
 
 def md5(content):

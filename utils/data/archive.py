@@ -38,8 +38,8 @@ def official_copy(folders, md5, say):
     for path in copies(folders):
         try:
             found = cifar10.md5_of_copy(path)
-        except OSError as error:
-            say(f"cannot use {error.filename or path}: {error.strerror}")
+        except UserError as error:
+            say(str(error))
             continue
         if found == md5:
             if path.parent not in folders:

@@ -1,5 +1,4 @@
 """What CIFAR-10 is, and where this program keeps it; archive.py finds, fetches and reads it, at the first start."""
-import errno
 import hashlib
 import os
 import tempfile
@@ -45,21 +44,13 @@ def cache_folders():
 def md5_of_copy(path):
     """MD5 of an archive; of an extracted folder, of the MD5s of its batches, or MD5 where they are the official ones.
 
-    Errors: OSError where one cannot be read.
+    Errors: UserError where one cannot be read.
     """
-    files = [path / name for name in BATCHES] if path.is_dir() else [path]
-    for file in files:
-        if not file.is_file():
-            raise FileNotFoundError(errno.ENOENT, "it does not exist, or is not a file", str(file))
-    found = [md5_of(file) for file in files]
+    path = Path(path)
+    try:
+        found = [md5_of(file) for file in ([path / name for name in BATCHES] if path.is_dir() else [path])]
+    except OSError as error:
+        raise UserError(f"cannot read {error.filename or path}: {error.strerror}; --data-file takes the path of a "
+                        f"{ARCHIVE}, or of the folder {FOLDER} from it") from error
     whole = hashlib.md5("".join(found).encode(), usedforsecurity=False).hexdigest() if found[1:] else found[0]
     return MD5 if whole == FOLDER_MD5 else whole
-
-
-def md5_of_named(data_file):
-    """`md5_of_copy` of what the user names; UserError where it cannot be read."""
-    try:
-        return md5_of_copy(Path(data_file))
-    except OSError as error:
-        raise UserError(f"cannot read {error.filename or data_file}: {error.strerror}; --data-file takes the path of "
-                        f"a {ARCHIVE}, or of the folder {FOLDER} from it") from error

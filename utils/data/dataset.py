@@ -82,7 +82,7 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
 
         return archive.read(data_file or archive.find(sources, md5, say))
 
-    found = md5 if data_file is None else cifar10.md5_of_named(data_file)
+    found = md5 if data_file is None else cifar10.md5_of_copy(data_file)
     try:
         arrays = cached(f"cifar10-{found}", make, say)
     except cifar10.NotFound as absence:
