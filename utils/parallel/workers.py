@@ -238,9 +238,9 @@ class Workers:
         rows = self.broadcast(None if rows is None else rows.tolist())
         first = 0
         for each in program_state.running_statistics(program) if rows else ():
-            own = np.float32(rows[self.rank][first:first + each._numel()])
-            each.set(own.reshape(each.shape()), self.place)
-            first += own.size
+            own = rows[self.rank][first:first + int(np.prod(each.shape()))]
+            each.set(np.float32(own).reshape(each.shape()), self.place)
+            first += len(own)
 
     def broadcast_state(self, program):
         """Give every worker rank 0's weights and optimizer state: the program's persistable variables."""
