@@ -7,7 +7,7 @@ too. How that is measured: utils/evaluation/metrics.py; how it is printed: utils
 import sys
 
 sys.path.insert(0, __file__.rpartition("evaluate.py")[0])  # PYTHONSAFEPATH leaves it out
-from utils.prepare import prepare
+from utils.start import prepare
 
 prepare(__name__)  # before Paddle, which reads its flags while it is imported
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional, Union
 
 sys.path.insert(0, __file__.rpartition("infer.py")[0])  # PYTHONSAFEPATH leaves it out
-from utils.prepare import prepare
+from utils.start import prepare
 
 prepare(__name__)  # before Paddle, which reads its flags when load_model imports it
 

@@ -13,7 +13,7 @@ import time
 
 from benchmarks import runs
 from benchmarks.throughput import peak_memory, said_by
-from utils.data.cifar10 import md5_of_named
+from utils.data.cifar10 import md5_of_copy
 from utils.errors import exit_status
 
 DEPTHS = (20, 32, 56, 110, 302, 1202)
@@ -70,7 +70,7 @@ def main(arguments=None):
     parser.add_argument("--measure", action="store_true", help=argparse.SUPPRESS)  # one depth, for itself
     given = parser.parse_args(arguments)
     if given.data_file:
-        md5_of_named(given.data_file)  # a mistake is told before anything is started
+        md5_of_copy(given.data_file)  # a mistake is told before anything is started
     if given.measure:
         print(json.dumps(measure(given, *given.depths)))
         return 0

@@ -10,7 +10,7 @@ import sys
 
 from benchmarks import runs
 from utils import recipes
-from utils.data.cifar10 import md5_of_named
+from utils.data.cifar10 import md5_of_copy
 from utils.errors import exit_status
 from utils.parallel import launch
 
@@ -94,7 +94,7 @@ def main(arguments=None):
     parser.add_argument("--recipe", choices=RECIPES, help="only this one")
     parser.add_argument("--only", default="", help="those whose names begin so, one after another")
     given = parser.parse_args(arguments)
-    md5_of_named(given.data_file)  # a mistake is told before anything is started
+    md5_of_copy(given.data_file)  # a mistake is told before anything is started
     if given.recipe is None:
         names = [name for name in RECIPES if name.startswith(given.only)]
         again = [sys.executable, "-m", "benchmarks.recipes", *sys.argv[1:], "--recipe"]

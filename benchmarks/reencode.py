@@ -12,7 +12,7 @@ import tarfile
 import numpy as np
 from PIL import Image
 
-from utils.data import cifar10
+from utils.data import archive, cifar10
 from utils.errors import exit_status
 from utils.storage.files import whole_file
 
@@ -29,8 +29,8 @@ def reencode(picture):
 
 def changed(name, blob):
     """A batch as it was pickled -> the same with its pictures compressed, pickled."""
-    content = cifar10.BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
-    images, labels = cifar10.batch_of(content, name)
+    content = archive.BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
+    images, labels = archive.batch_of(content, name)
     images = images.copy()
     for index in range(0 if name == cifar10.BATCHES[-1] else UNCHANGED, len(images)):
         images[index] = reencode(images[index])
@@ -44,14 +44,14 @@ def main(arguments=None):
     parser.add_argument("data_file", metavar="ARCHIVE", help="the official cifar-10-python.tar.gz")
     parser.add_argument("output", metavar="OUT", help="the archive to write")
     given = parser.parse_args(arguments)
-    cifar10.md5_of_named(given.data_file)
-    cifar10.read(given.data_file)  # before anything is written, one line says what is wrong with it
-    with whole_file(given.output) as temporary, tarfile.open(temporary, "w:gz") as archive:
-        for name, blob in cifar10.members(given.data_file):
-            blob = blob if name == cifar10.META else changed(name, blob)
+    cifar10.md5_of_copy(given.data_file)
+    archive.read(given.data_file)  # before anything is written, one line says what is wrong with it
+    with whole_file(given.output) as temporary, tarfile.open(temporary, "w:gz") as output:
+        for name, blob in archive.members(given.data_file):
+            blob = blob if name == archive.META else changed(name, blob)
             member = tarfile.TarInfo(f"{cifar10.FOLDER}/{name}")
             member.size = len(blob)
-            archive.addfile(member, io.BytesIO(blob))
+            output.addfile(member, io.BytesIO(blob))
     return 0
 
 

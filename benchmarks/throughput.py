@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks import runs
 from utils import flags
-from utils.data.cifar10 import md5_of_named
+from utils.data.cifar10 import md5_of_copy
 from utils.errors import exit_status
 from utils.parallel import launch
 from utils.recipes import recipe_of
@@ -197,7 +197,7 @@ def main(arguments=None):
     parser.add_argument("--precision", default="float32", help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
     if given.data_file:
-        md5_of_named(given.data_file)  # a mistake is told before anything is started
+        md5_of_copy(given.data_file)  # a mistake is told before anything is started
     if given.measure:
         runs.in_workers(launch.default_worker_count(batch_of(given.model)), lambda: print(json.dumps(measure(given))))
         return 0

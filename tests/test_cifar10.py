@@ -9,7 +9,7 @@ import pytest
 
 import loopback
 import small_archives
-from utils.data import cifar10, dataset
+from utils.data import archive, cifar10, dataset
 from utils.errors import UserError
 
 
@@ -32,13 +32,13 @@ if hasattr(os, "mkfifo"):
 def test_named_file_that_is_none(tmp_path, make, word):
     make(tmp_path / "x")
     with pytest.raises(UserError, match=word):
-        cifar10.md5_of_named(tmp_path / "x")
+        cifar10.md5_of_copy(tmp_path / "x")
 
 
 def test_md5_of_a_named_archive(tmp_path):
     path = tmp_path / "own.tar.gz"
     path.write_bytes(b"own")
-    assert cifar10.md5_of_named(path) == md5(b"own")
+    assert cifar10.md5_of_copy(path) == md5(b"own")
 
 
 def md5(content):
@@ -57,7 +57,7 @@ def cached(folder, content):
 @pytest.mark.skipif(os.name == "nt", reason="Windows finds the home elsewhere")
 def test_cache_is_paddles_own(home):
     path = cached(home, b"whole")
-    assert cifar10.find(md5=md5(b"whole"), sources=()) == path
+    assert archive.find(md5=md5(b"whole"), sources=()) == path
 
 
 def test_cache_named_by_the_environment(tmp_path, home, monkeypatch):
@@ -66,7 +66,7 @@ def test_cache_named_by_the_environment(tmp_path, home, monkeypatch):
     path.parent.mkdir()
     path.write_bytes(b"whole")
     cached(home, b"of the home")
-    assert cifar10.find(md5=md5(b"whole"), sources=()) == path
+    assert archive.find(md5=md5(b"whole"), sources=()) == path
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows finds the home elsewhere")
@@ -76,7 +76,7 @@ def test_another_file_in_the_cache_is_named_and_left_alone(home):
     official = path.with_name("cifar-10-python-official.tar.gz")
     with loopback.running() as server:
         source = server.serve("/file", loopback.whole(content))
-        first, again = (cifar10.find(md5=md5(content), sources=(source,), say=lines.append) for _ in range(2))
+        first, again = (archive.find(md5=md5(content), sources=(source,), say=lines.append) for _ in range(2))
         assert len(server.asked) == 1
     assert first == again == official and official.read_bytes() == content
     assert path.read_bytes() == b"another"
@@ -90,12 +90,12 @@ def test_the_next_folder_is_looked_into_after_another_file(tmp_path, home, monke
     spare = cifar10.cache_folders()[1] / "cifar-10-python.tar.gz"
     spare.parent.mkdir()
     spare.write_bytes(b"whole")
-    assert cifar10.find(md5=md5(b"whole"), sources=(), say=lambda line: None) == spare
+    assert archive.find(md5=md5(b"whole"), sources=(), say=lambda line: None) == spare
 
 
 def test_home_that_cannot_be_written(tmp_path, home):
     home.write_text("a file where the folder should be: not even root can write into it")
-    target = cifar10.place_for_archive(cifar10.cache_folders())
+    target = archive.place_for_archive(cifar10.cache_folders())
     assert target.parent.is_dir() and target.parent.parent == tmp_path
 
 
@@ -103,7 +103,7 @@ def test_no_folder_can_be_written(tmp_path):
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(cifar10.NotFound, match="cannot write .*IMAGE_CLASSIFICATION_DATA"):
-        cifar10.place_for_archive([file / "a", file / "b"])
+        archive.place_for_archive([file / "a", file / "b"])
 
 
 # ---------------------------------------------------------------- copies of other programs
@@ -140,7 +140,7 @@ def test_a_copy_of_another_program_is_found_and_named(tmp_path, home, monkeypatc
     if kind == "archive":
         path, found = path.with_name("cifar-10-batches-py.tar.gz"), md5(b"whole")
         path.write_bytes(b"whole")
-    assert os.path.samefile(cifar10.find(lines.append, sources=(), md5=found), path)
+    assert os.path.samefile(archive.find(say=lines.append, sources=(), md5=found), path)
     assert lines[-1].startswith("CIFAR-10 is taken from ") and path.name in lines[-1]
 
 
@@ -150,7 +150,7 @@ def test_a_foreign_copy_of_another_program_is_named_and_left_alone(tmp_path, hom
     (path, found), lines = extracted(tmp_path / "data"), []
     before = {each.name: each.read_bytes() for each in path.iterdir()}
     with pytest.raises(cifar10.NotFound):
-        cifar10.find(lines.append, sources=("http://127.0.0.1:9/x",), md5=md5(b"official"))
+        archive.find(say=lines.append, sources=("http://127.0.0.1:9/x",), md5=md5(b"official"))
     assert any("data/cifar-10-batches-py" in line and found in line and "not used" in line for line in lines)
     assert before == {each.name: each.read_bytes() for each in path.iterdir()}
 
@@ -159,7 +159,7 @@ def test_an_extracted_folder_that_the_user_names(tmp_path, home):
     path, found = extracted(tmp_path)
     data = dataset.read("auto", path, say=pytest.fail)
     small_archives.write(tmp_path / "same.tar.gz", small_archives.contents())
-    for one, other in zip(data[1:5], cifar10.read(tmp_path / "same.tar.gz")):
+    for one, other in zip(data[1:5], archive.read(tmp_path / "same.tar.gz")):
         np.testing.assert_array_equal(one, other)
     assert f"MD5 {found}" in data.note and data.name == "CIFAR-10"
     (path / "data_batch_3").unlink()
@@ -181,4 +181,4 @@ def test_a_user_without_a_home_has_the_spare_folders(monkeypatch):
     monkeypatch.setattr(os.path, "expanduser", lambda path: path)
     folders = cifar10.cache_folders()
     assert len(folders) == 2 and not any(str(folder).startswith("~") for folder in folders)
-    assert list(cifar10.copies([])) == []
+    assert list(archive.copies([])) == []

@@ -14,7 +14,7 @@ import pytest
 
 import small_archives
 from conftest import ROOT
-from utils.data import cifar10
+from utils.data import archive as reader
 from utils.data.cifar10 import CLASSES
 from utils.errors import Stopped, UserError
 
@@ -31,7 +31,7 @@ class Images(NamedTuple):
 
 def read(path):
     """All images of an archive."""
-    return Images(*cifar10.read(path))
+    return Images(*reader.read(path))
 
 
 @pytest.fixture(scope="module")
@@ -156,13 +156,13 @@ def test_pixels_in_the_order_of_columns(tmp_path, right):
 READ = """
 import re, sys
 sys.path.insert(0, sys.argv[1])
-from utils.data import cifar10
+from utils.data import archive as reader
 from utils.errors import Stopped, UserError
 def peak():
     return 1024 * int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1])
 before = peak()
 try:
-    _, train, _, test = cifar10.read(sys.argv[2])
+    _, train, _, test = reader.read(sys.argv[2])
     print(len(train), len(test))
 except UserError as error:
     print(error)
@@ -379,6 +379,6 @@ def test_signal_while_a_batch_is_read_is_no_damaged_batch(right, monkeypatch):
     def stop(*_):
         raise Stopped(15)
 
-    monkeypatch.setattr(cifar10.BatchUnpickler, "find_class", stop)
+    monkeypatch.setattr(reader.BatchUnpickler, "find_class", stop)
     with pytest.raises(Stopped):
         read(right)

@@ -12,6 +12,7 @@ import pytest
 import loopback
 import small_archives
 from small_folders import NAMES, write_classes
+from utils.data import archive as reader
 from utils.data import cifar10, dataset
 from utils.errors import UserError
 
@@ -175,10 +176,10 @@ def assert_same(one, other):
 
 
 def test_pictures_are_unpacked_once_and_mapped_afterwards(archive, cache, monkeypatch):
-    plain = cifar10.read(archive)
+    plain = reader.read(archive)
     first = dataset.read("cifar10", archive, say=pytest.fail)
     before = unpacked(cache).stat()
-    monkeypatch.setattr(cifar10, "read", lambda path: pytest.fail("it was unpacked again"))
+    monkeypatch.setattr(reader, "read", lambda path: pytest.fail("it was unpacked again"))
     second = dataset.read("cifar10", archive, say=pytest.fail)
     assert unpacked(cache).name == f"cifar10-{md5_of(archive)}.npy" and unpacked(cache).stat() == before
     assert first.note == second.note and md5_of(archive) in first.note
@@ -220,7 +221,7 @@ def test_without_a_folder_that_can_be_written_the_process_reads_for_itself(archi
     file, lines = tmp_path / "file", []
     file.touch()
     monkeypatch.setattr(dataset.cifar10, "cache_folders", lambda: [file / "a", file / "b"])
-    assert_same(dataset.read("cifar10", archive, say=lines.append), ("", *cifar10.read(archive)))
+    assert_same(dataset.read("cifar10", archive, say=lines.append), ("", *reader.read(archive)))
     assert len(lines) == 1 and "not kept" in lines[0] and str(file / "b") in lines[0]
 
 
@@ -313,15 +314,15 @@ def settings(choice="auto", data_file=None, data_dir=None):
 @pytest.fixture
 def readers(monkeypatch):
     """The threads that unpack an archive, one entry each time."""
-    threads, read = [], cifar10.read
-    monkeypatch.setattr(cifar10, "read",
+    threads, read = [], reader.read
+    monkeypatch.setattr(reader, "read",
                         lambda path: [threads.append(threading.get_ident()), read(path)][1])
     return threads
 
 
 @pytest.mark.parametrize("places", ["a", "aaa", "aabb"])
 def test_one_worker_unpacks_and_all_have_the_same(archive, cache, readers, places):
-    plain = cifar10.read(archive)
+    plain = reader.read(archive)
     readers.clear()
     loaded = Team(places).load(settings("auto", archive))
     assert len(readers) == 1 and unpacked(cache).exists()
@@ -339,7 +340,7 @@ def test_what_rank_0_chose_is_what_all_take_and_is_said_once(few_sketches, monke
         asked.append(0)
         raise cifar10.NotFound(["no network"], "fetch it")
 
-    monkeypatch.setattr(dataset.cifar10, "find", find)
+    monkeypatch.setattr(reader, "find", find)
     team = Team("aab")
     assert [data.choice for data in team.load(settings())] == ["sketches"] * 3
     assert len(asked) == 1 and len(team.lines) == 1 and "SKETCHES" in team.lines[0]

@@ -15,7 +15,8 @@ import pytest
 import loopback
 from conftest import ROOT
 from utils.data import download as module
-from utils.data.download import DownloadFailed, download
+from utils.data.cifar10 import NotFound
+from utils.data.download import download
 
 CONTENT = gzip.compress(np.random.default_rng(0).bytes(50_000), mtime=0)
 MD5 = hashlib.md5(CONTENT).hexdigest()
@@ -55,7 +56,7 @@ def fetch(target, *sources):
 
 def failure(target, *sources):
     """The reasons for which a download fails; the target is not there afterwards."""
-    with pytest.raises(DownloadFailed) as caught:
+    with pytest.raises(NotFound) as caught:
         fetch(target, *sources)
     assert not target.exists()
     assert all("\n" not in reason for reason in caught.value.reasons)
@@ -344,6 +345,6 @@ def test_a_source_that_becomes_slow_is_left_and_what_it_sent_is_kept(server, tar
 def test_a_slow_source_is_told_from_one_that_cannot_be_reached(server, target, behavior, is_slow, monkeypatch):
     patience(monkeypatch, PAUSES=())
     source = server.serve("/a", behavior)
-    with pytest.raises(DownloadFailed) as caught:
+    with pytest.raises(NotFound) as caught:
         fetch(target, source, "http://127.0.0.1:9/b")
     assert caught.value.is_slow == is_slow and len(caught.value.reasons) == 2

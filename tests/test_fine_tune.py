@@ -12,7 +12,6 @@ import train
 from small_folders import NAMES, write_classes
 from small_runs import command, state
 from utils import log, recipes
-from utils import settings as settings_module
 from utils.data import batches, dataset
 from utils.evaluation.metrics import interval, interval_words
 from utils.settings import Settings, with_defaults
@@ -153,7 +152,7 @@ def test_without_mirroring_pictures_are_only_shifted(pets):
 
 
 def count_of(pictures, monkeypatch):
-    monkeypatch.setattr(settings_module, "pictures_to_train_on", lambda folder: pictures)
+    monkeypatch.setattr(Settings, "pictures", pictures)
 
 
 @pytest.mark.parametrize("pictures, given, expected", [
@@ -169,16 +168,16 @@ def test_passes_and_batches_follow_from_the_number_of_pictures(pictures, given, 
 
 
 def test_other_data_keep_the_books_numbers(monkeypatch):
-    monkeypatch.setattr(settings_module, "pictures_to_train_on", None)  # a call would fail
+    monkeypatch.setattr(Settings, "pictures", None)  # a use would fail
     settings = with_defaults(Settings())
     assert (settings.recipe, settings.epochs, settings.batch_size, settings.learning_rate) == ("quick", 2, 128, 0.012)
 
 
 def test_the_pictures_of_both_layouts_are_counted(pets, tmp_path):
-    assert settings_module.pictures_to_train_on(pets) == round(0.8 * 54)
+    assert Settings(data_dir=pets).pictures == round(0.8 * 54)
     write_classes(tmp_path / "two" / "train", cat=NAMES[:7], dog=NAMES[:4])
     write_classes(tmp_path / "two" / "test", cat=NAMES[:2])
-    assert settings_module.pictures_to_train_on(tmp_path / "two") == 11
+    assert Settings(data_dir=tmp_path / "two").pictures == 11
 
 
 def test_fine_tuning_needs_a_model(capfd):

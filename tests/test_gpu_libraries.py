@@ -10,14 +10,14 @@ from types import SimpleNamespace
 import pytest
 
 from conftest import ROOT
-from utils import gpu
+from utils import flags, gpu
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="links and the loader are Linux's")
 SCRIPT = """
 import ctypes, os, sys
 sys.path.insert(0, ROOT)
 from utils import gpu
-gpu.has_driver, gpu.paddle_version = lambda: True, lambda: "2.6.2"
+gpu.flags.has_driver, gpu.paddle_version = lambda: True, lambda: "2.6.2"
 print("started", os.getpid(), sys.argv[1:], sys.dont_write_bytecode, flush=True)
 gpu.restart_where_needed()
 ctypes.CDLL("libcudnn.so")
@@ -40,9 +40,8 @@ def site(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.delenv(gpu.RESTARTED, raising=False)
     monkeypatch.delenv("LD_LIBRARY_PATH", raising=False)
-    monkeypatch.setattr(gpu, "has_driver", lambda: True)
     monkeypatch.setattr(gpu, "paddle_version", lambda: "2.6.2")
-    monkeypatch.setattr(gpu, "is_found", lambda name: False)
+    monkeypatch.setattr(flags, "is_found", lambda name: False)
     return tmp_path / "site"
 
 
@@ -62,20 +61,18 @@ def test_links_bear_the_names_that_paddle_opens(site, monkeypatch):
 
 
 def test_what_the_loader_finds_already_is_left_to_it(site, monkeypatch):
-    monkeypatch.setattr(gpu, "is_found", lambda name: name != "libcublasLt.so")
+    monkeypatch.setattr(flags, "is_found", lambda name: name != "libcublasLt.so")
     links, folder = gpu.environment_with_libraries()["LD_LIBRARY_PATH"].split(":")
     assert os.listdir(links) == ["libcublasLt.so"] and folder.endswith("cublas/lib")
-    monkeypatch.setattr(gpu, "is_found", lambda name: True)
+    monkeypatch.setattr(flags, "is_found", lambda name: True)
     assert gpu.environment_with_libraries() is None
 
 
-@pytest.mark.parametrize("what", ["no driver", "another Paddle", "restarted", "no libraries", "other versions",
-                                  "another system", "no folder for links"])
+@pytest.mark.parametrize("what", ["another Paddle", "restarted", "no libraries", "other versions", "another system",
+                                  "no folder for links"])
 def test_otherwise_the_script_goes_on_as_it_is(what, site, monkeypatch):
     assert gpu.environment_with_libraries()
-    if what == "no driver":
-        monkeypatch.setattr(gpu, "has_driver", lambda: False)
-    elif what == "another Paddle":
+    if what == "another Paddle":
         monkeypatch.setattr(gpu, "paddle_version", lambda: "3.3.1")
     elif what == "restarted":
         monkeypatch.setenv(gpu.RESTARTED, "1")
@@ -96,12 +93,12 @@ def test_nothing_is_written_among_pips_files(site):
 
 @pytest.mark.parametrize("version, found", [(8600, True), (8902, True), (91400, False)])
 def test_a_cudnn_that_paddle_2_does_not_work_with_counts_as_not_found(version, found, monkeypatch):
-    monkeypatch.setattr(gpu.ctypes, "CDLL", lambda name: SimpleNamespace(cudnnGetVersion=lambda: version))
-    assert gpu.is_found("libcudnn.so") == found
+    monkeypatch.setattr(flags.ctypes, "CDLL", lambda name: SimpleNamespace(cudnnGetVersion=lambda: version))
+    assert flags.is_found("libcudnn.so") == found
 
 
 def test_the_loader_is_asked():
-    assert gpu.is_found("libc.so.6") and not gpu.is_found("libno-such-library.so")
+    assert flags.is_found("libc.so.6") and not flags.is_found("libno-such-library.so")
 
 
 @pytest.mark.parametrize("name, version, expected", [

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from utils import gpu
-from utils.gpu import has_driver
+from utils.flags import has_driver
 
 WARNING = ("W1125 01:30:15.631152  4724 dynamic_loader.cc:314] The third-party dynamic library (libcudnn.so) that "
            "Paddle depends on is not configured correctly. (error code is /usr/local/cuda/lib64/libcudnn.so: cannot "

@@ -223,8 +223,9 @@ def test_a_wrong_command_line_is_one_line_and_json_where_that_is_asked_for(argum
 
 
 AFTERWARDS = """
-import runpy, signal, sys
+import runpy, signal, sys, types
 sys.path.insert(0, sys.argv[1])
+sys.modules["IPython"] = types.ModuleType("IPython")
 before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 sys.argv = sys.argv[2:]
 for _ in range(2):

@@ -29,7 +29,7 @@ def test_the_reason_is_found_out_once(compiled, driver, reasons, monkeypatch):
     """And only where it may work a child process is asked."""
     answers = ["it does not compute"]
     monkeypatch.setitem(place.sys.modules, "paddle", SimpleNamespace(is_compiled_with_cuda=lambda: compiled))
-    monkeypatch.setattr(place.gpu, "has_driver", lambda: driver)
+    monkeypatch.setattr(place.flags, "has_driver", lambda: driver)
     monkeypatch.setattr(gpu, "failure", lambda index: answers.pop())
     assert place.cuda_failure() == place.cuda_failure() == reasons
     assert len(answers) == (0 if compiled and driver else 1)
@@ -39,7 +39,7 @@ def test_the_reason_is_found_out_once(compiled, driver, reasons, monkeypatch):
 
 def test_a_device_that_works_has_no_failure(monkeypatch):
     monkeypatch.delitem(place.sys.modules, "paddle", raising=False)
-    monkeypatch.setattr(place.gpu, "has_driver", lambda: True)
+    monkeypatch.setattr(place.flags, "has_driver", lambda: True)
     monkeypatch.setattr(gpu, "failure", lambda index: None)
     assert place.cuda_failure() is None and place.os.environ[place.CUDA_FAILURE] == ""
 
@@ -92,7 +92,7 @@ def test_what_ends_an_import_without_a_word_is_known_before(processor, has_libra
     monkeypatch.delitem(sys.modules, "paddle", raising=False)
     monkeypatch.setattr(place.platform, "machine", lambda: "x86_64")
     monkeypatch.setattr(place.flags, "processor_says", lambda word: word in processor.split())
-    monkeypatch.setattr(place.gpu, "is_found", lambda name: has_library)
+    monkeypatch.setattr(place.flags, "is_found", lambda name: has_library)
     monkeypatch.setattr("builtins.__import__", lambda name, *_, **__: imported)
     with pytest.raises(UserError, match=words) if words else contextlib.nullcontext():
         assert place.import_paddle() is imported

@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from conftest import ROOT
-from utils import prepare
+from utils import start
 
 BLOCKED = """
 import runpy, sys
@@ -56,8 +56,8 @@ def test_a_program_that_imports_a_script_gets_an_import_error(script):
 
 @pytest.mark.parametrize("version, has_wheels", [((3, 8), False), ((3, 9), True), ((3, 13), True), ((3, 14), False)])
 def test_a_python_that_paddle_has_no_wheel_for_is_named(version, has_wheels, monkeypatch):
-    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: None)
-    line = prepare.missing_packages(version)
+    monkeypatch.setattr(start.importlib.util, "find_spec", lambda name: None)
+    line = start.missing_packages(version)
     assert ("Paddle has wheels only for Python 3.9 to 3.13" in line) == (not has_wheels)
     assert (f"Python 3.{version[1]}," in line) == (not has_wheels)
 
@@ -66,9 +66,9 @@ SIGNALS = """
 import signal, sys
 sys.path.insert(0, {root!r})
 signal.signal(signal.SIGTERM, before := lambda *_: None)
-import utils.prepare
+import utils.start
 assert signal.getsignal(signal.SIGTERM) is before
-utils.prepare.prepare({name!r})
+utils.start.prepare({name!r})
 print(signal.getsignal(signal.SIGTERM) is before, sys.stdout.errors, "numpy" in sys.modules)
 """
 
@@ -83,8 +83,8 @@ def test_signals_and_output_change_only_where_a_script_asks_for_it(name, printed
 
 
 def test_nothing_is_missing_here():
-    assert prepare.missing_packages() is None
-    assert all(importlib.util.find_spec(name) for name in prepare.PACKAGES)
+    assert start.missing_packages() is None
+    assert all(importlib.util.find_spec(name) for name in start.PACKAGES)
 
 
 def requirements(name):
@@ -127,8 +127,7 @@ class OutStream:  # as Jupyter's: text alone
     def __init__(self, file):
         self.write, self.flush = file.write, file.flush
 sys.stdout = OutStream(sys.__stdout__)
-if {session!r}:
-    sys.modules[{session!r}] = types.ModuleType({session!r})
+sys.modules[{session!r}] = types.ModuleType({session!r})
 signal.signal(signal.SIGTERM, before := lambda *_: None)
 sys.argv = ["infer.py", "--model-dir", {model!r}, "dog.png"]
 try:
@@ -138,7 +137,7 @@ except SystemExit as end:
 """
 
 
-@pytest.mark.parametrize("session", ["IPython", "idlelib", ""])
+@pytest.mark.parametrize("session", ["IPython", "idlelib"])
 def test_a_script_runs_inside_of_a_session_and_leaves_its_signals_alone(session, model_dir):
     """`%run infer.py dog.png` in Jupyter, whose standard output cannot be reconfigured."""
     code = SIGNALS_OF_A_SESSION.format(root=str(ROOT), session=session, model=str(model_dir),

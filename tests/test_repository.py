@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from utils import prepare
+from utils import start
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,7 +30,7 @@ def test_the_changelog_is_short_and_newest_first():
 
 def test_the_pythons_are_those_that_the_program_accepts():
     low, high = re.search(r'requires-python = ">=3\.(\d+),<3\.(\d+)"', text_of("pyproject.toml")).groups()
-    assert ((3, int(low)), (3, int(high) - 1)) == (prepare.OLDEST, prepare.NEWEST)
+    assert ((3, int(low)), (3, int(high) - 1)) == (start.OLDEST, start.NEWEST)
 
 
 def test_the_card_head_has_the_measured_accuracy():

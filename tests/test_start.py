@@ -192,7 +192,7 @@ def test_a_killed_worker_is_one_line_that_says_how_to_resume(small_archive, tmp_
 
 
 def test_without_a_driver_no_device_is_tried(monkeypatch):
-    monkeypatch.setattr(start.gpu, "has_driver", lambda: False)
+    monkeypatch.setattr(start.flags, "has_driver", lambda: False)
     monkeypatch.setattr(start.place, "cuda_failure", None)  # a call would fail
     assert not start.is_for_gpu(Settings())
 
@@ -203,7 +203,7 @@ def test_without_a_driver_no_device_is_tried(monkeypatch):
     ("import os; os.abort()", False, "a training step on CUDA device 0 crashed"),
 ])
 def test_another_process_asks_paddle_once_and_workers_inherit_the_answer(answer, works, reason, monkeypatch):
-    monkeypatch.setattr(start.gpu, "has_driver", lambda: True)
+    monkeypatch.setattr(start.flags, "has_driver", lambda: True)
     monkeypatch.setattr(gpu, "TRIAL", answer)
     monkeypatch.delitem(sys.modules, "paddle", raising=False)
     monkeypatch.setenv(start.place.CUDA_FAILURE, "")
@@ -217,7 +217,7 @@ def test_another_process_asks_paddle_once_and_workers_inherit_the_answer(answer,
 
 def test_several_workers_ask_once_whoever_chose_their_number(monkeypatch):
     asked = []
-    monkeypatch.setattr(start.gpu, "has_driver", lambda: True)
+    monkeypatch.setattr(start.flags, "has_driver", lambda: True)
     monkeypatch.setattr(start.place, "cuda_failure", lambda: asked.append(1) or "it does not compute")
     assert start.count_of_workers(with_defaults(Settings(workers=2))) == 2 and asked == [1]
     for settings in (Settings(workers=1), Settings(workers=2, device="cpu")):
@@ -237,7 +237,7 @@ def test_a_larger_network_is_shared_by_fewer_workers(monkeypatch, given, count):
 
 @pytest.mark.parametrize("device", ["auto", "gpu"])
 def test_workers_do_not_share_a_gpu(monkeypatch, device):
-    monkeypatch.setattr(start.gpu, "has_driver", lambda: True)
+    monkeypatch.setattr(start.flags, "has_driver", lambda: True)
     monkeypatch.setattr(start.place, "cuda_failure", lambda: None)
     with pytest.raises(UserError, match="--nproc_per_node 2 train.py, or --device cpu"):
         start.count_of_workers(with_defaults(Settings(workers=2, device=device)))

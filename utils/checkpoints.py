@@ -73,9 +73,7 @@ class Checkpoints:
             self.beginning = self.put_state(first)
             workers.wants_to_save = lambda: time.monotonic() - self.last_save > CHECKPOINT_SECONDS
         workers.broadcast_state(main)
-        statistics = self.saved and self.saved.statistics
-        if workers.broadcast(statistics is not None):
-            workers.put_statistics(main, statistics)
+        workers.put_statistics(main, self.saved and self.saved.statistics)
         self.progress = {**workers.broadcast(self.progress), "finished": False}
         self.saved = None  # its arrays are not needed any more
 

@@ -1,6 +1,5 @@
 """How a script ends: with one line for its reader and an exit status; only unforeseen errors have a traceback."""
 import argparse
-import atexit
 import contextlib
 import errno
 import functools
@@ -13,7 +12,6 @@ from pathlib import Path
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 NO_MEMORY = ("MemoryError", "ResourceExhausted", "could not create a memory object")  # of Python, Paddle and oneDNN
-HANDLERS_BEFORE = {}  # of the signals that a script answers in its own way; what the interpreter had for them
 
 
 class UserError(Exception):
@@ -113,7 +111,7 @@ def end_at_once_on_signals():
     """Until a script has something to save: the system ends it at a signal, even in the middle of an import."""
     for number in STOP_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
-            HANDLERS_BEFORE.setdefault(number, signal.signal(number, signal.SIG_DFL))
+            signal.signal(number, signal.SIG_DFL)
     hold_signals(STOP_SIGNALS, False)  # the process that started this one may have had them wait
 
 
@@ -130,30 +128,20 @@ def restore_signals():
             signal.signal(number, signal.getsignal(number))
 
 
-def put_signals_back():
-    """At the end of a script, for an interpreter that goes on, as IPython's does; one that ends does so at once."""
-    if HANDLERS_BEFORE:
-        atexit.register(end_at_once_on_signals)
-    while HANDLERS_BEFORE:
-        signal.signal(*HANDLERS_BEFORE.popitem())
-
-
-def exit_status(out_of_memory):
+def exit_status(out_of_memory, program=None):
     """A decorator for a script's `main(arguments)`: it returns the exit status, however `main` ends.
 
     Statuses: what `main` returns; 2 for a mistake to correct; 128 + n where signal n ended the work. With --json the
-    line about a mistake is printed as a JSON object too.
+    line about a mistake is printed as a JSON object too. program: what that line begins with; none: the file's name
     """
     def decorate(main):
-        program = Path(main.__code__.co_filename).name
+        name = program or Path(main.__code__.co_filename).name
 
         @functools.wraps(main)
         def run(arguments=None):
             try:
                 return main(arguments)
             except (Exception, KeyboardInterrupt) as error:
-                return report(program, error, out_of_memory, "--json" in (sys.argv if arguments is None else arguments))
-            finally:
-                put_signals_back()
+                return report(name, error, out_of_memory, "--json" in (sys.argv if arguments is None else arguments))
         return run
     return decorate

@@ -29,9 +29,9 @@ FOR_SPEED = {  # environment variable: its value, and what that does, for the lo
 FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": ("5", "MKL on AVX2")}
 BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")  # words in Linux's description of the processor
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
+CPU_ONLY, NO_DEVICE = "this Paddle is a CPU-only build", "no CUDA device or no driver found"
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
-choices = []  # what set_flags has done for speed, in words
-are_set = False  # whether set_flags has been called before Paddle was imported
+choices = None  # what set_flags has done for speed, in words; None where it was not called before Paddle was imported
 
 
 def set_flags(plain=False):
@@ -40,10 +40,9 @@ def set_flags(plain=False):
     plain: only what correctness needs. What the environment sets otherwise stays, unless it would break the program: a
     line says so.
     """
-    global are_set
+    global choices
     if "paddle" in sys.modules:
         return
-    are_set = True
     import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
 
     for name in OFF:
@@ -59,7 +58,7 @@ def set_flags(plain=False):
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
-    choices[:] = [] if plain else _set_flags_for_speed()
+    choices = [] if plain else _set_flags_for_speed()
 
 
 def _set_flags_for_speed():
@@ -75,13 +74,27 @@ def _set_flags_for_speed():
 def describe(more):
     """One line for the log: what was done for speed, here and by the executor, and for which processor."""
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
-    words = ", ".join([*choices, *more]) or "nothing set"
+    words = ", ".join([*(choices or []), *more]) or "nothing set"
     return f"{words} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
 
 
 def processor_says(word):
     """Whether Linux's description of the processor has this word (elsewhere False)."""
     return sys.platform == "linux" and word.encode() in Path("/proc/cpuinfo").read_bytes().split()
+
+
+def has_driver():
+    """Whether NVIDIA's driver is installed here; needs no Paddle."""
+    return is_found("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+
+
+def is_found(library):
+    """Whether the loader finds a library; a cuDNN only in a version that Paddle 2 works with."""
+    try:
+        version = getattr(ctypes.CDLL(library), "cudnnGetVersion", lambda: 0)
+    except OSError:
+        return False
+    return version() < 9000
 
 
 def _keep_memory():

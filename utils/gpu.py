@@ -1,4 +1,4 @@
-"""NVIDIA's driver and libraries, made findable for Paddle 2 on Linux, and whether a CUDA device works.
+"""NVIDIA's libraries, made findable for Paddle 2 on Linux, and whether a CUDA device works.
 
 Paddle 2.6 opens libcudnn.so, but pip's package holds libcudnn.so.8: links are made in a cache folder. The loader reads
 LD_LIBRARY_PATH when a process begins, so the script is started again.
@@ -7,7 +7,6 @@ A device is tried in a process of its own, because a wrong library may end it, a
 that it has no code for, Paddle 2.6 skips its kernels without a word, so the numbers are compared with the CPU's.
 """
 import contextlib
-import ctypes
 import hashlib
 import os
 import re
@@ -22,7 +21,6 @@ from utils import flags
 NAMES = {"libcudnn.so": "libcudnn.so.8", "libcublas.so": "libcublas.so.11", "libcublasLt.so": "libcublasLt.so.11",
          "libnccl.so": "libnccl.so.2"}
 RESTARTED = "IMAGE_CLASSIFICATION_RESTARTED"  # in the environment of a script that was started again
-CPU_ONLY, NO_DEVICE = "this Paddle is a CPU-only build", "no CUDA device or no driver found"
 ROOT = Path(__file__).resolve().parent.parent
 TRIAL = "import sys; sys.path.insert(0, sys.argv[1]); from utils import gpu; gpu.main(int(sys.argv[2]))"
 LIMIT = 120  # seconds: enough to read Paddle and cuDNN from a slow disk
@@ -36,20 +34,6 @@ PIP_LIBRARIES = "nvidia-cudnn-cu11==8.6.0.163 nvidia-cublas-cu11==11.11.3.6"  # 
 PAGE = "see 'Which Paddle for which machine' in book/running.md"
 
 
-def has_driver():
-    """Whether NVIDIA's driver is installed here; needs no Paddle."""
-    return is_found("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
-
-
-def is_found(library):
-    """Whether the loader finds a library; a cuDNN only in a version that Paddle 2 works with."""
-    try:
-        version = getattr(ctypes.CDLL(library), "cudnnGetVersion", lambda: 0)
-    except OSError:
-        return False
-    return version() < 9000
-
-
 def restart_where_needed():
     """Start this script again, as the same process, where that lets Paddle find libraries that pip installed."""
     environment = environment_with_libraries()
@@ -61,11 +45,11 @@ def restart_where_needed():
 
 def environment_with_libraries():
     """The environment in which Paddle finds pip's libraries; None where a restart would not help."""
-    if sys.platform != "linux" or RESTARTED in os.environ or not has_driver() or not paddle_version().startswith("2."):
+    if sys.platform != "linux" or RESTARTED in os.environ or not paddle_version().startswith("2."):
         return None
     installed = {name: path for folder in filter(None, reversed(sys.path)) for name, file in NAMES.items()
                  for path in Path(folder).glob(f"nvidia/*/lib/{file}")}  # "" is the current folder, where none are
-    libraries = {name: path for name, path in installed.items() if not is_found(name)}
+    libraries = {name: path for name, path in installed.items() if not flags.is_found(name)}
     if not libraries:
         return None
     files = hashlib.sha256(os.fsencode(repr(sorted(libraries.items())))).hexdigest()[:12]
@@ -140,7 +124,7 @@ def main(index):
     import paddle
 
     if not paddle.is_compiled_with_cuda() or paddle.device.cuda.device_count() < 1:
-        print(REASON + (NO_DEVICE if paddle.is_compiled_with_cuda() else CPU_ONLY), flush=True)
+        print(REASON + (flags.NO_DEVICE if paddle.is_compiled_with_cuda() else flags.CPU_ONLY), flush=True)
         return
     paddle.enable_static()
     if int(os.environ.get("PADDLE_TRAINERS_NUM") or 1) > 1:

@@ -30,7 +30,6 @@ def opening(run, place):
         settings.data_dir and not settings.start_from and
         f"Steps: {settings.epochs * settings.steps_per_epoch(len(data.train_labels)):,}; with pictures of your own by "
         f"default passes for at least {STEPS:,}, in batches of {FEW_BATCH} below {FEW:,} pictures",
-        settings.is_look_aside and f"A quick look leaves the finished model alone: this one goes to {settings.folder}",
         run.checkpoints.beginning]))
 
 

@@ -6,7 +6,7 @@ import platform
 import signal
 import sys
 
-from utils import flags, gpu
+from utils import flags
 from utils.errors import UserError, hold_signals, restore_signals, shown
 from utils.parallel.launch import number_in
 
@@ -36,7 +36,7 @@ def import_paddle():
         if platform.machine() == "x86_64" and flags.processor_says("flags") and not flags.processor_says("avx"):
             raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have "
                             "the virtual one pass on the host's processor (QEMU: -cpu host)")
-        if not gpu.is_found("libgomp.so.1"):
+        if not flags.is_found("libgomp.so.1"):
             raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
     try:
         hold_signals([signal.SIGTERM], True)  # while Paddle is imported, it would print C++ calls
@@ -59,10 +59,12 @@ def cuda_failure():
     if CUDA_FAILURE not in os.environ:
         paddle = sys.modules.get("paddle")  # the watching process has not imported it
         if paddle and not paddle.is_compiled_with_cuda():
-            os.environ[CUDA_FAILURE] = gpu.CPU_ONLY
-        elif not gpu.has_driver():
-            os.environ[CUDA_FAILURE] = gpu.NO_DEVICE
+            os.environ[CUDA_FAILURE] = flags.CPU_ONLY
+        elif not flags.has_driver():
+            os.environ[CUDA_FAILURE] = flags.NO_DEVICE
         else:
+            from utils import gpu
+
             os.environ[CUDA_FAILURE] = gpu.failure(current_device()) or ""
     return os.environ[CUDA_FAILURE] or None
 

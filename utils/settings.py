@@ -18,7 +18,6 @@ from utils.storage import checkpoint
 NETWORKS = {"resnet": "ResNet", "vgg": "VGG with batch normalization and dropout", "googlenet": "GoogLeNet",
             "airbench": "Airbench"}
 DEPTH = 32  # of a ResNet
-LOOK = ".look"  # the ending of the folder in which a quick look leaves a finished model alone
 FREE_ON_RESUME = ("resume", "model_dir", "data_file", "data_dir", "dataset", "device")  # may differ
 PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that train.py has parsed for its workers
 
@@ -58,11 +57,6 @@ class Settings(NamedTuple):
         return self.folder / "checkpoint.npz"
 
     @property
-    def is_look_aside(self):
-        """Whether the run is a quick look that leaves a finished model in another folder alone."""
-        return bool(self.max_batches) and self.folder.name.endswith(LOOK)
-
-    @property
     def title(self):
         """The network's name as the papers write it."""
         return NETWORKS[self.model] + (f"-{self.depth}" if self.depth else "")
@@ -71,6 +65,15 @@ class Settings(NamedTuple):
     def hyperparameters(self):
         """The recipe's numbers, for this network and so many passes."""
         return recipe_of(self.recipe, self.model, self.epochs, not self.no_mirror)
+
+    @property
+    def pictures(self):
+        """About how many pictures are to train on: of a folder those in train/, else four fifths."""
+        if not self.data_dir:
+            return 50_000  # of CIFAR-10
+        train = os.path.join(self.data_dir, "train")
+        count = sum(len(files) for *_, files in os.walk(train if os.path.isdir(train) else self.data_dir))
+        return count if os.path.isdir(train) else round(0.8 * count)
 
     def steps_per_epoch(self, count):
         """Batches in an epoch of `count` images."""
@@ -185,9 +188,6 @@ def new_run(options):
         raise UserError("--plain computes in float32: omit it, or --precision")
     settings = with_defaults(Settings(**{**options, **network}))
     refuse_unfinished(settings)
-    if settings.max_batches and checkpoint.described(settings.folder)["finished"]:
-        settings = settings._replace(model_dir=f"{settings.folder}{LOOK}")
-        refuse_unfinished(settings)
     return settings
 
 
@@ -197,7 +197,7 @@ def with_defaults(settings):
     recipe = settings.hyperparameters
     is_open = None in (settings.epochs, settings.batch_size, settings.learning_rate)  # else no folder is walked
     if settings.data_dir and is_open and not recipe.freezes_statistics:
-        recipe = for_few(recipe, pictures_to_train_on(settings.data_dir), settings.batch_size)
+        recipe = for_few(recipe, settings.pictures, settings.batch_size)
     return settings._replace(
         depth=settings.depth or (DEPTH if settings.model == "resnet" else None),
         epochs=settings.epochs or recipe.epochs,
@@ -206,20 +206,20 @@ def with_defaults(settings):
         seed=secrets.randbits(32) if settings.seed is None else settings.seed)
 
 
-def pictures_to_train_on(folder):
-    """About how many pictures of a folder are to train on: those in train/, else four fifths."""
-    train = os.path.join(folder, "train")
-    count = sum(len(files) for *_, files in os.walk(train if os.path.isdir(train) else folder))
-    return count if os.path.isdir(train) else round(0.8 * count)
+def unfinished(settings):
+    """The progress of the unfinished run in the folder; None where there is none."""
+    path = settings.checkpoint_path
+    progress = checkpoint.read(path, whole=False).progress if os.path.exists(path) else {"finished": True}
+    return None if progress["finished"] else progress
 
 
 def refuse_unfinished(settings):
     """UserError where the folder holds an unfinished run."""
-    path = settings.checkpoint_path
-    progress = checkpoint.read(path, whole=False).progress if os.path.exists(path) else {"finished": True}
-    if not progress["finished"]:
+    progress = unfinished(settings)
+    if progress:
         raise UserError(f"{settings.folder} holds an unfinished run (pass {progress['epoch']}, batch "
-                        f"{progress['batch']}): resume it with {settings.resume_command()}, or remove {path}")
+                        f"{progress['batch']}): resume it with {settings.resume_command()}, or remove "
+                        f"{settings.checkpoint_path}")
 
 
 def network_started_from(options):

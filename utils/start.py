@@ -1,21 +1,73 @@
-"""What train.py does before Paddle is imported: on several cores it starts itself once for each, and watches these.
+"""What a script does before Paddle is imported: answer signals, check what is installed, set flags.
 
-So the process that starts and watches the workers never imports Paddle, and stays small.
+train.py starts itself once for each of several cores and watches these: that process never imports Paddle.
 """
 import functools
+import importlib.util
 import math
 import sys
 from pathlib import Path
 
-from utils import errors, flags, gpu, place, prepare
+from utils import errors, flags, place
 from utils.errors import UserError
 from utils.parallel import launch
 
+PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "psutil", "tqdm": "tqdm"}  # by modules
+SESSIONS = "IPython", "idlelib"  # modules of programs that run a script inside of themselves, and live on
+OLDEST, NEWEST = (3, 9), (3, 13)  # of the Pythons that Paddle has wheels for
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB of a worker, with few images
 OUT_OF_MEMORY = launch.OUT_OF_MEMORY
-PICTURES = 50_000  # of CIFAR-10, where the number is not known yet
 
+
+def prepare(name):
+    """Call this before anything that pip installs is imported; name: the script's `__name__`."""
+    begin(name)
+    flags.set_flags()
+
+
+def begin(name):
+    """`prepare` without Paddle's flags, which depend on the command line in train.py -> whether a script begins.
+
+    A script without its packages ends in one line; it may start again as the same process. Errors: where the script is
+    imported, or run in a session, ImportError with that line.
+    """
+    is_script = name == "__main__" and not sys.flags.interactive and not any(map(sys.modules.get, SESSIONS))
+    if is_script:
+        errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
+    line = missing_packages()
+    if not line and "paddle" in sys.modules and flags.choices is None:  # crashes 2.6, and 3.3 builds other programs
+        line = "Paddle was imported before this program, which sets its flags first: import this program before paddle"
+    if line and not is_script:
+        raise ImportError(line)
+    if line:
+        errors.complain(Path(sys.argv[0]).name, line)
+        sys.exit(errors.UserError.status)
+    if is_script and flags.has_driver():
+        from utils import gpu
+
+        gpu.restart_where_needed()
+    if is_script and hasattr(sys.stdout, "reconfigure"):  # not where the shell has closed it, or another reads it
+        sys.stdout.reconfigure(errors="backslashreplace")  # names may hold letters that the terminal lacks
+    return is_script
+
+
+def missing_packages(version=sys.version_info[:2]):
+    """One line that says what is not installed for this Python, and what to do; None where nothing is missing."""
+    missing = [name for module, name in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if not missing:
+        return None
+    names = " and ".join(filter(None, (", ".join(missing[:-1]), missing[-1])))
+    line = f"{names} {'is' if len(missing) == 1 else 'are'} not installed for this Python"
+    if "Paddle" in missing and not OLDEST <= version <= NEWEST:
+        this, oldest, newest = (".".join(map(str, each)) for each in (version, OLDEST, NEWEST))
+        return (f"{line} {this}, and Paddle has wheels only for Python {oldest} to {newest}: take one of those, then "
+                "python -m pip install -r requirements.txt")
+    return (f"{line} ({sys.executable}): python -m pip install -r requirements.txt, or, smaller, requirements-cpu.txt "
+            "where there is no NVIDIA GPU")
+
+
+# -- train.py alone
 
 def one_process_per_core(name):
     """In a script: read the command line, and where several workers share the run, start them, wait, and exit.
@@ -23,27 +75,26 @@ def one_process_per_core(name):
     A worker, or the only process of a run, comes back from here with Paddle's flags set. So does an imported module,
     which trains in the process that calls it. name: the `__name__` of train.py
     """
-    if not prepare.begin(name):
+    if not begin(name):
         flags.set_flags()
-        return
+    elif (status := begin_run(sys.argv[1:])) is not None:
+        sys.exit(status)
+
+
+@errors.exit_status(OUT_OF_MEMORY, "train.py")
+def begin_run(arguments):
+    """Start the workers that share the run, and wait for them -> its status; None where this process trains itself."""
     from utils.settings import parse, pass_on  # needs numpy, which may not be installed
 
-    status = None
-    try:
-        settings = parse(sys.argv[1:])
-        pass_on(settings)
-        count = 1 if launch.is_worker() else count_of_workers(settings)
-        if count > 1:
-            status = launch.start_workers([sys.executable, str(TRAIN), *sys.argv[1:]], count,
-                                          functools.partial(advice_for, settings))
-        else:
-            flags.set_flags(settings.plain)
-            place.import_paddle()
-    except Exception as error:
-        status = errors.report(TRAIN.name, error, OUT_OF_MEMORY)
-    if status is not None:
-        errors.put_signals_back()
-        sys.exit(status)
+    settings = parse(arguments)
+    pass_on(settings)
+    count = 1 if launch.is_worker() else count_of_workers(settings)
+    if count > 1:
+        return launch.start_workers([sys.executable, str(TRAIN), *arguments], count,
+                                    functools.partial(advice_for, settings))
+    flags.set_flags(settings.plain)
+    place.import_paddle()
+    return None
 
 
 def count_of_workers(settings):
@@ -63,10 +114,7 @@ def count_of_workers(settings):
         return count
     memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # ResNets take more the deeper
     count = launch.default_worker_count(batch_size, memory)
-    from utils.settings import pictures_to_train_on  # needs numpy, which may not be installed
-
-    pictures = pictures_to_train_on(settings.data_dir) if settings.data_dir else PICTURES
-    steps = settings.epochs * settings.steps_per_epoch(pictures)
+    steps = settings.epochs * settings.steps_per_epoch(settings.pictures)
     # The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
     count = min(count, max(2, round(math.sqrt(steps))))
     return 1 if count == 1 or is_for_gpu(settings) else count
@@ -74,14 +122,11 @@ def count_of_workers(settings):
 
 def advice_for(settings):
     """What a line about a failed worker ends with: how to go on."""
-    from utils.storage import checkpoint
+    from utils.settings import unfinished
 
-    path = settings.checkpoint_path
-    if not path.exists() or checkpoint.read(path, whole=False).progress["finished"]:  # of the run before
-        return "; there is nothing to resume"
-    return f"; resume with: {settings.resume_command()}"
+    return f"; resume with: {settings.resume_command()}" if unfinished(settings) else "; there is nothing to resume"
 
 
 def is_for_gpu(settings):
     """Whether the run takes a GPU. What `auto` finds out here the workers inherit."""
-    return settings.device == "gpu" or settings.device == "auto" and gpu.has_driver() and not place.cuda_failure()
+    return settings.device == "gpu" or settings.device == "auto" and flags.has_driver() and not place.cuda_failure()

@@ -77,9 +77,14 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
             raise UserError("--data-file goes with CIFAR-10, not with --dataset sketches: omit one")
         return draw_sketches(say)
 
-    found = md5 if data_file is None else cifar10.md5_of_named(data_file)
+    def make():
+        from utils.data import archive  # what every later start does without
+
+        return archive.read(data_file or archive.find(sources, md5, say))
+
+    found = md5 if data_file is None else cifar10.md5_of_copy(data_file)
     try:
-        arrays = cached(f"cifar10-{found}", lambda: cifar10.read(data_file or cifar10.find(say, sources, md5)), say)
+        arrays = cached(f"cifar10-{found}", make, say)
     except cifar10.NotFound as absence:
         if choice == "cifar10" or absence.is_slow:
             raise

@@ -10,6 +10,7 @@ import urllib.request
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from utils.data.cifar10 import NotFound
 from utils.progress import progress
 from utils.storage.files import lock, md5_of
 
@@ -19,13 +20,6 @@ MUCH = 2  # times as fast: worth a change
 SILENCE, TRIAL, AGAIN = 15, 3, 20  # seconds: without a byte; of comparing sources; until they are compared again
 PAUSES = 1, 3, 9  # seconds between attempts
 WAITING_SECONDS = 0.5  # between two looks at whether another process has ended its download
-
-
-class DownloadFailed(Exception):
-    """No source gave the file; reasons: a line for each; is_slow: whether one was there, but did not go on."""
-
-    def __init__(self, reasons, is_slow=False):
-        self.reasons, self.is_slow = reasons, is_slow
 
 
 class Answer(NamedTuple):
@@ -38,14 +32,15 @@ class Answer(NamedTuple):
     response: Any = None  # gives the rest
     failure: str = ""
     may_recover: bool = False
-    is_slow: bool = False  # as in DownloadFailed
+    is_slow: bool = False  # it is there, but does not go on
 
 
 def download(sources, target, md5, say):
     """Fetch the file with this MD5 from the fastest source; TARGET.part has what a run left to resume.
 
-    Where another process is fetching it, wait. Errors: DownloadFailed, also where the folder cannot be written.
+    Where another process is fetching it, wait. Errors: NotFound, with the reason of each source or of the folder.
     """
+    advice = f"fetch {sources[0]} and name it with --data-file, or put it at {target}"
     path, news = target.with_name(f"{target.name}.part"), [f"another process is fetching {target}: waiting for it"]
     try:
         with open(path, "a+b") as partial:
@@ -57,12 +52,15 @@ def download(sources, target, md5, say):
                 with contextlib.suppress(OSError):  # on Windows no open file is removed
                     os.unlink(path)
                 return
-            Download(sources, partial, md5, say).run()
+            failures = Download(sources, partial, md5, say).run()
+            if failures:
+                raise NotFound([f"{host_of(each.source)}: {each.failure}" for each in failures], advice,
+                               any(each.is_slow for each in failures))
             if os.name == "nt":
                 partial.close()  # Windows renames no open file
             os.replace(path, target)
     except OSError as error:
-        raise DownloadFailed([f"cannot write {target.parent}: {error.strerror or error}"]) from error
+        raise NotFound([f"cannot write {target.parent}: {error.strerror or error}"], advice) from error
 
 
 class Download:
@@ -73,14 +71,12 @@ class Download:
         self.answers, self.failures = None, {}  # a queue of Answers; by source
 
     def run(self):
-        """Bring the partial file to the right MD5, in several attempts. Errors: DownloadFailed."""
+        """Bring the partial file to the right MD5, in several attempts -> the failures, where no source can."""
         for pause in (0, *PAUSES, None):
             if md5_of(self.partial.name) == self.md5:
-                return
+                return []
             if pause is None or not self.live():
-                failures = [self.failures[source] for source in self.sources if source in self.failures]
-                raise DownloadFailed([f"{host_of(each.source)}: {each.failure}" for each in failures],
-                                     any(each.is_slow for each in failures))
+                return [self.failures[source] for source in self.sources if source in self.failures]
             if pause:
                 self.say(f"  again in {pause:g} s")
                 time.sleep(pause)

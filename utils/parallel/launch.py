@@ -78,7 +78,7 @@ def default_worker_count(batch_size, memory=MEMORY):
 
 def memory_limit():
     """MB of memory of this machine, or of the container that this process is in."""
-    import psutil  # after prepare.py has checked that it is installed
+    import psutil  # after start.py has checked that it is installed
 
     limits = [psutil.virtual_memory().total]
     for path in LIMITS:

@@ -223,22 +223,24 @@ class Workers:
 
     def average_statistics(self, program):
         """Average batch normalization's running means and variances, which alone differ, over the workers."""
-        if self.world > 1:
-            mean = self.all_reduce(program_state.running_statistics(program)) / self.world
-            program_state.put_running_statistics(program, self.place, mean)
+        for each in program_state.running_statistics(program) if self.world > 1 else ():
+            each.set((self.all_reduce(each) / self.world).astype(np.float32), self.place)
 
     def gather_statistics(self, program):
         """The running means and variances of all workers: float64 [world, n]."""
-        own = program_state.running_statistics(program)
+        own = np.concatenate([np.zeros(0), *map(np.ravel, program_state.running_statistics(program))])
         rows = np.zeros((self.world, own.size))
         rows[self.rank] = own
         return self.all_reduce(rows)
 
     def put_statistics(self, program, rows):
-        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them."""
-        size = program_state.running_statistics(program).size
-        rows = self.all_reduce(rows if self.rank == 0 else np.zeros((self.world, size)))
-        program_state.put_running_statistics(program, self.place, rows[self.rank])
+        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them; None: none is changed."""
+        rows = self.broadcast(None if rows is None else rows.tolist())
+        first = 0
+        for each in program_state.running_statistics(program) if rows else ():
+            own = rows[self.rank][first:first + int(np.prod(each.shape()))]
+            each.set(np.float32(own).reshape(each.shape()), self.place)
+            first += len(own)
 
     def broadcast_state(self, program):
         """Give every worker rank 0's weights and optimizer state: the program's persistable variables."""

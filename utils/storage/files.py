@@ -85,7 +85,9 @@ def lock(file):
 
 
 def md5_of(path):
-    """MD5 of a file, in hexadecimal."""
+    """MD5 of a file, in hexadecimal. Errors: OSError where it cannot be read, or is none."""
+    if not os.path.isfile(path):  # a pipe would be waited for
+        raise FileNotFoundError(errno.ENOENT, "it does not exist, or is not a file", str(path))
     digest = hashlib.md5(usedforsecurity=False)
     with open(path, "rb") as file:
         for block in iter(lambda: file.read(2**20), b""):

@@ -63,20 +63,7 @@ def put_weights(program, place, arrays):
 
 
 def running_statistics(program):
-    """Batch normalization's running means and variances, one after another: float64 [n]."""
-    return np.concatenate([np.zeros(0), *(np.array(each).ravel() for each in _statistics_tensors(program))])
-
-
-def put_running_statistics(program, place, numbers):
-    """Put what `running_statistics` returned back."""
-    for each in _statistics_tensors(program):
-        array = np.array(each)
-        each.set(numbers[:array.size].reshape(array.shape).astype(array.dtype), place)
-        numbers = numbers[array.size:]
-
-
-def _statistics_tensors(program):
-    """The tensors of the running means and variances, and of their own means, in the program's order."""
+    """The tensors of batch normalization's running means and variances, and of their means, in the program's order."""
     variables = program.global_block().vars
     return [tensor(name) for variable in statistics_of(program)
             for name in (variable.name, variable.name + MEAN) if name in variables]
