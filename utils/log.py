@@ -3,11 +3,12 @@ import numpy as np
 import paddle
 
 from utils import flags
-from utils.evaluation.metrics import interval_words
+from utils.evaluation.metrics import confusion, interval_words
 from utils.recipes import FEW, FEW_BATCH, STEPS
 from utils.storage import program_state
 
 RARE, GAP = 20, 0.1  # pictures of a class, and distance of two accuracies, that call for advice
+MIXED, SHARE = 5, 0.1  # pictures of two classes that are mixed up, at least, and as a share of both
 POINT = 10  # batches that one point of the cost curve is the mean of
 
 
@@ -36,27 +37,34 @@ def speed_of(run):
     return ["plain"] if run.settings.plain else run.executor.prepare(run.programs.main)
 
 
-def closing(run):
-    """The log's last lines: the result, and what to do with it."""
+def closing(run, answers):
+    """The log's last lines: the result, and what to do with it. answers: int [N], the last test's."""
     settings, progress = run.settings, run.checkpoints.progress
     (*_, accuracy), count = progress["history"]["tests"][-1], len(run.data.test_labels)
     return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, count)} on {run.data.name} "
             f"after {passes(settings.epochs)}, {duration(progress['seconds'])}\n"
-            f"{advice(run, accuracy) if settings.data_dir else ''}"
+            f"{advice(run, accuracy, answers) if settings.data_dir else ''}"
             f"Model, checkpoint and curves are in {settings.folder}\n"
             f"Classify a picture with: {settings.infer_command()}")
 
 
-def advice(run, accuracy):
-    """Lines about what would help a model of the user's own pictures most; none where that is not known."""
+def advice(run, accuracy, answers):
+    """At most two lines: what would help a model of the user's own pictures most, and what it mixes up most."""
     data, points, lines = run.data, run.checkpoints.progress["history"]["points"], []
     rare = [f"{name} ({count})" for name, count in zip(data.classes, np.bincount(data.train_labels)) if count < RARE]
-    if rare:
-        lines += [f"Few pictures to train on, so more would help most: {', '.join(rare[:5])}\n"]
     learned = np.mean([point[2] for point in points[-5:]]) if points else 0
-    if learned > accuracy + GAP:
+    other = ", and so would --start-from" * (not run.settings.start_from)
+    if rare:
+        lines += [f"More pictures of classes with few to train on would help most{other}: {', '.join(rare[:5])}\n"]
+    elif learned > accuracy + GAP:
         lines += [f"It names {learned:.0%} of the pictures to train on correctly, and {accuracy:.0%} of those to test "
-                  f"on: more pictures would help{', or --start-from' * (not run.settings.start_from)}\n"]
+                  f"on: more pictures would help{other}\n"]
+    counts = confusion(answers, data.test_labels, len(data.classes))
+    mixed = np.triu(counts + counts.T, 1)  # of each two classes once
+    two = list(np.unravel_index(mixed.argmax(), mixed.shape))
+    if mixed.max() >= max(MIXED, SHARE * counts[two].sum()):
+        lines += [f"Mixed up most: {' and '.join(data.classes[each] for each in two)}, {mixed.max()} of their "
+                  f"{counts[two].sum()} pictures to test on; python evaluate.py shows all\n"]
     return "".join(lines)
 
 

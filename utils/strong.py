@@ -73,22 +73,14 @@ class Lookahead:
 
     def update(self, executor, step, steps):
         """Update it where it is time, after step `step` of `steps`, counted from 1."""
-        decays = [DECAY * (step / steps) ** 3] * (step % EVERY == 0) + [1] * (step == steps)  # it ends with the mean
-        for decay in decays:  # mean and weights become decay * mean + (1 - decay) * weights
-            executor.run(self.program, feed={"decay": np.float32([decay])})
+        if step % EVERY == 0:
+            self.mix(executor, DECAY * (step / steps) ** 3)
+        if step == steps:
+            self.mix(executor, 1)  # the run ends with the mean
 
-
-def freeze(program, recipe, auxiliaries):
-    """Where the recipe fine-tunes, batch normalization keeps its statistics; before the gradients.
-
-    Returns the auxiliary classifiers to train: then none, since new ones know nothing yet.
-    """
-    if not recipe.freezes_statistics:
-        return auxiliaries
-    for op in program.global_block().ops:
-        if op.type == "batch_norm":
-            op._set_attr("use_global_stats", True)
-    return []
+    def mix(self, executor, decay):
+        """Let mean and weights both become decay * mean + (1 - decay) * weights."""
+        executor.run(self.program, feed={"decay": np.float32([decay])})
 
 
 def complete(programs, recipe, build):
