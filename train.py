@@ -20,7 +20,7 @@ import paddle.nn.functional as F
 from paddle.static import Executor, Program, Variable
 
 import models
-from utils import fine_tuning, log, strong
+from utils import log, strong
 from utils.checkpoints import Checkpoints
 from utils.data.batches import batches_of, order_of, random_of, to_float, training_feed
 from utils.data.dataset import Dataset, load
@@ -101,7 +101,7 @@ def build_programs(settings: Settings, classes: int, steps: int, workers: Worker
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
         image, probabilities, auxiliaries = inference_program(settings, classes)
         test = main.clone(for_test=True)  # the network alone: testing must not train
-        auxiliaries = fine_tuning.freeze(main, recipe, auxiliaries)  # what fine-tuning leaves alone
+        auxiliaries = strong.freeze(main, recipe, auxiliaries)  # what fine-tuning leaves alone
         loss, accuracy = train_program(probabilities, auxiliaries, recipe.label_smoothing)
         optimizer, schedule = optimizer_program(settings, steps, main.all_parameters())
         gradients = optimizer.backward(loss)
@@ -166,7 +166,7 @@ def train(run: Run) -> None:
         if run.workers.rank == 0:
             export(run, epoch, loss, accuracy)
         run.checkpoints.after_epoch(epoch)  # all can be resumed from here, bit for bit
-    run.workers.log(log.closing(run, answers))
+    run.workers.log(log.closing(run, accuracy, answers))
 
 
 def set_up(settings: Settings, workers: Workers, checkpoints: Checkpoints) -> Run:

@@ -14,7 +14,7 @@ import train
 from conftest import ROOT
 from small_folders import NAMES, write_classes
 from small_runs import command, state
-from utils import fine_tuning, log, recipes
+from utils import fine_tuning, log, recipes, strong
 from utils import settings as settings_module
 from utils.data import batches, dataset
 from utils.evaluation.metrics import interval, interval_words
@@ -102,8 +102,8 @@ def test_new_auxiliary_classifiers_do_not_pull_at_what_was_learned():
 
     paddle.enable_static()
     program = paddle.static.Program()
-    assert fine_tuning.freeze(program, recipes.FINE_TUNE, ["one", "two"]) == []
-    assert fine_tuning.freeze(program, recipes.QUICK, ["one", "two"]) == ["one", "two"]
+    assert strong.freeze(program, recipes.FINE_TUNE, ["one", "two"]) == []
+    assert strong.freeze(program, recipes.QUICK, ["one", "two"]) == ["one", "two"]
 
 
 def test_the_last_layer_alone_answers_as_the_regression_does(pets, tmp_path, runs, monkeypatch):
@@ -205,7 +205,7 @@ def test_the_log_ends_with_the_interval_and_what_would_help(runs):
     """All classes have 13 pictures to train on."""
     _, out = runs("--depth", "8", "--epochs", "1")
     assert re.search(r"Done: test accuracy 0\.\d+ \(95% interval 0\.\d{3} to 0\.\d{3}\) on the folder pets", out)
-    assert "few to train on would help most, and so would --start-from: cat (13), dog (13), emu (13)\n" in out
+    assert "\nFew pictures to train on: cat (13), dog (13), emu (13); more would help most, or --start-from\n" in out
     assert "Steps: 5; with pictures of your own by default passes for at least 1,500, in batches of 32 below" in out
 
 
@@ -224,7 +224,7 @@ def test_with_many_pictures_the_log_has_no_interval_and_no_advice():
 
 
 def test_a_gap_between_training_and_test_is_said():
-    for settings, end in (({"start_from": "m"}, "would help\n"), ({}, "would help, and so would --start-from\n")):
+    for settings, end in (({"start_from": "m"}, "would help\n"), ({}, "would help, or --start-from\n")):
         run = run_with([20, 30], [10, 10], **settings)
         assert log.advice(run, 0.75, run.data.test_labels) == (
             f"It names 90% of the pictures to train on correctly, and 75% of those to test on: more pictures {end}")
@@ -247,7 +247,7 @@ def test_five_of_many_are_no_advice_and_there_are_two_lines_at_most():
     assert "Mixed" not in log.advice(run, 0.9, answers)
     run = run_with([5, 20], [30, 20])
     lines = log.advice(run, 0.1, answers[:50]).splitlines()
-    assert [line.split()[0] for line in lines] == ["More", "Mixed"]
+    assert [line.split()[0] for line in lines] == ["Few", "Mixed"]
 
 
 def test_each_worker_has_the_answers_of_all():

@@ -1,25 +1,13 @@
-"""What fine-tuning adds to the chapter's programs: the new last layer learns alone first, and statistics stay."""
+"""The recipe fine-tune begins here: the new last layer of a trained model learns alone, before all weights do."""
 import itertools
 
 import numpy as np
 
+from utils.data.batches import batches_of, to_float
 from utils.storage import program_state
 
 ENOUGH, BATCH = 5000, 50  # pictures that the new last layer learns alone from, at most, and at a time
 DECAY, STEPS, SMALL = 0.005, 2000, 1e-5  # of its regression; it ends where no slope is steeper than SMALL
-
-
-def freeze(program, recipe, auxiliaries):
-    """Where the recipe fine-tunes, batch normalization keeps its statistics; before the gradients.
-
-    Returns the auxiliary classifiers to train: then none, since new ones know nothing yet.
-    """
-    if not recipe.freezes_statistics:
-        return auxiliaries
-    for op in program.global_block().ops:
-        if op.type == "batch_norm":
-            op._set_attr("use_global_stats", True)
-    return []
 
 
 def train_last_layer(programs, layer, executor, data):
@@ -34,9 +22,8 @@ def train_last_layer(programs, layer, executor, data):
     to_softmax = itertools.takewhile(lambda op: op.type != "softmax", ops)
     scale = next((op.attr("scale") for op in to_softmax if op.type == "scale"), 1)  # of the scores: Airbench
     chosen, features = np.random.default_rng(0).permutation(len(data.train_labels))[:ENOUGH], []
-    for indices in np.split(chosen, range(BATCH, len(chosen), BATCH)):
-        pixels = data.train_images[indices] * np.float32(1 / 255)
-        found, = executor.run(test, feed={"pixel": pixels}, fetch_list=[ops[0].input("X")[0]])
+    for indices in batches_of(chosen, BATCH):
+        found, = executor.run(test, feed={"pixel": to_float(data.train_images[indices])}, fetch_list=ops[0].input("X"))
         features.append(found.reshape(-1, len(indices), block.var(name).shape[0]))
     features = np.concatenate(features, axis=1)  # [1, n, F], or [2, n, F] with the mirror images
     labels = np.tile(data.train_labels[chosen], len(features))

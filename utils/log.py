@@ -8,20 +8,19 @@ from utils.recipes import FEW, FEW_BATCH, STEPS
 from utils.storage import program_state
 
 RARE, GAP = 20, 0.1  # pictures of a class, and distance of two accuracies, that call for advice
-MIXED, SHARE = 5, 0.1  # pictures of two classes that are mixed up, at least, and as a share of both
+MIXED, SHARE = 5, 0.1  # so do test pictures of two classes mixed up: how many, and which share of both
 POINT = 10  # batches that one point of the cost curve is the mean of
 
 
 def opening(run, place):
     """The log's first lines: network, data, place (in a sentence), and what the numbers depend on."""
     settings, data = run.settings, run.data
-    is_on_cpu = isinstance(run.executor.place, paddle.CPUPlace)
     return "\n".join(filter(None, [
         f"{settings.title}, {program_state.count_parameters(run.programs.main):,} trainable parameters",
         f"Data: {data.name}{data.note and f' ({data.note})'}, {len(data.train_labels):,} to train, "
         f"{len(data.test_labels):,} to test",
         f"Place: {place}; Paddle {paddle.__version__}",
-        is_on_cpu and f"Speed: {flags.describe(speed_of(run))}",
+        isinstance(run.executor.place, paddle.CPUPlace) and f"Speed: {flags.describe(speed_of(run))}",
         f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
         f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
         f"workers: {run.workers.world}",
@@ -37,12 +36,11 @@ def speed_of(run):
     return ["plain"] if run.settings.plain else run.executor.prepare(run.programs.main)
 
 
-def closing(run, answers):
-    """The log's last lines: the result, and what to do with it. answers: int [N], the last test's."""
-    settings, progress = run.settings, run.checkpoints.progress
-    (*_, accuracy), count = progress["history"]["tests"][-1], len(run.data.test_labels)
-    return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, count)} on {run.data.name} "
-            f"after {passes(settings.epochs)}, {duration(progress['seconds'])}\n"
+def closing(run, accuracy, answers):
+    """The log's last lines: the result of the last test, and what to do with it. answers: classes, int [N]."""
+    settings = run.settings
+    return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, len(answers))} on {run.data.name} "
+            f"after {passes(settings.epochs)}, {duration(run.checkpoints.progress['seconds'])}\n"
             f"{advice(run, accuracy, answers) if settings.data_dir else ''}"
             f"Model, checkpoint and curves are in {settings.folder}\n"
             f"Classify a picture with: {settings.infer_command()}")
@@ -53,9 +51,9 @@ def advice(run, accuracy, answers):
     data, points, lines = run.data, run.checkpoints.progress["history"]["points"], []
     rare = [f"{name} ({count})" for name, count in zip(data.classes, np.bincount(data.train_labels)) if count < RARE]
     learned = np.mean([point[2] for point in points[-5:]]) if points else 0
-    other = ", and so would --start-from" * (not run.settings.start_from)
+    other = ", or --start-from" * (not run.settings.start_from)
     if rare:
-        lines += [f"More pictures of classes with few to train on would help most{other}: {', '.join(rare[:5])}\n"]
+        lines += [f"Few pictures to train on: {', '.join(rare[:5])}; more would help most{other}\n"]
     elif learned > accuracy + GAP:
         lines += [f"It names {learned:.0%} of the pictures to train on correctly, and {accuracy:.0%} of those to test "
                   f"on: more pictures would help{other}\n"]

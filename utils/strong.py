@@ -1,4 +1,4 @@
-"""What the strong recipe adds to the chapter's programs, each piece with its source; its numbers are in recipes.py."""
+"""What strong, and fine-tune, add to the chapter's programs, each piece with its source; numbers: recipes.py."""
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -72,15 +72,24 @@ class Lookahead:
                 paddle.assign(both, mean)
 
     def update(self, executor, step, steps):
-        """Update it where it is time, after step `step` of `steps`, counted from 1."""
+        """Update it where it is time, after step `step` of `steps`, counted from 1; the run ends with the mean."""
         if step % EVERY == 0:
-            self.mix(executor, DECAY * (step / steps) ** 3)
+            executor.run(self.program, feed={"decay": np.float32([DECAY * (step / steps) ** 3])})
         if step == steps:
-            self.mix(executor, 1)  # the run ends with the mean
+            executor.run(self.program, feed={"decay": np.float32([1])})
 
-    def mix(self, executor, decay):
-        """Let mean and weights both become decay * mean + (1 - decay) * weights."""
-        executor.run(self.program, feed={"decay": np.float32([decay])})
+
+def freeze(program, recipe, auxiliaries):
+    """Where the recipe fine-tunes, batch normalization keeps its statistics; before the gradients.
+
+    Returns the auxiliary classifiers to train: then none, since new ones know nothing yet.
+    """
+    if not recipe.freezes_statistics:
+        return auxiliaries
+    for op in program.global_block().ops:
+        if op.type == "batch_norm":
+            op._set_attr("use_global_stats", True)
+    return []
 
 
 def complete(programs, recipe, build):

@@ -67,10 +67,10 @@ def measure(probabilities, labels, classes):
 
     probabilities: [N, classes]; labels: int64 [N]
     """
-    best, rows, count = probabilities.argmax(1), reliability(probabilities, labels), len(labels)
+    best, rows = probabilities.argmax(1), reliability(probabilities, labels)
     error = float((best != labels).mean())
-    return {"pictures": count, "classes": list(classes), "error": error,
-            "accuracy_interval": interval(1 - error, count), "cost": float(costs(probabilities, labels).mean()),
+    return {"pictures": len(labels), "classes": list(classes), "error": error,
+            "accuracy_interval": interval(1 - error, len(labels)), "cost": float(costs(probabilities, labels).mean()),
             "confusion": confusion(best, labels, len(classes)).tolist(),
             "calibration_error": calibration_error(rows), "reliability": rows}
 

@@ -1,6 +1,5 @@
 """A run that starts from a trained model: its network and its weights, and a new last layer for the new classes."""
 from utils.errors import UserError, shown
-from utils.fine_tuning import train_last_layer
 from utils.storage import program_state, saved_model
 
 
@@ -11,11 +10,11 @@ def network_of(folder):
     return model, depth, f"{model}{f'-{depth}' if depth else ''} trained on {description['dataset']}", files
 
 
-def put(folder, programs, executor, data=None):
+def put(folder, programs, executor):
     """Copy a saved model's weights into the current scope, where a run's programs have been initialized.
 
-    data: a Dataset that the new last layer is trained on alone; None where it begins with random weights
-    Returns a line about it. Errors: UserError where the model cannot be read or is another network.
+    Returns a line about it, and the names of the last layer's parameters, which are not copied.
+    Errors: UserError where the model cannot be read or is another network.
     """
     import paddle
 
@@ -30,10 +29,9 @@ def put(folder, programs, executor, data=None):
             raise UserError(f"--start-from: the model in {shown(folder)} is another network than its description "
                             f"says (variable {name}): name another model")
     program_state.put_weights(main, executor.place, weights)
-    alone = train_last_layer(programs, last, executor, data) if data else ""
     new = {parameter.name for parameter in main.all_parameters()} - set(weights)
     # What only training needs is not in a saved model: GoogLeNet's auxiliary classifiers.
-    return f"{words}, with a new last layer{' and new auxiliary classifiers' * (new > last)}{alone}"
+    return f"{words}, with a new last layer{' and new auxiliary classifiers' * (new > last)}", last
 
 
 def last_layer(program, probabilities):
