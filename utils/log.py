@@ -38,12 +38,11 @@ def speed_of(run):
 
 def closing(run, accuracy, answers):
     """The log's last lines: the result of the last test, and what to do with it. answers: classes, int [N]."""
-    settings = run.settings
     return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, len(answers))} on {run.data.name} "
-            f"after {passes(settings.epochs)}, {duration(run.checkpoints.progress['seconds'])}\n"
-            f"{advice(run, accuracy, answers) if settings.data_dir else ''}"
-            f"Model, checkpoint and curves are in {settings.folder}\n"
-            f"Classify a picture with: {settings.infer_command()}")
+            f"after {passes(run.settings.epochs)}, {duration(run.checkpoints.progress['seconds'])}\n"
+            f"{advice(run, accuracy, answers) if run.settings.data_dir else ''}"
+            f"Model, checkpoint and curves are in {run.settings.folder}\n"
+            f"Classify a picture with: {run.settings.infer_command()}")
 
 
 def advice(run, accuracy, answers):
