@@ -19,7 +19,7 @@ from utils import figures
 from utils.data import dataset
 from utils.data.cifar10 import CLASSES
 from utils.evaluation import metrics, report
-from utils.storage import checkpoint
+from utils.storage import checkpoint, saved_model
 
 ROOT = Path(evaluate.__file__).resolve().parent
 SURE = math.exp(4) / (math.exp(4) + 2)  # what the color model says to a picture of one pure color
@@ -70,6 +70,17 @@ def test_numbers_are_those_counted_by_hand(model_dir, colors, capsys):
     assert said["mistakes"] == [{"image": said["mistakes"][0]["image"], "named": "blue", "is": "red",
                                  "probability": pytest.approx(SURE), "probability_of_right": pytest.approx(UNSURE)}]
     assert said["model"]["dataset"] == "three colors" and "colors" in said["data"]["name"]
+
+
+def test_a_model_is_read_once_and_a_damaged_one_is_one_line(model_dir, colors, capsys, monkeypatch):
+    check, read = saved_model.check, []
+    monkeypatch.setattr(saved_model, "check", lambda folder: read.append(folder) or check(folder))
+    assert judge("--model-dir", model_dir, "--data-dir", colors) == 0 and len(read) == 1
+    damaged = shutil.copytree(model_dir, colors.parent / "damaged")
+    next(damaged.glob("*.pdiparams")).write_bytes(b"")
+    capsys.readouterr()
+    assert judge("--model-dir", damaged, "--data-dir", colors) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("evaluate.py: error: ")
 
 
 def test_the_interval_is_where_the_accuracy_would_be_its_limit(model_dir, colors, capsys):

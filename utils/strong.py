@@ -1,4 +1,4 @@
-"""What strong, and fine-tune, add to the chapter's programs, each piece with its source; numbers: recipes.py."""
+"""What the recipes strong and fine-tune add to the chapter's programs, with sources; their numbers: recipes.py."""
 import numpy as np
 import paddle
 import paddle.nn.functional as F
