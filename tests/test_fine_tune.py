@@ -237,7 +237,7 @@ def test_a_gap_between_training_and_test_is_said():
 def test_the_two_classes_that_are_mixed_up_most_are_named(moved, words):
     run = run_with([20, 20, 20], [20, 30, 10])
     answers = np.array([moved.get(number, label) for number, label in enumerate(run.data.test_labels)])
-    line = f"Mixed up most: {words} to test on; python evaluate.py shows all\n" if words else ""
+    line = f"Mixed up most: {words} to test on; evaluate.py shows all\n" if words else ""
     assert log.advice(run, 0.9, answers) == line
 
 

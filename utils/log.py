@@ -61,7 +61,7 @@ def advice(run, accuracy, answers):
     two = list(np.unravel_index(mixed.argmax(), mixed.shape))
     if mixed.max() >= max(MIXED, SHARE * counts[two].sum()):
         lines += [f"Mixed up most: {' and '.join(data.classes[each] for each in two)}, {mixed.max()} of their "
-                  f"{counts[two].sum()} pictures to test on; python evaluate.py shows all\n"]
+                  f"{counts[two].sum()} pictures to test on; evaluate.py shows all\n"]
     return "".join(lines)
 
 
