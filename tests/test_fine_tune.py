@@ -263,7 +263,7 @@ def test_each_worker_has_the_answers_of_all():
         workers = Workers({"PADDLE_TRAINER_ID": str(number), "PADDLE_TRAINERS_NUM": "2", "PADDLE_MASTER": "here:1"})
         others = iter(list(sums))
         workers.average_statistics = lambda program: None
-        workers.all_reduce = lambda part: sums.append(part) or part + next(others, 0)
+        workers.all_reduce = lambda part, others=others: sums.append(part) or part + next(others, 0)
         programs = SimpleNamespace(main=None, test=None, probabilities=None)
         run = SimpleNamespace(data=data, programs=programs, workers=workers, executor=SimpleNamespace(run=answer))
         loss, accuracy, answers = train.test(run)
