@@ -52,7 +52,7 @@ def main(arguments=None):
     """Judge as the command line asks -> exit status."""
     options = report.parse(arguments)
     model_dir = answers.choose_model(options.model_dir, infer.SHIPPED)
-    description = saved_model.check(model_dir)[0]  # a mistake is one line before the data is loaded
+    description = saved_model.read_description(model_dir)  # at once, since data and Paddle take a while
     files = report.choose_files(options.output, model_dir)
     data = report.load_data(options, description, model_dir)
     labels = report.labels_for(data, description["classes"])

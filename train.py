@@ -67,8 +67,7 @@ def inference_program(settings: Settings, classes: int) -> tuple:
 
 def cross_entropy(probabilities: Variable, label: Variable, smoothing: float = 0.0) -> Variable:
     """Mean of -ln(probability of the right class) over the batch."""
-    if smoothing:
-        label = strong.smooth(label, probabilities.shape[1], smoothing)
+    label = strong.smooth(label, probabilities.shape[1], smoothing) if smoothing else label
     return paddle.mean(F.cross_entropy(probabilities, label, reduction="none", use_softmax=False,
                                        soft_label=smoothing > 0))
 
@@ -133,17 +132,18 @@ def train_epoch(run: Run, epoch: int) -> None:
         run.checkpoints.after_batch(epoch, batch, cost, accuracy)  # on Ctrl-C saves, and stops
 
 
-def test(run: Run) -> np.ndarray:
-    """Mean loss and accuracy over all test images, each with the same weight."""
-    data, programs, executor, sums = run.data, run.programs, run.executor, np.zeros(2)
+def test(run: Run) -> tuple:
+    """Mean loss and accuracy over all test images, each with the same weight, and the answers."""
+    data, programs, executor, loss = run.data, run.programs, run.executor, np.zeros(1)
+    answers = np.zeros(len(data.test_labels), int)  # a class each; 0 for other workers' images
     run.workers.average_statistics(programs.main)  # of batch normalization; alone: unchanged
-    for indices in batches_of(run.workers.part_of(len(data.test_labels)), TEST_BATCH):
+    for indices in batches_of(run.workers.part_of(len(answers)), TEST_BATCH):
         feed, labels = {"pixel": to_float(data.test_images[indices])}, data.test_labels[indices]
         probabilities, = executor.run(programs.test, feed=feed, fetch_list=[programs.probabilities])
-        likelihoods = probabilities[np.arange(len(labels)), labels]  # of the right classes
-        sums[0] -= np.log(np.maximum(likelihoods, 1e-20)).sum()
-        sums[1] += (probabilities.argmax(1) == labels).sum()
-    return run.workers.all_reduce(sums) / len(data.test_labels)
+        loss -= np.log(np.maximum(probabilities[np.arange(len(labels)), labels], 1e-20)).sum()
+        answers[indices] = probabilities.argmax(1)
+    loss, answers = (run.workers.all_reduce(part) for part in (loss, answers))
+    return loss.item() / len(answers), (answers == data.test_labels).mean(), answers.astype(int)
 
 
 def export(run: Run, epoch: int, loss: float, accuracy: float) -> None:
@@ -160,13 +160,13 @@ def train(run: Run) -> None:
     """For each epoch train, test, and save the model."""
     for epoch in range(run.checkpoints.next_epoch, run.settings.epochs):
         train_epoch(run, epoch)
-        loss, accuracy = test(run)
+        loss, accuracy, answers = test(run)
         run.workers.log(f"Test with Pass {epoch}, Loss {loss:.2f}, Acc {accuracy:.2f}")
         run.checkpoints.after_test(epoch, loss, accuracy)
         if run.workers.rank == 0:
             export(run, epoch, loss, accuracy)
         run.checkpoints.after_epoch(epoch)  # all can be resumed from here, bit for bit
-    run.workers.log(log.closing(run))
+    run.workers.log(log.closing(run, accuracy, answers))
 
 
 def set_up(settings: Settings, workers: Workers, checkpoints: Checkpoints) -> Run:

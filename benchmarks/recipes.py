@@ -78,7 +78,7 @@ def measure(given):
         for epoch in range(given.epochs):
             train.train_epoch(run, epoch)
             run.checkpoints.progress.update(epoch=epoch + 1, batch=0)
-        cost, accuracy = train.test(run)
+        cost, accuracy, _ = train.test(run)
     if run.workers.rank == 0:
         print(f"{given.recipe}: {given.epochs} passes, seed {given.seed}: cost {cost:.4f}, error {1 - accuracy:.2%} on "
               f"{HELD_OUT:,} held-out images", flush=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Optional
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # a script's own folder is there, not the project's
-from utils.prepare import prepare
+from utils.start import prepare
 
 prepare(__name__)  # before Paddle, which reads its flags while it is imported
 

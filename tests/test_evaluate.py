@@ -7,6 +7,7 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from statistics import NormalDist
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ import small_models
 from utils.data import dataset
 from utils.data.cifar10 import CLASSES
 from utils.evaluation import drawings, metrics, report
-from utils.storage import checkpoint
+from utils.storage import checkpoint, saved_model
 
 ROOT = Path(evaluate.__file__).resolve().parent
 SURE = math.exp(4) / (math.exp(4) + 2)  # what the color model says to a picture of one pure color
@@ -68,6 +69,25 @@ def test_numbers_are_those_counted_by_hand(model_dir, colors, capsys):
     assert said["mistakes"] == [{"image": said["mistakes"][0]["image"], "named": "blue", "is": "red",
                                  "probability": pytest.approx(SURE), "probability_of_right": pytest.approx(UNSURE)}]
     assert said["model"]["dataset"] == "three colors" and "colors" in said["data"]["name"]
+
+
+def test_a_model_is_read_once_and_a_damaged_one_is_one_line(model_dir, colors, capsys, monkeypatch):
+    check, read = saved_model.check, []
+    monkeypatch.setattr(saved_model, "check", lambda folder: read.append(folder) or check(folder))
+    assert judge("--model-dir", model_dir, "--data-dir", colors) == 0 and len(read) == 1
+    damaged = shutil.copytree(model_dir, colors.parent / "damaged")
+    next(damaged.glob("*.pdiparams")).write_bytes(b"")
+    capsys.readouterr()
+    assert judge("--model-dir", damaged, "--data-dir", colors) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("evaluate.py: error: ")
+
+
+def test_the_interval_is_where_the_accuracy_would_be_its_limit(model_dir, colors, capsys):
+    """Wilson 1927: the shares p that 7 of 8 is 1.96 standard errors from, (p - 7/8)^2 = z^2 p (1 - p) / 8."""
+    assert judge("--model-dir", model_dir, "--data-dir", colors, "--json") == 0
+    square = NormalDist().inv_cdf(0.975) ** 2 / 8
+    roots = np.roots([1 + square, -(2 * 7 / 8 + square), (7 / 8) ** 2])
+    assert json.loads(capsys.readouterr().out)["accuracy_interval"] == pytest.approx(sorted(roots), abs=1e-6)
 
 
 def test_the_command_prints_tables_and_says_where_the_pictures_are(model_dir, colors):

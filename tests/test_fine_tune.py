@@ -1,6 +1,8 @@
 """Fine-tuning: the last layer by its optimum, frozen statistics by their values, the fast path by Paddle's own way."""
+import json
 import re
 import subprocess
+import sys
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,13 +11,15 @@ from PIL import Image
 
 import small_networks
 import train
+from conftest import ROOT
 from small_folders import NAMES, write_classes
 from small_runs import command, state
-from utils import log, recipes
+from utils import fine_tuning, log, recipes, strong
 from utils.data import batches, dataset
 from utils.evaluation.metrics import interval, interval_words
+from utils.parallel.workers import Workers
 from utils.settings import Settings, with_defaults
-from utils.storage import program_state, start_from
+from utils.storage import program_state
 
 FEW = ["--epochs", "1", "--batch-size", "8", "--seed", "3", "--device", "cpu", "--workers", "1"]
 
@@ -47,7 +51,7 @@ def test_the_regression_by_hand():
 
     The slope p - 3/4 + 2 * DECAY * w is 0 at w = 0.5351 (found by bisection).
     """
-    weights = start_from.logistic_regression(np.ones((4, 1)), np.eye(2)[[0, 0, 0, 1]])
+    weights = fine_tuning.logistic_regression(np.ones((4, 1)), np.eye(2)[[0, 0, 0, 1]])
     assert weights[0, 0] == pytest.approx(0.5351, abs=5e-4) and weights[0, 1] == pytest.approx(-weights[0, 0])
 
 
@@ -60,7 +64,7 @@ def test_no_step_in_any_direction_lessens_the_regressions_loss():
         scores = features @ weights
         return (np.log(np.exp(scores).sum(1)) - scores[np.arange(60), labels]).mean() + 0.005 * (weights ** 2).sum()
 
-    best = start_from.logistic_regression(features, targets)
+    best = fine_tuning.logistic_regression(features, targets)
     for direction in rng.normal(size=(50, 5, 3)):
         assert loss(best) < loss(best + 0.01 * direction)
 
@@ -95,8 +99,6 @@ def test_each_network_keeps_its_statistics_and_has_the_gradients_of_paddle_alone
 def test_new_auxiliary_classifiers_do_not_pull_at_what_was_learned():
     import paddle
 
-    from utils import strong
-
     paddle.enable_static()
     program = paddle.static.Program()
     assert strong.freeze(program, recipes.FINE_TUNE, ["one", "two"]) == []
@@ -106,7 +108,7 @@ def test_new_auxiliary_classifiers_do_not_pull_at_what_was_learned():
 def test_the_last_layer_alone_answers_as_the_regression_does(pets, tmp_path, runs, monkeypatch):
     """Before the first step the network's answers on a training picture are softmax(features @ weights)."""
     small_networks.save(tmp_path / "start", "resnet")
-    seen, regression = {}, start_from.logistic_regression
+    seen, regression = {}, fine_tuning.logistic_regression
 
     def keep(features, targets):
         seen.update(features=features, weights=regression(features, targets))
@@ -118,7 +120,7 @@ def test_the_last_layer_alone_answers_as_the_regression_does(pets, tmp_path, run
         seen["answers"], = run.executor.run(run.programs.test, feed={"pixel": pixels},
                                             fetch_list=[run.programs.probabilities])
 
-    monkeypatch.setattr(start_from, "logistic_regression", keep)
+    monkeypatch.setattr(fine_tuning, "logistic_regression", keep)
     monkeypatch.setattr(train, "train_epoch", ask)
     for more, sides in ([], 2), (["--no-mirror"], 1):
         runs("--start-from", tmp_path / "start", *more, to=f"with {sides}")
@@ -134,6 +136,13 @@ def test_two_workers_fine_tune_one_model(pets, tmp_path):
                                   tmp_path / "two"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "workers: 2" in done.stdout and done.stdout.count("trained alone on 39 pictures") == 1
+    judged = subprocess.run([sys.executable, "evaluate.py", "--model-dir", tmp_path / "two", "--data-dir", pets,
+                             "--output", tmp_path / "out", "--json"], capture_output=True, text=True, cwd=ROOT)
+    counts = np.array(json.loads(judged.stdout)["confusion"])
+    mixed = {f"{a} and {b}": counts[i, j] + counts[j, i] for i, j, a, b in
+             ((0, 1, "cat", "dog"), (0, 2, "cat", "emu"), (1, 2, "dog", "emu"))}
+    two = max(mixed, key=mixed.get)
+    assert f"Mixed up most: {two}, {mixed[two]} of their 10 pictures to test on" in done.stdout
 
 
 def test_without_mirroring_pictures_are_only_shifted(pets):
@@ -192,18 +201,70 @@ def test_the_interval_of_an_accuracy(right, count, least, most):
 
 
 def test_the_log_ends_with_the_interval_and_what_would_help(runs):
-    """Noise cannot be named, and all classes have 13 pictures to train on."""
-    _, out = runs("--depth", "8", "--epochs", "12")
+    """All classes have 13 pictures to train on."""
+    _, out = runs("--depth", "8", "--epochs", "1")
     assert re.search(r"Done: test accuracy 0\.\d+ \(95% interval 0\.\d{3} to 0\.\d{3}\) on the folder pets", out)
-    assert "Few pictures to train on, so more would help most: cat (13), dog (13), emu (13)\n" in out
-    assert re.search(r"It names \d+% of .* more pictures would help, or --start-from\n", out)
-    assert "Steps: 60; with pictures of your own by default passes for at least 1,500, in batches of 32 below" in out
+    assert "\nFew pictures to train on: cat (13), dog (13), emu (13); more would help most, or --start-from\n" in out
+    assert "Steps: 5; with pictures of your own by default passes for at least 1,500, in batches of 32 below" in out
+
+
+def run_with(train, test, learned=0.9, **settings):
+    """What advice looks at, with so many pictures of the classes a, b, ... and an accuracy in training."""
+    counts = {f"{side}_labels": np.repeat(range(len(each)), each) for side, each in (("train", train), ("test", test))}
+    return SimpleNamespace(
+        data=SimpleNamespace(classes=tuple("abc"[:len(train)]), **counts), settings=Settings(**settings),
+        checkpoints=SimpleNamespace(progress={"history": {"points": [(1, 0.1, learned)] * 5}}))
 
 
 def test_with_many_pictures_the_log_has_no_interval_and_no_advice():
     assert interval_words(0.9, 1000) == "" and interval_words(899 / 999, 999) == " (95% interval 0.880 to 0.917)"
-    points = [(1, 0.1, 0.95)] * 5
-    run = SimpleNamespace(
-        data=SimpleNamespace(train_labels=np.repeat([0, 1], [20, 30]), classes=("a", "b")),
-        checkpoints=SimpleNamespace(progress={"history": {"points": points}}), settings=Settings(start_from="m"))
-    assert log.advice(run, 0.9) == "" and log.advice(run, 0.8).endswith("more pictures would help\n")
+    run = run_with([20, 30], [10, 10])
+    assert log.advice(run, 0.85, run.data.test_labels) == ""
+
+
+def test_a_gap_between_training_and_test_is_said():
+    for settings, end in (({"start_from": "m"}, "would help\n"), ({}, "would help, or --start-from\n")):
+        run = run_with([20, 30], [10, 10], **settings)
+        assert log.advice(run, 0.75, run.data.test_labels) == (
+            f"It names 90% of the pictures to train on correctly, and 75% of those to test on: more pictures {end}")
+
+
+@pytest.mark.parametrize("moved, words", [
+    ({0: 2, 10: 2, 50: 0, 51: 0, 52: 0}, "a and c, 5 of their 30 pictures"),  # 2 a are c, and 3 c are a
+    ({0: 2, 50: 0, 51: 0, 52: 0}, None),                                      # 4 are few
+    ({**dict.fromkeys(range(20, 25), 2), 50: 1}, "b and c, 6 of their 40 pictures"), ({}, None)])
+def test_the_two_classes_that_are_mixed_up_most_are_named(moved, words):
+    run = run_with([20, 20, 20], [20, 30, 10])
+    answers = np.array([moved.get(number, label) for number, label in enumerate(run.data.test_labels)])
+    line = f"Mixed up most: {words} to test on; evaluate.py shows all\n" if words else ""
+    assert log.advice(run, 0.9, answers) == line
+
+
+def test_five_of_many_are_no_advice_and_there_are_two_lines_at_most():
+    run = run_with([5, 20], [30, 21])
+    answers = np.where(np.arange(51) < 5, 1, run.data.test_labels)  # 5 of 51 are less than a tenth
+    assert "Mixed" not in log.advice(run, 0.9, answers)
+    run = run_with([5, 20], [30, 20])
+    lines = log.advice(run, 0.1, answers[:50]).splitlines()
+    assert [line.split()[0] for line in lines] == ["Few", "Mixed"]
+
+
+def test_each_worker_has_the_answers_of_all():
+    """Two workers that hold a picture in turns; the network sees the class in the first pixel, but for 7 pictures."""
+    images, labels = np.zeros((300, 3, 32, 32), np.uint8), np.arange(300) % 3
+    images[:, 0, 0, 0] = np.where(np.arange(300) < 7, 2, labels)
+    data, sums = dataset.Dataset("x", images, labels, images, labels, classes=tuple("abc")), []
+
+    def answer(program, feed, fetch_list):
+        return [np.eye(3, dtype=np.float32)[np.rint(255 * feed["pixel"][:, 0, 0, 0]).astype(int)]]
+
+    for number in (1, 0):
+        workers = Workers({"PADDLE_TRAINER_ID": str(number), "PADDLE_TRAINERS_NUM": "2", "PADDLE_MASTER": "here:1"})
+        others = iter(list(sums))
+        workers.average_statistics = lambda program: None
+        workers.all_reduce = lambda part, others=others: sums.append(part) or part + next(others, 0)
+        programs = SimpleNamespace(main=None, test=None, probabilities=None)
+        run = SimpleNamespace(data=data, programs=programs, workers=workers, executor=SimpleNamespace(run=answer))
+        loss, accuracy, answers = train.test(run)
+    assert answers.tolist() == images[:, 0, 0, 0].tolist()
+    assert accuracy == 295 / 300 and loss == pytest.approx(5 / 300 * -np.log(1e-20))  # of 7 pictures 2 are of c

@@ -57,7 +57,7 @@ def test_another_networks_resume_command_names_it(small_archive, tmp_path, monke
 
 def test_a_test_loss_that_is_not_finite_is_no_model(run, looked, monkeypatch):
     """As where the last step before the test blows the weights up, and its cost was still finite."""
-    monkeypatch.setattr(train, "test", lambda run: (float("nan"), 0.1))
+    monkeypatch.setattr(train, "test", lambda run: (float("nan"), 0.1, None))
     good = contents(looked)
     status, out, err = run("--seed", "1", "--max-batches", "1", "--epochs", "1")
     assert status == 2 and "Done" not in out and len(err.splitlines()) == 1

@@ -182,7 +182,7 @@ def test_means_of_weights_start_where_the_weights_do(tmp_path):
                       small_models.describe(model="airbench", classes=list("abcdefghij")), scope)
     programs, scope, executor = built("airbench", 4, "strong")
     with paddle.static.scope_guard(scope):
-        assert start_from.put(tmp_path, programs, executor).endswith(", with a new last layer")
+        assert start_from.put(tmp_path, programs, executor)[0].endswith(", with a new last layer")
     now = program_state.take(programs.main, scope)
     means = [name for name in now if name.endswith(".mean") and "fc_0" not in name]
     assert len(means) == 6 + 6 + 1 + 12  # of weights, shifts, the first layer's bias, running means and variances
@@ -202,7 +202,7 @@ def test_googlenets_auxiliary_classifiers_are_new(tmp_path):
     programs, scope, executor = built("googlenet", 3)
     first = program_state.take(programs.main, scope)
     with paddle.static.scope_guard(scope):
-        line = start_from.put(tmp_path, programs, executor)
+        line, _ = start_from.put(tmp_path, programs, executor)
     assert line == "googlenet trained on three colors, with a new last layer and new auxiliary classifiers"
     now = program_state.take(programs.main, scope)
     weights = {parameter.name for parameter in programs.main.all_parameters() if parameter.name.endswith("w_0")}

@@ -94,7 +94,7 @@ def test_history_and_curves_are_there_while_the_run_goes_on(full, tmp_path, monk
 
 def test_another_runs_history_stays_until_this_one_saves(run, looked, monkeypatch):
     monkeypatch.setattr(checkpoints, "DRAWING_SECONDS", 0)
-    monkeypatch.setattr(train, "test", lambda run: (float("nan"), 0.1))
+    monkeypatch.setattr(train, "test", lambda run: (float("nan"), 0.1, None))
     first = contents(looked)
     assert "history.csv" in first and run("--seed", "2")[0] == 2 and contents(looked) == first
 

@@ -86,11 +86,13 @@ class Checkpoints:
         program_state.put_weights(programs.main, executor.place, first)
         if not self.settings.start_from:
             return None
+        from utils import fine_tuning
         from utils.storage import start_from
 
-        return "Start: " + start_from.put(
-            self.settings.start_from, programs, executor,
-            self.run.data if self.settings.hyperparameters.freezes_statistics else None)
+        line, last_layer = start_from.put(self.settings.start_from, programs, executor)
+        if self.settings.hyperparameters.freezes_statistics:
+            line += fine_tuning.train_last_layer(programs, last_layer, executor, self.run.data)
+        return f"Start: {line}"
 
     def after_batch(self, epoch, batch, cost, accuracy):
         """Note that a batch has been trained on; save the run where it is time, and stop it where a signal came.

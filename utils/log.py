@@ -3,25 +3,25 @@ import numpy as np
 import paddle
 
 from utils import flags
-from utils.evaluation.metrics import interval_words
+from utils.evaluation.metrics import confusion, interval_words
 from utils.recipes import FEW, FEW_BATCH, STEPS
 from utils.speed import bfloat16
 from utils.storage import program_state
 
 RARE, GAP = 20, 0.1  # pictures of a class, and distance of two accuracies, that call for advice
+MIXED, SHARE = 5, 0.1  # so do test pictures of two classes mixed up: how many, and which share of both
 POINT = 10  # batches that one point of the cost curve is the mean of
 
 
 def opening(run, place):
     """The log's first lines: network, data, place (in a sentence), and what the numbers depend on."""
     settings, data = run.settings, run.data
-    is_on_cpu = isinstance(run.executor.place, paddle.CPUPlace)
     return "\n".join(filter(None, [
         f"{settings.title}, {program_state.count_parameters(run.programs.main):,} trainable parameters",
         f"Data: {data.name}{data.note and f' ({data.note})'}, {len(data.train_labels):,} to train, "
         f"{len(data.test_labels):,} to test",
         f"Place: {place}; Paddle {paddle.__version__}",
-        is_on_cpu and f"Speed: {flags.describe(speed_of(run))}",
+        isinstance(run.executor.place, paddle.CPUPlace) and f"Speed: {flags.describe(speed_of(run))}",
         settings.precision == "bfloat16" and not getattr(run.executor, "in_bfloat16", False) and
         f"Precision: float32; bfloat16 is not possible here: {bfloat16.missing() or 'it is for the CPU'}",
         f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
@@ -38,27 +38,32 @@ def speed_of(run):
     return ["plain"] if run.settings.plain else run.executor.prepare(run.programs.main)
 
 
-def closing(run):
-    """The log's last lines: the result, and what to do with it."""
-    settings, progress = run.settings, run.checkpoints.progress
-    (*_, accuracy), count = progress["history"]["tests"][-1], len(run.data.test_labels)
-    return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, count)} on {run.data.name} "
-            f"after {passes(settings.epochs)}, {duration(progress['seconds'])}\n"
-            f"{advice(run, accuracy) if settings.data_dir else ''}"
-            f"Model, checkpoint and curves are in {settings.folder}\n"
-            f"Classify a picture with: {settings.infer_command()}")
+def closing(run, accuracy, answers):
+    """The log's last lines: the result of the last test, and what to do with it. answers: classes, int [N]."""
+    return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, len(answers))} on {run.data.name} "
+            f"after {passes(run.settings.epochs)}, {duration(run.checkpoints.progress['seconds'])}\n"
+            f"{advice(run, accuracy, answers) if run.settings.data_dir else ''}"
+            f"Model, checkpoint and curves are in {run.settings.folder}\n"
+            f"Classify a picture with: {run.settings.infer_command()}")
 
 
-def advice(run, accuracy):
-    """Lines about what would help a model of the user's own pictures most; none where that is not known."""
+def advice(run, accuracy, answers):
+    """At most two lines: what would help a model of the user's own pictures most, and what it mixes up most."""
     data, points, lines = run.data, run.checkpoints.progress["history"]["points"], []
     rare = [f"{name} ({count})" for name, count in zip(data.classes, np.bincount(data.train_labels)) if count < RARE]
-    if rare:
-        lines += [f"Few pictures to train on, so more would help most: {', '.join(rare[:5])}\n"]
     learned = np.mean([point[2] for point in points[-5:]]) if points else 0
-    if learned > accuracy + GAP:
+    other = ", or --start-from" * (not run.settings.start_from)
+    if rare:
+        lines += [f"Few pictures to train on: {', '.join(rare[:5])}; more would help most{other}\n"]
+    elif learned > accuracy + GAP:
         lines += [f"It names {learned:.0%} of the pictures to train on correctly, and {accuracy:.0%} of those to test "
-                  f"on: more pictures would help{', or --start-from' * (not run.settings.start_from)}\n"]
+                  f"on: more pictures would help{other}\n"]
+    counts = confusion(answers, data.test_labels, len(data.classes))
+    mixed = np.triu(counts + counts.T, 1)  # of each two classes once
+    two = list(np.unravel_index(mixed.argmax(), mixed.shape))
+    if mixed.max() >= max(MIXED, SHARE * counts[two].sum()):
+        lines += [f"Mixed up most: {' and '.join(data.classes[each] for each in two)}, {mixed.max()} of their "
+                  f"{counts[two].sum()} pictures to test on; evaluate.py shows all\n"]
     return "".join(lines)
 
 

@@ -34,7 +34,7 @@ AIRBENCH = Recipe("momentum, smoothed labels, shift and flip, mean weights", lea
                   momentum=0.85, weight_decay=1.33e-3, decays_biases=True, bias_lr_scale=64, label_smoothing=0.2,
                   is_augmented=True, translate=2, pad_mode="reflect", alternating_flip=True, lookahead=True,
                   flip_tta=True, temperature=0.52)
-# The new last layer has been trained alone by then (utils/storage/start_from.py): Kumar et al. 2022.
+# The new last layer has been trained alone by then (utils/fine_tuning.py): Kumar et al. 2022.
 FINE_TUNE = Recipe("Adam, one cycle, shift and flip, frozen statistics", learning_rate=1e-4, epochs=10, batch_size=32,
                    rise=0.1, is_augmented=True, translate=2, pad_mode="reflect", freezes_statistics=True,
                    flip_tta=True)

@@ -1,4 +1,4 @@
-"""What the strong recipe adds to the chapter's programs, each piece with its source; its numbers are in recipes.py."""
+"""What the recipes strong and fine-tune add to the chapter's programs, with sources; their numbers: recipes.py."""
 import numpy as np
 import paddle
 import paddle.nn.functional as F
@@ -72,10 +72,11 @@ class Lookahead:
                 paddle.assign(both, mean)
 
     def update(self, executor, step, steps):
-        """Update it where it is time, after step `step` of `steps`, counted from 1."""
-        decays = [DECAY * (step / steps) ** 3] * (step % EVERY == 0) + [1] * (step == steps)  # it ends with the mean
-        for decay in decays:  # mean and weights become decay * mean + (1 - decay) * weights
-            executor.run(self.program, feed={"decay": np.float32([decay])})
+        """Update it where it is time, after step `step` of `steps`, counted from 1; the run ends with the mean."""
+        if step % EVERY == 0:
+            executor.run(self.program, feed={"decay": np.float32([DECAY * (step / steps) ** 3])})
+        if step == steps:
+            executor.run(self.program, feed={"decay": np.float32([1])})
 
 
 def freeze(program, recipe, auxiliaries):

@@ -63,8 +63,9 @@ def measure(probabilities, labels, classes):
     probabilities: [N, classes]; labels: int64 [N]
     """
     best, rows = probabilities.argmax(1), reliability(probabilities, labels)
-    return {"pictures": len(labels), "classes": list(classes), "error": float((best != labels).mean()),
-            "cost": float(costs(probabilities, labels).mean()),
+    error = float((best != labels).mean())
+    return {"pictures": len(labels), "classes": list(classes), "error": error,
+            "accuracy_interval": interval(1 - error, len(labels)), "cost": float(costs(probabilities, labels).mean()),
             "confusion": confusion(best, labels, len(classes)).tolist(),
             "calibration_error": calibration_error(rows), "reliability": rows}
 

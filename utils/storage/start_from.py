@@ -1,13 +1,6 @@
 """A run that starts from a trained model: its network and its weights, and a new last layer for the new classes."""
-import itertools
-
-import numpy as np
-
 from utils.errors import UserError, shown
 from utils.storage import program_state, saved_model
-
-ENOUGH, BATCH = 5000, 50  # pictures that the new last layer learns alone from, at most, and at a time
-DECAY, STEPS, SMALL = 0.005, 2000, 1e-5  # of its regression; it ends where no slope is steeper than SMALL
 
 
 def network_of(folder):
@@ -17,11 +10,11 @@ def network_of(folder):
     return model, depth, f"{model}{f'-{depth}' if depth else ''} trained on {description['dataset']}", files
 
 
-def put(folder, programs, executor, data=None):
+def put(folder, programs, executor):
     """Copy a saved model's weights into the current scope, where a run's programs have been initialized.
 
-    data: a Dataset that the new last layer is trained on alone; None where it begins with random weights
-    Returns a line about it. Errors: UserError where the model cannot be read or is another network.
+    Returns a line about it, and the names of the last layer's parameters, which are not copied.
+    Errors: UserError where the model cannot be read or is another network.
     """
     import paddle
 
@@ -36,57 +29,9 @@ def put(folder, programs, executor, data=None):
             raise UserError(f"--start-from: the model in {shown(folder)} is another network than its description "
                             f"says (variable {name}): name another model")
     program_state.put_weights(main, executor.place, weights)
-    alone = train_last_layer(programs, last, executor, data) if data else ""
     new = {parameter.name for parameter in main.all_parameters()} - set(weights)
     # What only training needs is not in a saved model: GoogLeNet's auxiliary classifiers.
-    return f"{words}, with a new last layer{' and new auxiliary classifiers' * (new > last)}{alone}"
-
-
-def train_last_layer(programs, layer, executor, data):
-    """Train the new last layer alone, on the features of pictures and, where the answer has both, their mirror images.
-
-    layer: names of its parameters; data: a Dataset. Returns words about it.
-    Source: Kumar et al. 2022, "Fine-tuning can distort pretrained features": linear probing, then fine-tuning.
-    """
-    test, block = programs.test.clone(), programs.test.global_block()
-    name = next(each for each in layer if len(block.var(each).shape) == 2)
-    ops = list(itertools.dropwhile(lambda op: name not in op.input_arg_names, block.ops))
-    to_softmax = itertools.takewhile(lambda op: op.type != "softmax", ops)
-    scale = next((op.attr("scale") for op in to_softmax if op.type == "scale"), 1)  # of the scores: Airbench
-    chosen, features = np.random.default_rng(0).permutation(len(data.train_labels))[:ENOUGH], []
-    for indices in np.split(chosen, range(BATCH, len(chosen), BATCH)):
-        pixels = data.train_images[indices] * np.float32(1 / 255)
-        found, = executor.run(test, feed={"pixel": pixels}, fetch_list=[ops[0].input("X")[0]])
-        features.append(found.reshape(-1, len(indices), block.var(name).shape[0]))
-    features = np.concatenate(features, axis=1)  # [1, n, F], or [2, n, F] with the mirror images
-    labels = np.tile(data.train_labels[chosen], len(features))
-    features = features.reshape(len(labels), -1).astype(np.float64)
-    features = np.pad(features, ((0, 0), (0, len(layer) - 1)), constant_values=1)  # 1 for the bias, where there is one
-    weights = logistic_regression(features, np.eye(len(data.classes))[labels]) / scale
-    weights, biases = np.split(weights.astype(np.float32), [block.var(name).shape[0]])
-    arrays = {each: weights if each == name else biases[0] for each in layer}
-    program_state.put_weights(programs.main, executor.place, arrays)
-    return f", trained alone on {len(chosen):,} pictures"
-
-
-def logistic_regression(features, targets):
-    """Weights [F, classes] with the least mean cross entropy + DECAY |w|^2.
-
-    features: [n, F]; targets: [n, classes], 1 for the right class
-    Source: Nesterov 1983, accelerated gradient, with steps of 1 / a bound of the curvature.
-    """
-    bound = np.linalg.eigvalsh(features.T @ features / len(features))[-1] / 2 + 2 * DECAY
-    weights = ahead = np.zeros((features.shape[1], targets.shape[1]))
-    for step in range(STEPS):
-        scores = features @ ahead
-        shares = np.exp(scores - scores.max(1, keepdims=True))
-        shares /= shares.sum(1, keepdims=True)
-        slope = features.T @ (shares - targets) / len(features) + 2 * DECAY * ahead
-        last, weights = weights, ahead - slope / bound
-        ahead = weights + step / (step + 3) * (weights - last)
-        if abs(slope).max() < SMALL:
-            break
-    return weights
+    return f"{words}, with a new last layer{' and new auxiliary classifiers' * (new > last)}", last
 
 
 def last_layer(program, probabilities):
