@@ -174,7 +174,7 @@ def _training_flow(axes):
     write(axes, 479, 98, "network, loss, gradients,\nAdam", size=13.5)
     box(axes, 384, 278, 190, 84, "", "conv")
     write(axes, 479, 298, "test program", size=13.5, bold=True)
-    write(axes, 479, 330, "network alone,\ncloned before minimize", size=13.5)
+    write(axes, 479, 330, "network alone,\ncloned before the loss", size=13.5)
     box(axes, 398, 176, 162, 56, "weights and\nbatch-norm statistics", "join", size=13.5)
     box(axes, 640, 60, 166, 56, "Pass 0, Batch 100,\nCost …, Acc …", "data", size=13.5)
     box(axes, 640, 176, 166, 56, "saved model\nfor infer.py", "answer", size=13.5)
