@@ -153,7 +153,7 @@ def export(run: Run, epoch: int, loss: float, accuracy: float) -> None:
                    "test_loss": loss, "test_accuracy": accuracy, **run.checkpoints.identity(epoch)}
     with new_model(run.settings.folder, description) as prefix:  # then checked, and moved in place
         paddle.static.save_inference_model(prefix, [programs.image], [programs.probabilities],
-                                           run.executor, program=programs.test.clone())
+                                           run.executor, program=programs.test)
 
 
 def train(run: Run) -> None:
