@@ -16,7 +16,7 @@ from conftest import ROOT
 from small_folders import NAMES
 from utils.data import folder
 from utils.errors import UserError
-from utils.parallel import launch, readers
+from utils.parallel import launch
 
 
 @pytest.fixture(autouse=True)
@@ -73,24 +73,24 @@ def assert_read(root, **more):
 def seen(monkeypatch):
     """The names of the pictures that are read."""
     names = []
-    attempt = readers.attempt
-    monkeypatch.setattr(readers, "attempt", lambda path: [names.append(os.path.basename(path)), attempt(path)][1])
+    attempt = folder.attempt
+    monkeypatch.setattr(folder, "attempt", lambda path: [names.append(os.path.basename(path)), attempt(path)][1])
     return names
 
 
 def test_two_threads_read_what_pillow_reads(pets, monkeypatch):
     """Each waits until the other has a picture too."""
-    both, attempt = threading.Barrier(2, timeout=20), readers.attempt
-    monkeypatch.setattr(readers, "attempt", lambda path: [both.wait(), attempt(path)][1])
+    both, attempt = threading.Barrier(2, timeout=20), folder.attempt
+    monkeypatch.setattr(folder, "attempt", lambda path: [both.wait(), attempt(path)][1])
     assert assert_read(pets) == []
 
 
 def test_there_is_a_thread_for_each_core_where_the_memory_suffices(monkeypatch):
-    assert readers.thread_count() == 2
+    assert folder.thread_count() == 2
     monkeypatch.setattr(launch, "core_share", lambda: 64)
-    assert readers.thread_count() == 8  # of 1 GB at most
+    assert folder.thread_count() == 8  # of 1 GB at most
     monkeypatch.setattr(launch, "memory_limit", lambda: 512)
-    assert readers.thread_count() == 1
+    assert folder.thread_count() == 1
 
 
 def test_a_second_start_reads_nothing(pets, seen):
@@ -229,18 +229,18 @@ PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from utils import errors
-from utils.parallel import launch, readers
+from utils.parallel import launch
 errors.end_at_once_on_signals()
 
 @errors.exit_status("")
 def main(arguments):
     with launch.signals_to(launch.Interrupts().hear):
-        for _ in readers.read_each(sys.argv[2:] * 10000):
+        for _ in folder.read_each(sys.argv[2:] * 10000):
             print("read", flush=True)
 
 if sys.argv[1] == "answers":
     sys.exit(main([]))
-for _ in readers.read_each(sys.argv[2:] * 10000):
+for _ in folder.read_each(sys.argv[2:] * 10000):
     print("read", flush=True)
 """
 
@@ -263,11 +263,11 @@ def test_a_signal_ends_the_reading(pets, how):
 def test_a_pinned_workers_threads_have_all_cores(monkeypatch):
     cores = launch.usable_cores()
     monkeypatch.setenv("PADDLE_LOCAL_SIZE", "2")
-    monkeypatch.setattr(readers, "attempt", lambda path: os.sched_getaffinity(0))
+    monkeypatch.setattr(folder, "attempt", lambda path: os.sched_getaffinity(0))
     try:
         launch.pin_to_cores()
         assert len(os.sched_getaffinity(0)) < len(cores) == len(launch.usable_cores())
-        assert [*readers.read_each("ab")] == [{*cores}] * 2
+        assert [*folder.read_each("ab")] == [{*cores}] * 2
         assert len(os.sched_getaffinity(0)) < len(cores)
     finally:
         os.sched_setaffinity(0, cores)

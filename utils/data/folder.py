@@ -8,16 +8,18 @@ import contextlib
 import hashlib
 import os
 import unicodedata
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import PIL
+from PIL import Image
 
 from utils import image_file
 from utils.data import cache
 from utils.errors import UserError, shown
-from utils.image_file import SIDE
-from utils.parallel import readers
+from utils.image_file import SIDE, open_picture
+from utils.parallel import launch
 from utils.progress import progress
 
 TEST_SHARE = 0.2  # of each class
@@ -30,6 +32,7 @@ TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
 MANY = 1000  # pictures, whose reading takes so long that the log says so
 KEY = 16  # bytes
+MEMORY = 1000  # MB that one picture may take while it is read
 
 
 def read(folder, say, is_seen=True, is_split=True):
@@ -148,9 +151,9 @@ def read_files(folder, files, say, is_seen):
         images[number] = known.get(key, 0)
     new = [number for number, key in enumerate(keys) if key not in known]
     with progress(total=len(new), unit=" pictures", desc="Reading", shown=is_seen) as bar, \
-            contextlib.closing(readers.read_each(files[number][0] for number in new)) as pictures:
+            contextlib.closing(read_each(files[number][0] for number in new)) as pictures:
         if bar.disable and len(new) >= MANY:
-            say(f"Reading {len(new):,} pictures of {shown(folder)}, {readers.thread_count()} at a time")
+            say(f"Reading {len(new):,} pictures of {shown(folder)}, {thread_count()} at a time")
         for number, picture in zip(new, pictures):
             bar.update(1)
             if not isinstance(picture, UserError):
@@ -168,6 +171,34 @@ def read_files(folder, files, say, is_seen):
         readable = [number for number in range(len(files)) if number not in unreadable]
         images, files = images[readable], [files[number] for number in readable]
     return images, files, [*unreadable.values()]
+
+
+def thread_count():
+    """How many pictures are read at a time: one on each core, as long as they fit into the memory."""
+    return max(1, min(launch.core_share(), launch.memory_limit() // MEMORY))
+
+
+def read_each(paths):
+    """Read pictures -> an iterator over what `attempt` returns, in order.
+
+    In threads: Pillow decodes most formats, and resizes all, outside Python's lock.
+    """
+    with ThreadPool(thread_count(), use_all_cores) as pool:
+        yield from pool.imap(attempt, paths)
+
+
+def use_all_cores():
+    """In a new thread: run on any core, even where its process is pinned to one."""
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or a container forbids it
+        os.sched_setaffinity(0, launch.usable_cores())
+
+
+def attempt(path):
+    """The picture at `path` as uint8 [3, 32, 32], or the UserError that reading it raised."""
+    try:
+        return np.asarray(open_picture(path).resize((SIDE, SIDE), Image.LANCZOS)).transpose(2, 0, 1)
+    except UserError as error:
+        return error
 
 
 def describe(paths):
