@@ -133,9 +133,7 @@ def cached(name, make, say):
     arrays = cache.load(name, fields)
     if arrays is None:
         arrays = make()
-        record = np.empty(1, [(field, array.dtype, array.shape) for field, array in zip(fields, arrays)])
-        for field, array in zip(fields, arrays):
-            record[field] = array
-        cache.keep(name, record, say)
+        kinds = [(field, array.dtype, array.shape) for field, array in zip(fields, arrays)]
+        cache.keep(name, np.array([(*arrays,)], kinds), say)
         arrays = cache.load(name, fields) or arrays
     return arrays
