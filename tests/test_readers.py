@@ -229,6 +229,7 @@ PROGRAM = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from utils import errors
+from utils.data import folder
 from utils.parallel import launch
 errors.end_at_once_on_signals()
 
