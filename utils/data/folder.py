@@ -223,8 +223,10 @@ def warn_of_copies(images, labels, paths, end, say):
     first, both, classes = {}, [], []
     for number, (image, path) in enumerate(zip(images, paths)):
         earlier = first.setdefault(hashlib.sha256(image).digest(), number)
-        both += [path] * (earlier < end <= number)
-        classes += [path] * (labels[earlier] != labels[number])
+        if earlier < end <= number:
+            both.append(path)
+        if labels[earlier] != labels[number]:
+            classes.append(path)
     warn("Warning: pictures to test on are among those to train on too, which makes the test too easy", both, say)
     warn("Warning: pictures are in another class too", classes, say)
 
