@@ -1,4 +1,4 @@
-"""Arrays kept in a file for the next start. Every process maps it: they share its memory."""
+"""Arrays, such as unpacked or drawn pictures, kept in a file that every process maps: they share its memory."""
 import contextlib
 
 import numpy as np

@@ -1,7 +1,4 @@
-"""Which images a run trains on: CIFAR-10, drawn sketches where it is unavailable, or a reader's own pictures.
-
-CIFAR-10 is unpacked, and sketches are drawn, once, into a file that every process maps: they share its memory.
-"""
+"""Which images a run trains on: CIFAR-10, drawn sketches where it is unavailable, or a reader's own pictures."""
 import hashlib
 import zlib  # before Paddle: see utils/flags.py
 from pathlib import Path
