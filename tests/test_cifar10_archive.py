@@ -270,6 +270,12 @@ def test_wrong_pixels(tmp_path, data):
     assert "test_batch has no bytes (uint8) of shape (10000, 3072)" in line
 
 
+def test_other_class_names(tmp_path):
+    names = list(small_archives.NAMES)
+    names[3], names[5] = names[5], names[3]
+    assert "names other classes" in complaint(changed(tmp_path, "batches.meta", label_names=names))
+
+
 @pytest.mark.parametrize("blob", [b"", b"not a pickle", b"\x80\x02]q\x00.", b"\x80\x02}", b"\x80\x09}.",
                                   b"\x80\x02B\xff\xff\xff\x7f"], ids=repr)
 def test_member_that_is_no_pickled_batch(tmp_path, blob):

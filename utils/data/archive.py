@@ -21,6 +21,7 @@ from utils.errors import Stopped, UserError, shown
 
 OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has that one
 COPIES = "data", cifar10.PADDLES, "~/.keras/datasets"  # where torchvision, Paddle and Keras keep theirs
+META = "batches.meta"  # where the names of the classes are
 BATCH_ROWS, ROW_BYTES = 10_000, 3 * 32 * 32
 
 
@@ -81,7 +82,8 @@ def read(path):
     try:
         for name, blob in members(path):
             where = f"{path}: {name}"
-            batches[name] = batch_of(BatchUnpickler(io.BytesIO(blob), encoding="bytes").load(), where)
+            content = BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
+            batches[name] = check_classes(content, where) if name == META else batch_of(content, where)
             where = path
     except (UserError, Stopped):
         raise
@@ -98,7 +100,7 @@ def read(path):
 
 def members(path):
     """Yield (name, bytes) of the CIFAR-10 files in the archive or folder; one outside of FOLDER is skipped."""
-    wanted = {f"{FOLDER}/{name}": name for name in BATCHES}
+    wanted = {f"{FOLDER}/{name}": name for name in (*BATCHES, META)}
     if os.path.isdir(path):
         for file in filter(Path.is_file, (Path(path) / name for name in wanted.values())):
             yield file.name, file.read_bytes()
@@ -139,3 +141,10 @@ def batch_of(content, where):
             or not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels)):
         raise UserError(f"{where} has no list of {len(pixels)} whole numbers from 0 to 9 under 'labels'")
     return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), np.array(labels, np.int64)
+
+
+def check_classes(content, where):
+    """UserError where the archive's class names are not CIFAR-10's, in its order."""
+    names = content.get("label_names", content.get(b"label_names"))
+    if names not in (list(CLASSES), [name.encode() for name in CLASSES]):
+        raise UserError(f"{where} names other classes than CIFAR-10's")
