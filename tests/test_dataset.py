@@ -347,10 +347,10 @@ def test_what_rank_0_chose_is_what_all_take_and_is_said_once(few_sketches, monke
 
 
 def test_own_pictures_are_read_once_and_warned_of_once(tmp_path, monkeypatch):
-    from utils.parallel import readers
+    from utils.data import folder
 
-    read, attempt = [], readers.attempt
-    monkeypatch.setattr(readers, "attempt", lambda path: [read.append(path), attempt(path)][1])
+    read, attempt = [], folder.attempt
+    monkeypatch.setattr(folder, "attempt", lambda path: [read.append(path), attempt(path)][1])
     root = write_classes(tmp_path / "pets", cat=NAMES, dog=NAMES)
     (root / "cat" / "notes.txt").write_text("no picture")
     team = Team("aab")

@@ -303,7 +303,7 @@ def test_precision_recall_and_f1_are_those_counted_by_hand():
     """Of four classes c is never named, d has no images, and nothing is either for e."""
     counts = [[3, 1, 0, 0, 0], [0, 4, 0, 2, 0], [1, 0, 0, 0, 0], [0, 0, 0, 0, 0], [0, 0, 0, 0, 0]]
     none = {"precision": None, "recall": None, "f1": None}
-    assert metrics.scores(counts) == [
+    assert report.scores(counts) == [
         {"precision": 3 / 4, "recall": 3 / 4, "f1": 3 / 4}, {"precision": 4 / 5, "recall": 4 / 6, "f1": 8 / 11},
         {**none, "recall": 0, "f1": 0}, {**none, "precision": 0, "f1": 0}, none]
     lines = report.by_class(counted(list("abcde"), counts)).splitlines()

@@ -1,7 +1,5 @@
 """Pictures of every kind against colors and places that are known because the test put them there."""
-import io
 import struct
-import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -10,7 +8,6 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile, features
 
-from conftest import ROOT
 from infer import load_image
 from utils import image_file
 from utils.errors import UserError
@@ -66,9 +63,9 @@ def test_broken_exif_does_not_cost_the_picture(tmp_path):
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "RGBa", "CMYK", "YCbCr",
-                                  "LAB", "HSV", "I", "F", "I;16", "I;16B", "I;16L"])
+                                  "LAB", "HSV", "I", "I;16", "I;16B", "I;16L"])
 def test_every_mode_of_pillow_gives_its_color(mode):
-    white = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535, "F": 1.0}
+    white = {"I;16": 65535, "I;16B": 65535, "I;16L": 65535, "I": 65535}
     if mode in white:
         image, expected = Image.new(mode, (40, 30), white[mode]), (255, 255, 255)
     elif mode == "LAB":  # sRGB's red under D50: L* 54.3 of 100, a* 80.8, b* 69.9 (both kept with 128 added)
@@ -103,18 +100,16 @@ def tiff(values, bits, order="<", **tags):
     content = values if isinstance(values, bytes) else values.astype(values.dtype.newbyteorder(order)).tobytes()
     entries = {256: (4, 32), 257: (4, 32), 258: (3, bits), 259: (3, 1), 262: (3, 1), 273: (4, 8), 277: (3, 1),
                278: (4, 32), 279: (4, len(content)), **{TIFF_TAGS[name]: value for name, value in tags.items()}}
-    rows, more, place = b"", b"", 8 + len(content) + 2 + 12 * len(entries) + 4
+    rows = b""
     for tag, (kind, value) in sorted(entries.items()):
-        letter = {3: "H2x", 4: "I", 12: "d"}[kind]
+        letter = {3: "H2x", 4: "I"}[kind]
         packed = struct.pack(order + letter, value)
-        if len(packed) > 4:
-            packed, more = struct.pack(order + "I", place + len(more)), more + packed
         rows += struct.pack(order + "HHI", tag, kind, 1) + packed
     start = struct.pack(order + "2sHI", b"II" if order == "<" else b"MM", 42, 8 + len(content))
-    return start + content + struct.pack(order + "H", len(entries)) + rows + bytes(4) + more
+    return start + content + struct.pack(order + "H", len(entries)) + rows + bytes(4)
 
 
-TIFF_TAGS = {"photometric": 262, "maximum": 281, "signs": 339, "float_maximum": 341}
+TIFF_TAGS = {"photometric": 262, "maximum": 281, "signs": 339}
 RAMP = np.linspace(0, 1, 32)[np.newaxis].repeat(32, 0)  # black at the left, white at the right
 
 
@@ -124,50 +119,21 @@ def packed_in_12_bits(values):
     return np.stack([first >> 4, (first & 15) << 4 | second >> 8, second & 255], -1).astype(np.uint8).tobytes()
 
 
-@pytest.mark.parametrize("content, is_inverted", [
-    (tiff((RAMP * 65535).astype("u2"), 16), False), (tiff((RAMP * 65535).astype("u2"), 16, ">"), False),
-    (tiff((RAMP * 65535).astype("u2"), 16, photometric=(3, 0)), True),
-    (tiff((RAMP * 4095).astype("u2"), 16, maximum=(3, 4095)), False),
-    (tiff(packed_in_12_bits(RAMP * 4095), 12), False),
-    (tiff((RAMP * (2 ** 32 - 1)).astype("u4"), 32), False),
-    (tiff(RAMP.astype("f4"), 32, signs=(3, 3)), False), (tiff(RAMP.astype("f4"), 32, ">", signs=(3, 3)), False),
-    (tiff(RAMP.astype("f4"), 32, signs=(3, 3), photometric=(3, 0)), True),
-    (tiff((RAMP * 300).astype("f4"), 32, signs=(3, 3), float_maximum=(12, 300.0)), False),
-], ids=str)
-def test_deep_gray_is_scaled_as_its_file_says(content, is_inverted, tmp_path):
-    (tmp_path / "a.tif").write_bytes(content)
-    expected = (1 - RAMP if is_inverted else RAMP).astype(np.float32)
-    np.testing.assert_allclose(load_image(tmp_path / "a.tif")[0], np.stack([expected] * 3), atol=0.003)
+@pytest.mark.parametrize("order", "<>")
+def test_gray_of_16_bits_is_read_from_a_tiff(order, tmp_path):
+    (tmp_path / "a.tif").write_bytes(tiff((RAMP * 65535).astype("u2"), 16, order))
+    np.testing.assert_allclose(load_image(tmp_path / "a.tif")[0], np.stack([RAMP] * 3), atol=0.005)
 
 
 @pytest.mark.parametrize("content", [
     tiff((RAMP * 32767).astype("i2"), 16, signs=(3, 2)), tiff((RAMP * 255).astype("i4"), 32, signs=(3, 2)),
-    tiff((RAMP * 127).astype("i1"), 8, signs=(3, 2)), tiff((RAMP * 300).astype("f4"), 32, signs=(3, 3)),
-    tiff((RAMP - 0.5).astype("f4"), 32, signs=(3, 3))], ids=str)
+    tiff((RAMP * 300).astype("f4"), 32, signs=(3, 3)),
+    tiff((RAMP * 65535).astype("u2"), 16, photometric=(3, 0)), tiff((RAMP * 4095).astype("u2"), 16, maximum=(3, 4095)),
+    tiff(packed_in_12_bits(RAMP * 4095), 12), tiff((RAMP * (2 ** 32 - 1)).astype("u4"), 32)], ids=str)
 def test_deep_gray_of_unknown_scale_is_one_line(content, tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(UserError, match="scale is unknown: save it with 8 bits"):
         load_image(tmp_path / "a.tif")
-
-
-def test_what_is_no_number_in_a_picture_is_black(tmp_path):
-    values = RAMP.astype("f4")
-    values[0, 31], values[31, 31] = np.nan, -np.inf
-    (tmp_path / "a.tif").write_bytes(tiff(values, 32, signs=(3, 3)))
-    pixels = load_image(tmp_path / "a.tif")
-    assert pixels[0, 0, 0, 31] == 0 == pixels[0, 0, 31, 31] and pixels[0, 0, 15, 31] == 1
-
-
-@pytest.mark.parametrize("color, hidden", [(0, b"\x12\x34"), (2, b"\x12\x34" * 3)])
-def test_a_hidden_color_of_16_bits_is_one_line(color, hidden, tmp_path):
-    """A PNG of this one color, gray or RGB, which its tRNS chunk calls transparent."""
-    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, color, 0, 0, 0)), (b"tRNS", hidden),
-              (b"IDAT", zlib.compress((b"\0" + 8 * hidden) * 8)), (b"IEND", b""))
-    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
-        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
-        for kind, content in chunks))
-    with pytest.raises(UserError, match="hides a color of 16 bits"):
-        load_image(tmp_path / "a.png")
 
 
 def slow_kinds():
@@ -256,20 +222,6 @@ def test_too_many_pixels_are_refused_before_decoding(tmp_path, monkeypatch, kind
         load_image(tmp_path / "a")
 
 
-def test_pillow_is_left_as_it_was(tmp_path):
-    program = "from PIL import Image; before = Image.MAX_IMAGE_PIXELS; import utils.image_file; " \
-        "assert Image.MAX_IMAGE_PIXELS == before"
-    subprocess.run([sys.executable, "-c", program], cwd=ROOT, check=True)
-    before = Image.MAX_IMAGE_PIXELS
-    quarters().save(tmp_path / "a.png")
-    load_image(tmp_path / "a.png")
-    assert before == Image.MAX_IMAGE_PIXELS
-    (tmp_path / "a.png").write_bytes(b"no picture")
-    with pytest.raises(UserError):
-        load_image(tmp_path / "a.png")
-    assert before == Image.MAX_IMAGE_PIXELS
-
-
 @pytest.mark.parametrize("address", ["http://example.org/dog.png", "HTTPS://example.org/dog.png",
                                      Path("https://example.org/dog.png")], ids=str)
 def test_an_address_is_told_from_a_file_that_is_missing(address):
@@ -277,14 +229,13 @@ def test_an_address_is_told_from_a_file_that_is_missing(address):
         load_image(address)
 
 
-def test_an_icon_does_not_smuggle_a_large_picture_in(tmp_path, monkeypatch):
-    monkeypatch.setitem(image_file.MAX_PIXELS, "JPEG2000", 10_000)
-    inner = io.BytesIO()
-    Image.new("RGB", (200, 100)).save(inner, "PNG")
-    entry = struct.pack("<BBBBHHII", 16, 16, 0, 0, 1, 32, inner.tell(), 22)
-    (tmp_path / "a.ico").write_bytes(struct.pack("<HHH", 0, 1, 1) + entry + inner.getvalue())
-    with pytest.raises(UserError, match="too many pixels"):
-        load_image(tmp_path / "a.ico")
+@pytest.mark.parametrize("kind", ["ICO", "ICNS"])
+def test_an_icon_is_refused_before_it_is_opened(kind, tmp_path, monkeypatch):
+    """It could hold a picture of any size, which Pillow decodes while it opens it."""
+    Image.new("RGB", (64, 64)).save(tmp_path / "a", kind)
+    monkeypatch.setattr(Image, "open", lambda path: pytest.fail("opened"))
+    with pytest.raises(UserError, match="is an icon: save it as PNG"):
+        load_image(tmp_path / "a")
 
 
 def test_names_are_shown_on_one_line():

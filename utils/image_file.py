@@ -16,13 +16,14 @@ MAX_BYTES = 200_000_000
 # WebP takes 20 bytes a pixel; JPEG 2000 0.6 s for a million, what Pillow decodes in Python up to 2 s; a JPEG is shrunk
 # while it is read, except that a progressive one is held whole, with 6 to 8 bytes a pixel.
 MAX_PIXELS = {"JPEG": 110_000_000, "MPO": 110_000_000, "WEBP": 30_000_000, "JPEG2000": 8_000_000, "Python": 3_000_000}
-ICONS = (b"\0\0\1\0", b"icns")  # starts of files that hold other pictures, decoded while Pillow opens them
+ICONS = (b"\0\0\1\0", b"icns")  # starts of files that hold other pictures, decoded before their sizes are known
 PHONES = {b"ftyphe": "HEIC", b"ftypmi": "HEIC", b"ftypms": "HEIC", b"ftypav": "AVIF"}  # by bytes 4 to 9 of a file
-DEEP = ("PNG", "PPM", "JPEG2000")  # formats whose gray of more than 8 bits Pillow gives with 65535 for white
-BITS, WHITE_IS_ZERO, MAXIMUM, SIGNS, FLOAT_MAXIMUM = 258, 262, 281, 339, 341  # TIFF 6.0's tags about numbers
+DEEP = ("PNG", "PPM", "JPEG2000", "TIFF")  # formats whose gray of more than 8 bits Pillow gives with 65535 for white
+BITS, WHITE_IS_ZERO, MAXIMUM, SIGNS = 258, 262, 281, 339  # TIFF 6.0's tags about numbers
 ORIENTATION = 274  # EXIF's tag: how the camera was held; and what undoes that
 TURNS = {2: Image.FLIP_LEFT_RIGHT, 3: Image.ROTATE_180, 4: Image.FLIP_TOP_BOTTOM, 5: Image.TRANSPOSE,
          6: Image.ROTATE_270, 7: Image.TRANSVERSE, 8: Image.ROTATE_90}
+warnings.filterwarnings("ignore", module="PIL")  # once, since several threads may read
 
 
 def find(name):
@@ -45,27 +46,17 @@ def pictures_of(name):
 def open_picture(path):
     """Read the picture at `path` -> an upright RGB picture, transparent parts white, of an animation the first frame.
 
-    It is already 32 x 32 where it was transparent, turned by the camera (EXIF), or gray of more than 8 bits.
+    It is already 32 x 32 where it was transparent, or turned by the camera (EXIF).
     Errors: UserError where there is none, one of unknown scale, or one that would take more than 10 s or 1 GB.
     """
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, MAX_PIXELS["JPEG"] // 2  # Pillow refuses twice as many
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            _check_file(path)
-            with Image.open(path) as picture:
-                return _as_rgb(_decode(picture))
+        _check_file(path)
+        with Image.open(path) as picture:
+            return _as_rgb(_decode(picture))
     except Stopped:
         raise
     except Exception as error:  # Pillow's readers raise almost anything on damaged files
         raise UserError(f"{shown(path)}{_problem(error)}") from error
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
-
-
-def read_pixels(path):
-    """The picture at `path` as the data sets store one: uint8 [3, 32, 32]. Errors: as `open_picture`."""
-    return np.asarray(_shrink(open_picture(path))).transpose(2, 0, 1)
 
 
 def _problem(error):
@@ -94,7 +85,7 @@ def _check_file(path):
         start = file.read(10)
     kind = PHONES.get(start[4:])
     if start.startswith(ICONS):
-        Image.MAX_IMAGE_PIXELS = MAX_PIXELS["JPEG2000"] // 2
+        raise UserError("is an icon: save it as PNG first")
     if kind:
         with contextlib.suppress(ImportError):
             import pillow_heif
@@ -109,8 +100,6 @@ def _decode(picture):
     """Decode an opened picture, a large JPEG at down to an eighth of its size; refuse what takes too long."""
     if picture.format == "EPS":  # a program for another program, without end if it likes
         raise UserError("is PostScript: save it as PNG first")
-    if "transparency" in picture.info and any(str(tile[3]).endswith(";16B") for tile in picture.tile):
-        raise UserError("hides a color of 16 bits, which Pillow would show: save it with 8 bits")
     kind = "progressive" if picture.info.get("progressive") else picture.format
     if any(tile[0] in Image.DECODERS for tile in picture.tile):
         kind = "Python"
@@ -129,41 +118,22 @@ def _as_rgb(picture):
     turn = None
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, OverflowError):  # EXIF may be broken
         turn = TURNS.get(picture.getexif().get(ORIENTATION))
-    if 2 in getattr(picture, "tag_v2", {}).get(SIGNS, ()):
-        raise UserError("has numbers with a sign, whose scale is unknown: save it with 8 bits")
     if picture.mode.startswith(("I", "F")):
-        picture = _shrink(_gray(picture))
+        picture = _gray(picture)
     elif "transparency" in picture.info or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
         picture = _shrink(picture.convert("RGBA"))  # now, since Pillow weights colors by opacity here
-    else:
-        picture = picture.convert("RGB")
-    if turn is not None:
-        picture = _shrink(picture).transpose(turn)
-    if picture.mode == "F":
-        gray = np.clip(np.asarray(picture), 0, 1)  # LANCZOS swings beyond sharp edges
-        picture = Image.fromarray(np.rint(gray * 255).astype(np.uint8))
-    elif picture.mode == "RGBA":
         picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-    return picture.convert("RGB")
+    picture = picture.convert("RGB")
+    return picture if turn is None else _shrink(picture).transpose(turn)
 
 
 def _gray(picture):
-    """Gray of more than 8 bits, which Pillow's own conversion would cut off at 255, scaled as its file says to [0, 1].
-
-    Floating-point numbers are from 0 to 1 where the file does not say. Errors: UserError where the scale is unknown.
-    """
-    gray, tags = np.asarray(picture), getattr(picture, "tag_v2", {})
-    if picture.mode == "F":
-        gray, white = np.nan_to_num(gray, posinf=0, neginf=0), tags.get(FLOAT_MAXIMUM, (1,))[0]
-    elif picture.format == "TIFF":
-        bits = tags[BITS][0]
-        gray, white = gray.view(np.uint32) if bits == 32 else gray, tags.get(MAXIMUM, (2 ** bits - 1,))[0]
-    else:
-        white = 65535 if picture.format in DEEP else 0
-    if not 0 <= gray.min() <= gray.max() <= white:
+    """Gray of 16 bits -> of 8; Pillow's own conversion would cut it off at 255. Errors: UserError for other numbers."""
+    tags = getattr(picture, "tag_v2", {})
+    if (picture.mode == "F" or picture.format not in DEEP or tags.get(BITS, (16,)) != (16,) or MAXIMUM in tags
+            or 2 in tags.get(SIGNS, ()) or tags.get(WHITE_IS_ZERO) == 0):
         raise UserError("has numbers whose scale is unknown: save it with 8 bits")
-    gray = (gray / white).astype(np.float32)
-    return Image.fromarray(1 - gray if tags.get(WHITE_IS_ZERO) == 0 else gray)
+    return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
 
 
 def _shrink(picture):

@@ -1,8 +1,4 @@
-"""Which images a run trains on: CIFAR-10, drawn sketches where it is unavailable, or a reader's own pictures.
-
-CIFAR-10 is unpacked, and sketches are drawn, once, into a file that every process maps: they share its memory.
-"""
-import contextlib
+"""Which images a run trains on: CIFAR-10, drawn sketches where it is unavailable, or a reader's own pictures."""
 import hashlib
 import zlib  # before Paddle: see utils/flags.py
 from pathlib import Path
@@ -10,9 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from utils.data import cifar10
+from utils.data import cache, cifar10
 from utils.errors import UserError, shown
-from utils.storage.files import whole_file
 
 SKETCHES = {"train": (10_000, 1), "test": (2_000, 2)}  # how many, and their seed
 
@@ -130,28 +125,12 @@ def draw_sketches(say=print):
 
 
 def cached(name, make, say):
-    """The four arrays of this name as maps of a file in a cache folder; it is written where none is there."""
-    paths = [folder / f"{name}.npy" for folder in cifar10.cache_folders()]
-    for path in paths:
-        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):  # no file, or not from below
-            return map_arrays(path)
-    arrays = make()
-    fields = [*zip(Dataset._fields[1:5], arrays)]
-    record = np.empty(1, [(field, array.dtype, array.shape) for field, array in fields])
-    for field, array in fields:
-        record[field] = array
-    for path in paths:
-        try:
-            with whole_file(path) as temporary:
-                np.save(temporary, record)  # not through a map: where the disk is full, that would end the process
-            return map_arrays(path)
-        except UserError as error:
-            problem = error
-    say(f"The pictures are not kept for the next start: {problem}")
+    """The four arrays of this name from the cache; they are made, and kept there, where it has none."""
+    fields = Dataset._fields[1:5]
+    arrays = cache.load(name, fields)
+    if arrays is None:
+        arrays = make()
+        kinds = [(field, array.dtype, array.shape) for field, array in zip(fields, arrays)]
+        cache.keep(name, np.array([(*arrays,)], kinds), say)
+        arrays = cache.load(name, fields) or arrays
     return arrays
-
-
-def map_arrays(path):
-    """What `cached` wrote, read-only. Errors: as `cached` suppresses them, where the file is not whole."""
-    record = np.lib.format.open_memmap(path, mode="r")  # it never unpickles
-    return [np.asarray(record[field][0]) for field in Dataset._fields[1:5]]

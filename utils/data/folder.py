@@ -7,35 +7,32 @@ side.
 import contextlib
 import hashlib
 import os
-import time
 import unicodedata
-import zlib  # before Paddle: see utils/flags.py
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
 import PIL
+from PIL import Image
 
 from utils import image_file
-from utils.data import cifar10
+from utils.data import cache
 from utils.errors import UserError, shown
-from utils.image_file import SIDE
-from utils.parallel import readers
+from utils.image_file import SIDE, open_picture
+from utils.parallel import launch
 from utils.progress import progress
-from utils.storage.files import whole_file
 
 TEST_SHARE = 0.2  # of each class
 MOST_UNREADABLE = 0.1  # of all files
 MOST_CLASSES, LONGEST_NAME = 1000, 100  # what a saved model's description takes
 MOST_NAMES = 10  # in a line
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "$recycle.bin", "lost+found", "thumbs", "thumbnails",
-           "system volume information")  # and .names and @names: systems put them
-OF_EVALUATION = {"confusion.png", "mistakes.png"}  # what evaluate.py writes
+           "system volume information", "evaluation")  # and .names and @names: systems, and evaluate.py, put them
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
-BYTES_A_SECOND, PICTURES_A_SECOND = 100_000_000, 1000  # read by one core: photographs, and small pictures
-LONG = 2  # seconds of reading, from which the log says so
+MANY = 1000  # pictures, whose reading takes so long that the log says so
 KEY = 16  # bytes
-NEARLY_EQUAL = 2  # levels of 255 between two pictures reduced to 8 x 8; another size or compression makes about 1
+MEMORY = 1000  # MB that one picture may take while it is read
 
 
 def read(folder, say, is_seen=True, is_split=True):
@@ -69,7 +66,7 @@ def read(folder, say, is_seen=True, is_split=True):
     say(f"Classes: {', '.join(counts[:MOST_NAMES])}{', ...' if len(counts) > MOST_NAMES else ''}")
     untested = [name for name, number in zip(classes, tested) if not number]
     warn("Warning: classes have no picture to test on, since they have so few", untested, say)
-    warn_of_twins(images, labels, [path for path, *_ in readable], end, say)
+    warn_of_copies(images, labels, [path for path, *_ in readable], end, say)
     return images[:end], labels[:end], images[end:], labels[end:], note, classes
 
 
@@ -98,10 +95,8 @@ def classes_in(folder, left_out):
     """The classes of a folder, sorted: {name: paths of the files in it}. Errors: OSError, UserError."""
     classes = {}
     for name in entries(folder, left_out)[0]:
-        path, before = os.path.join(folder, name), len(left_out)
+        path = os.path.join(folder, name)
         inside, files = entries(path, left_out)
-        if not inside + files and any(map(os.path.isdir, left_out[before:])):
-            continue  # such as build/ or evaluation/, in which are a program's own folders
         inside = [each for each in inside if os.listdir(os.path.join(path, each))]
         if inside:
             raise UserError(f"--data-dir: {shown(path)} should hold pictures of one class, and holds folders, "
@@ -117,13 +112,11 @@ def entries(folder, left_out):
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name)
         is_folder = os.path.isdir(path)
-        is_meant = name[0] not in ".@" and name.lower() not in IGNORED
-        inside = {*os.listdir(path)} if is_meant and is_folder else {}
-        is_model = "description.json" in inside and any(file.endswith(".pdiparams") for file in inside)
-        if is_meant and not (is_model or ".run.lock" in inside or OF_EVALUATION.issubset(inside)):
-            found[not is_folder].append(name)
-        else:
+        if name[0] in ".@" or name.lower() in IGNORED or is_folder and any(
+                file.endswith((".run.lock", ".pdiparams")) for file in os.listdir(path)):  # a model's folder
             left_out.append(path)
+        else:
+            found[not is_folder].append(name)
     return found
 
 
@@ -150,101 +143,92 @@ def read_files(folder, files, say, is_seen):
 
     What the cache has is not read again. Errors: UserError where more than MOST_UNREADABLE of them cannot be read.
     """
-    name, keys, sizes = describe([path for path, *_ in files])
-    caches = [cache / name for cache in cifar10.cache_folders()]
-    known = next(filter(None, map(stored, caches)), {})
-    images, unreadable = np.empty((len(files), 3, SIDE, SIDE), np.uint8), {}
+    name, keys = describe([path for path, *_ in files])
+    known = {bytes(key): image for key, image in zip(*cache.load(name, ("keys", "images")) or ((), ()))}
+    record = np.empty(1, [("keys", f"V{KEY}", (len(files),)), ("images", np.uint8, (len(files), 3, SIDE, SIDE))])
+    images, unreadable = record["images"][0], {}
     for number, key in enumerate(keys):
         images[number] = known.get(key, 0)
     new = [number for number, key in enumerate(keys) if key not in known]
-    seconds = sum(sizes[number] for number in new) / BYTES_A_SECOND + len(new) / PICTURES_A_SECOND
-    count, began = readers.count_for(seconds), time.monotonic()
     with progress(total=len(new), unit=" pictures", desc="Reading", shown=is_seen) as bar, \
-            contextlib.closing(readers.read_each([files[number][0] for number in new], count)) as pictures:
-        say_progress = say if bar.disable and seconds > LONG else lambda text: None
-        say_progress(f"Reading {len(new):,} pictures of {shown(folder)} on {count} core{'s' * (count > 1)}")
+            contextlib.closing(read_each(files[number][0] for number in new)) as pictures:
+        if bar.disable and len(new) >= MANY:
+            say(f"Reading {len(new):,} pictures of {shown(folder)}, {thread_count()} at a time")
         for number, picture in zip(new, pictures):
             bar.update(1)
             if not isinstance(picture, UserError):
                 images[number] = picture
                 continue
-            unreadable[number] = str(picture)
+            unreadable[number], keys[number] = str(picture), bytes(KEY)  # it is tried again at the next start
             if len(unreadable) > MOST_UNREADABLE * len(files):
                 raise UserError("more than a tenth of the pictures cannot be read: "
                                 f"{'; '.join([*unreadable.values()][:3])}; remove or repair them")
-        say_progress(f"Read in {time.monotonic() - began:.0f} s")
-    if unreadable:
-        readable = [number for number in range(len(files)) if number not in unreadable]
-        images, files, keys = images[readable], [files[each] for each in readable], [keys[each] for each in readable]
     if known.keys() != {*keys}:
         known.clear()  # Windows replaces no file that is mapped
-        store(caches, keys, images, say)
+        record["keys"][0] = keys
+        cache.keep(name, record, say)
+    if unreadable:
+        readable = [number for number in range(len(files)) if number not in unreadable]
+        images, files = images[readable], [files[number] for number in readable]
     return images, files, [*unreadable.values()]
 
 
+def thread_count():
+    """How many pictures are read at a time: one on each core, as long as they fit into the memory."""
+    return max(1, min(launch.core_share(), launch.memory_limit() // MEMORY))
+
+
+def read_each(paths):
+    """Read pictures -> an iterator over what `attempt` returns, in order.
+
+    In threads: Pillow decodes most formats, and resizes all, outside Python's lock.
+    """
+    with ThreadPool(thread_count(), use_all_cores) as pool:
+        yield from pool.imap(attempt, paths)
+
+
+def use_all_cores():
+    """In a new thread: run on any core, even where its process is pinned to one."""
+    with contextlib.suppress(AttributeError, OSError):  # not Linux, or a container forbids it
+        os.sched_setaffinity(0, launch.usable_cores())
+
+
+def attempt(path):
+    """The picture at `path` as uint8 [3, 32, 32], or the UserError that reading it raised."""
+    try:
+        return np.asarray(open_picture(path).resize((SIDE, SIDE), Image.LANCZOS)).transpose(2, 0, 1)
+    except UserError as error:
+        return error
+
+
 def describe(paths):
-    """The name of the cache's file for these pictures, a key of KEY bytes for each, and its size.
+    """The name of the cache's file for these pictures, and a key of KEY bytes for each.
 
     The key follows from the picture's place in the folder, its size and times, and the code that reads it.
     """
     code = hashlib.sha256(Path(image_file.__file__).read_bytes() + PIL.__version__.encode()).digest()
-    paths, keys, sizes = [os.path.abspath(path) for path in paths], [], []
+    paths, keys = [os.path.abspath(path) for path in paths], []
     root = os.path.commonpath(paths or [""])
     for path in paths:
-        details = 0,
+        details = ()
         with contextlib.suppress(OSError):  # reading it says what is wrong
             status = os.stat(path)
             details = status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        sizes.append(details[0])
         keys.append(hashlib.sha256(code + repr((path[len(root):], *details)).encode()).digest()[:KEY])
-    return f"pictures-{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]}.bytes", keys, sizes
+    return f"pictures-{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]}", keys
 
 
-def stored(path):
-    """What `store` wrote, {key: image}, as a map of the file; nothing where it is missing or damaged."""
-    with contextlib.suppress(OSError, ValueError):
-        content = np.asarray(np.memmap(path, np.uint8, "r"))
-        keys, images = np.split(content[4:], [len(content) // (KEY + 3 * SIDE ** 2) * KEY])
-        if zlib.crc32(content[4:]).to_bytes(4, "little") == content[:4].tobytes():
-            return dict(zip(map(bytes, keys.reshape(-1, KEY)), images.reshape(-1, 3, SIDE, SIDE)))
-    return {}
-
-
-def store(paths, keys, images, say):
-    """Keep images in the first of these files that can be written."""
-    head, problem = b"".join(keys), None
-    for path in paths:
-        try:
-            with whole_file(path) as temporary, open(temporary, "wb") as file:
-                file.writelines((zlib.crc32(images, zlib.crc32(head)).to_bytes(4, "little"), head, images))
-            return
-        except UserError as error:
-            problem = error
-    say(f"The pictures are not kept for the next start: {problem}")
-
-
-def warn_of_twins(images, labels, paths, end, say):
-    """Warn of pictures on both sides, of which that to test on begins at `end`, or in two classes: by their content."""
-    both = [paths[end + number] for number in twins(images[:end], images[end:])]
-    warn("Warning: pictures to test on are among those to train on too, in some size, which makes the test too easy",
-         both, say)
-    seen, classes = {}, []
-    for image, label, path in zip(images, labels, paths):
-        if seen.setdefault(hashlib.sha256(image).digest(), label) != label:
+def warn_of_copies(images, labels, paths, end, say):
+    """Warn of equal pictures on both sides, of which that to test on begins at `end`, or in two classes."""
+    first, both, classes = {}, [], []
+    for number, (image, path) in enumerate(zip(images, paths)):
+        earlier = first.setdefault(hashlib.sha256(image).digest(), number)
+        if earlier < end <= number:
+            both.append(path)
+        if labels[earlier] != labels[number]:
             classes.append(path)
+    warn("Warning: pictures to test on are among those to train on too, which makes the test too easy", both, say)
     warn("Warning: pictures are in another class too", classes, say)
-
-
-def twins(train, test):
-    """Which images of `test` nearly equal one of `train`, both uint8 [N, 3, 32, 32]: a list of numbers."""
-    train, test = (each.reshape(-1, 3, 8, 4, 8, 4).mean((3, 5), np.float32).astype(np.uint8) for each in (train, test))
-    gray, test_gray = (each.mean(1, np.float32).reshape(-1, 64) for each in (train, test))
-    half, found = (gray ** 2).sum(1)[:, None] / 2, []
-    for first in range(0, len(test) if len(train) else 0, 64):
-        nearest = (half - gray @ test_gray[first:first + 64].T).argmin(0)  # by the squared distance, from |a - b|^2
-        difference = np.abs(np.subtract(train[nearest], test[first:first + 64], dtype=np.int16)).mean((1, 2, 3))
-        found += [first + number for number in np.flatnonzero(difference < NEARLY_EQUAL)]
-    return found
 
 
 def warn(text, names, say):

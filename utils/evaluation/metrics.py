@@ -11,16 +11,6 @@ def confusion(best, labels, count):
     return np.bincount(labels * count + best, minlength=count * count).reshape(count, count)
 
 
-def scores(counts):
-    """Of each class {"precision", "recall", "f1"}, from 0 to 1; None where there is nothing to divide by."""
-    rows = []
-    for number, (row, column) in enumerate(zip(counts, zip(*counts))):
-        images, named, right = sum(row), sum(column), row[number]
-        parts = {"precision": (right, named), "recall": (right, images), "f1": (2 * right, named + images)}
-        rows.append({name: part / whole if whole else None for name, (part, whole) in parts.items()})
-    return rows
-
-
 def reliability(probabilities, labels, bins=BINS):
     """What answers of about the same probability are worth, for equal intervals from 0 to 1.
 

@@ -12,7 +12,7 @@ from utils.answers import FACTS
 from utils.data import dataset
 from utils.errors import Parser, UserError, complain, name, say, shown
 from utils.evaluation import drawings
-from utils.evaluation.metrics import BINS, interval_words, scores
+from utils.evaluation.metrics import BINS, interval_words
 from utils.figures import refuse_to_replace
 from utils.storage import checkpoint
 
@@ -99,6 +99,16 @@ def draw(files, metrics, mistakes, data, is_quiet):
     if not is_quiet:
         say(f"\nThe matrix is drawn in {shown(files['confusion'])}, the worst mistakes in {shown(files['mistakes'])}")
     return 0
+
+
+def scores(counts):
+    """Of each class {"precision", "recall", "f1"}, from 0 to 1; None where there is nothing to divide by."""
+    rows = []
+    for number, (row, column) in enumerate(zip(counts, zip(*counts))):
+        images, named, right = sum(row), sum(column), row[number]
+        parts = {"precision": (right, named), "recall": (right, images), "f1": (2 * right, named + images)}
+        rows.append({name: part / whole if whole else None for name, (part, whole) in parts.items()})
+    return rows
 
 
 def text(metrics):
