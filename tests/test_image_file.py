@@ -127,13 +127,25 @@ def test_gray_of_16_bits_is_read_from_a_tiff(order, tmp_path):
 
 @pytest.mark.parametrize("content", [
     tiff((RAMP * 32767).astype("i2"), 16, signs=(3, 2)), tiff((RAMP * 255).astype("i4"), 32, signs=(3, 2)),
-    tiff((RAMP * 300).astype("f4"), 32, signs=(3, 3)),
+    tiff((RAMP * 127).astype("i1"), 8, signs=(3, 2)), tiff((RAMP * 300).astype("f4"), 32, signs=(3, 3)),
     tiff((RAMP * 65535).astype("u2"), 16, photometric=(3, 0)), tiff((RAMP * 4095).astype("u2"), 16, maximum=(3, 4095)),
     tiff(packed_in_12_bits(RAMP * 4095), 12), tiff((RAMP * (2 ** 32 - 1)).astype("u4"), 32)], ids=str)
 def test_deep_gray_of_unknown_scale_is_one_line(content, tmp_path):
     (tmp_path / "a.tif").write_bytes(content)
     with pytest.raises(UserError, match="scale is unknown: save it with 8 bits"):
         load_image(tmp_path / "a.tif")
+
+
+@pytest.mark.parametrize("color, hidden", [(0, b"\x12\x34"), (2, b"\x12\x34" * 3)])
+def test_a_hidden_color_of_16_bits_is_one_line(color, hidden, tmp_path):
+    """A PNG of this one color, gray or RGB, which its tRNS chunk calls transparent."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", 8, 8, 16, color, 0, 0, 0)), (b"tRNS", hidden),
+              (b"IDAT", zlib.compress((b"\0" + 8 * hidden) * 8)), (b"IEND", b""))
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+        for kind, content in chunks))
+    with pytest.raises(UserError, match="hides a color of 16 bits"):
+        load_image(tmp_path / "a.png")
 
 
 def slow_kinds():

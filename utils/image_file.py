@@ -100,6 +100,8 @@ def _decode(picture):
     """Decode an opened picture, a large JPEG at down to an eighth of its size; refuse what takes too long."""
     if picture.format == "EPS":  # a program for another program, without end if it likes
         raise UserError("is PostScript: save it as PNG first")
+    if "transparency" in picture.info and any(str(tile[3]).endswith(";16B") for tile in picture.tile):
+        raise UserError("hides a color of 16 bits, which Pillow would show: save it with 8 bits")
     kind = "progressive" if picture.info.get("progressive") else picture.format
     if any(tile[0] in Image.DECODERS for tile in picture.tile):
         kind = "Python"
@@ -118,6 +120,8 @@ def _as_rgb(picture):
     turn = None
     with contextlib.suppress(SyntaxError, ValueError, TypeError, KeyError, OverflowError):  # EXIF may be broken
         turn = TURNS.get(picture.getexif().get(ORIENTATION))
+    if 2 in getattr(picture, "tag_v2", {}).get(SIGNS, ()):
+        raise UserError("has numbers with a sign, whose scale is unknown: save it with 8 bits")
     if picture.mode.startswith(("I", "F")):
         picture = _gray(picture)
     elif "transparency" in picture.info or picture.mode in ("RGBA", "RGBa", "LA", "La", "PA"):
@@ -131,7 +135,7 @@ def _gray(picture):
     """Gray of 16 bits -> of 8; Pillow's own conversion would cut it off at 255. Errors: UserError for other numbers."""
     tags = getattr(picture, "tag_v2", {})
     if (picture.mode == "F" or picture.format not in DEEP or tags.get(BITS, (16,)) != (16,) or MAXIMUM in tags
-            or 2 in tags.get(SIGNS, ()) or tags.get(WHITE_IS_ZERO) == 0):
+            or tags.get(WHITE_IS_ZERO) == 0):
         raise UserError("has numbers whose scale is unknown: save it with 8 bits")
     return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
 
