@@ -214,6 +214,22 @@ def test_the_same_picture_on_both_sides_or_in_two_classes_is_said(pets):
     assert "in another class too (1): " in said[1] and said[1].endswith("dog/b.png")
 
 
+def test_the_same_picture_in_another_size_on_both_sides_is_found(tmp_path):
+    """Of 24 photographs each has a thumbnail on the other side; 24 other ones have none."""
+    rng = np.random.default_rng(3)
+    for number in range(48):
+        rough = Image.fromarray(rng.integers(0, 256, (6, 6, 3)).astype(np.uint8))
+        photograph, thumbnail = rough.resize((400, 300), Image.BICUBIC), rough.resize((400, 300), Image.BICUBIC)
+        thumbnail.thumbnail((120, 120))
+        for side, kind in (("train", photograph), ("test", thumbnail if number < 24 else photograph.rotate(180))):
+            target = tmp_path / side / "ab"[number % 2]
+            target.mkdir(parents=True, exist_ok=True)
+            kind.save(target / f"{number:02}.jpg", quality=75)
+    _, said = read(tmp_path)
+    assert len(said) == 1 and "to test on are among those to train on" in said[0] and "(24): " in said[0]
+    assert all(f"test/{'ab'[number % 2]}/{number:02}.jpg" in said[0] for number in range(0, 20, 2))
+
+
 def test_links_to_pictures_and_to_classes_are_followed(pets, tmp_path):
     outside = tmp_path / "outside"
     for number, name in enumerate(("u.png", "v.png", "0.png")):

@@ -30,9 +30,10 @@ IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "$recycle.bin", "
            "system volume information", "evaluation")  # and .names and @names: systems, and evaluate.py, put them
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
-MANY = 1000  # pictures, whose reading takes so long that the log says so
+MANY = 100  # pictures: from so many on, the log says that they are read
 KEY = 16  # bytes
 MEMORY = 1000  # MB that one picture may take while it is read
+NEARLY_EQUAL = 2  # levels of 255 between two pictures reduced to 8 x 8; another size or compression makes about 1
 
 
 def read(folder, say, is_seen=True, is_split=True):
@@ -66,7 +67,7 @@ def read(folder, say, is_seen=True, is_split=True):
     say(f"Classes: {', '.join(counts[:MOST_NAMES])}{', ...' if len(counts) > MOST_NAMES else ''}")
     untested = [name for name, number in zip(classes, tested) if not number]
     warn("Warning: classes have no picture to test on, since they have so few", untested, say)
-    warn_of_copies(images, labels, [path for path, *_ in readable], end, say)
+    warn_of_twins(images, labels, [path for path, *_ in readable], end, say)
     return images[:end], labels[:end], images[end:], labels[end:], note, classes
 
 
@@ -218,17 +219,28 @@ def describe(paths):
     return f"pictures-{hashlib.sha256(os.fsencode(os.path.realpath(root))).hexdigest()[:16]}", keys
 
 
-def warn_of_copies(images, labels, paths, end, say):
-    """Warn of equal pictures on both sides, of which that to test on begins at `end`, or in two classes."""
-    first, both, classes = {}, [], []
-    for number, (image, path) in enumerate(zip(images, paths)):
-        earlier = first.setdefault(hashlib.sha256(image).digest(), number)
-        if earlier < end <= number:
-            both.append(path)
-        if labels[earlier] != labels[number]:
+def warn_of_twins(images, labels, paths, end, say):
+    """Warn of pictures on both sides, of which that to test on begins at `end`, or in two classes: by their content."""
+    both = [paths[end + number] for number in twins(images[:end], images[end:])]
+    warn("Warning: pictures to test on are among those to train on too, in some size, which makes the test too easy",
+         both, say)
+    seen, classes = {}, []
+    for image, label, path in zip(images, labels, paths):
+        if seen.setdefault(hashlib.sha256(image).digest(), label) != label:
             classes.append(path)
-    warn("Warning: pictures to test on are among those to train on too, which makes the test too easy", both, say)
     warn("Warning: pictures are in another class too", classes, say)
+
+
+def twins(train, test):
+    """Which images of `test` nearly equal one of `train`, both uint8 [N, 3, 32, 32]: a list of numbers."""
+    train, test = (each.reshape(-1, 3, 8, 4, 8, 4).mean((3, 5), np.float32).astype(np.uint8) for each in (train, test))
+    gray, test_gray = (each.mean(1, np.float32).reshape(-1, 64) for each in (train, test))
+    half, found = (gray ** 2).sum(1)[:, None] / 2, []
+    for first in range(0, len(test) if len(train) else 0, 64):
+        nearest = (half - gray @ test_gray[first:first + 64].T).argmin(0)  # by the squared distance, from |a - b|^2
+        difference = np.abs(np.subtract(train[nearest], test[first:first + 64], dtype=np.int16)).mean((1, 2, 3))
+        found += [first + number for number in np.flatnonzero(difference < NEARLY_EQUAL)]
+    return found
 
 
 def warn(text, names, say):
