@@ -168,13 +168,12 @@ class Reader:
 
 
 NEEDS_THE_PICTURES = (("train",), ("evaluate",))
-FINGERPRINT = 8431157354107553021  # of the pictures in the pages' samples, which several archives hold
 
 
 @functools.cache
 def has_the_pages_pictures():
     """Whether the archive holds the very pictures of the samples."""
-    return ARCHIVE is not None and dataset.read("cifar10", ARCHIVE).fingerprint == FINGERPRINT
+    return ARCHIVE is not None and f"{dataset.read('cifar10', ARCHIVE).fingerprint:016x}" in chapter.read()
 
 
 @pytest.mark.long

@@ -92,11 +92,12 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
             "=" * 100,
         ]))
         return draw_sketches(say)
-    notes = [] if found == cifar10.MD5 else [f"archive MD5 {found} is not the official one"]
-    train, test = len(arrays[1]), len(arrays[3])
+    data = Dataset("CIFAR-10", *arrays, choice="cifar10")
+    notes = [] if found == cifar10.MD5 else [f"not the official archive: images {data.fingerprint:016x}"]
+    train, test = len(data.train_labels), len(data.test_labels)
     if (train, test) != (50_000, 10_000):
         notes.append(f"{train:,} + {test:,} images instead of 50,000 + 10,000")
-    return Dataset("CIFAR-10", *arrays, "; ".join(notes), choice="cifar10")
+    return data._replace(note="; ".join(notes))
 
 
 def read_folder(path, say=print, is_seen=True, is_split=True):
