@@ -82,6 +82,7 @@ def test_factors_are_rounded_and_sums_are_not(numbers):
 def test_gradients_are_those_of_float32_up_to_rounding(numbers):
     _, narrow, program = step("bfloat16", *numbers)
     _, wide, _ = step("float32", *numbers)
+    assert step("auto", *numbers)[0] == step("bfloat16", *numbers)[0]
     types = [op.type for op in program.global_block().ops]
     assert types.count("cast") == 3, "two maps and one gradient; the first layer's stay float32"
     for name, array in wide.items():
@@ -91,7 +92,7 @@ def test_gradients_are_those_of_float32_up_to_rounding(numbers):
 def test_without_instructions_it_computes_in_float32(numbers, monkeypatch):
     monkeypatch.setattr(bfloat16, "processor_says", lambda word: word == "avx2")
     assert bfloat16.missing()
-    loss, _, program = step("bfloat16", *numbers)
+    loss, _, program = step("auto", *numbers)
     assert loss == step("float32", *numbers)[0]
     assert "cast" not in [op.type for op in program.global_block().ops]
 

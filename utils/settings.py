@@ -156,8 +156,8 @@ def read_command_line(arguments):
     add("--workers", type=above_zero(int), help="processes that share each batch on a CPU (default: one per core, as "
         f"long as each has {SMALLEST_SHARE} images, and in half of the memory)")
     add("--resume", action="store_true", help="resume the unfinished run in the model's folder")
-    add("--precision", choices=("float32", "bfloat16"), help="bfloat16: round what convolutions multiply, about twice "
-        "as fast where the processor has AMX (default: float32)")
+    add("--precision", choices=("float32", "bfloat16", "auto"), help="bfloat16: round what convolutions multiply, "
+        "1.3 to 2 times as fast where the processor is made for it; auto: only there (default: float32)")
     add("--plain", action="store_true", help="use Paddle unmodified, without the fast path")
     return vars(parser.parse_args(arguments))
 
@@ -184,7 +184,7 @@ def new_run(options):
     network = network_started_from(options) if "start_from" in options else {}
     if options.get("recipe") == "fine-tune" and not network:
         raise UserError("--recipe fine-tune changes a trained model: name one with --start-from, or omit it")
-    if options.get("plain") and options.get("precision") == "bfloat16":
+    if options.get("plain") and "precision" in options:
         raise UserError("--plain computes in float32: omit it, or --precision")
     settings = with_defaults(Settings(**{**options, **network}))
     refuse_unfinished(settings)

@@ -27,11 +27,11 @@ DEEP = 2500  # ops; a training program has 12 or 13 for each layer, and one Adam
 def executor_on(place, plain=False, precision="float32"):
     """Paddle's executor for a place; on a CPU a faster one with the same `run`, unless plain.
 
-    precision: "bfloat16" for convolutions in that type where this computer can; "float32" elsewhere and otherwise
+    precision: "bfloat16" or "auto" for convolutions in that type where this computer can; else they are float32
     """
     if plain or not isinstance(place, paddle.CPUPlace):
         return paddle.static.Executor(place)
-    return FastExecutor(place, precision == "bfloat16" and not bfloat16.missing())
+    return FastExecutor(place, precision != "float32" and not bfloat16.missing())
 
 
 class FastExecutor(paddle.static.Executor):
