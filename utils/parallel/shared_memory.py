@@ -39,11 +39,8 @@ class SharedBlock:
         size = world * LINE + (world + 1) * ROW  # a row for each process, and one for the sums
         allocate = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # the other on macOS
         try:
-            if os.name == "nt":  # where `file` is a number
-                memory = mmap.mmap(-1, size, f"image-classification-{file}")
-            else:
-                allocate(file, 0, size)  # an error now and not a crash later
-                memory = mmap.mmap(file, size)
+            allocate(file, 0, size)  # an error now and not a crash later
+            memory = mmap.mmap(file, size)
         except OSError as error:
             raise UserError(f"no memory for {world} workers ({error.strerror}): try fewer --workers") from error
         lines = np.frombuffer(memory, np.uint32, world * LINE // 4).reshape(world, -1)
@@ -59,27 +56,22 @@ class SharedBlock:
         arrays: flat, of one type and of the same sizes on all processes.
         weights: a number for each array, by which this process multiplies it first; none: all are 1.
         """
-        rows = self.rows.view(arrays[0].dtype)
-        for array, weight in zip(arrays, weights):  # in place: as quick as on the way into the row
+        for array, weight in zip(arrays, weights):
             np.multiply(array, array.dtype.type(weight), out=array)
-        width, offsets = rows.shape[1], np.cumsum([0, *(array.size for array in arrays)])
-        for first in range(0, offsets[-1], width):  # a row at a time
-            parts = [array[max(0, first - offset):first + width - offset] for array, offset in zip(arrays, offsets)
-                     if first - array.size < offset < first + width]
-            count = sum(part.size for part in parts)
-            np.concatenate(parts, out=rows[self.rank, :count])
+        rows, joined = self.rows.view(arrays[0].dtype), np.concatenate(arrays)
+        for part in np.split(joined, range(rows.shape[1], joined.size, rows.shape[1])):  # a row at a time
+            rows[self.rank, :part.size] = part
             self.barrier()
-            mine = slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
+            mine = slice(part.size * self.rank // self.world, part.size * (self.rank + 1) // self.world)
             total = rows[self.world, mine]
             total[:] = rows[0, mine]
             with np.errstate(all="ignore"):  # of gradients that have diverged; the loss shows it
                 for row in rows[1:self.world, mine]:
                     total += row
             self.barrier()
-            start = 0
-            for part in parts:
-                part[:] = rows[self.world, start:start + part.size]
-                start += part.size
+            part[:] = rows[self.world, :part.size]
+        for array, total in zip(arrays, np.split(joined, np.cumsum([array.size for array in arrays]))):
+            array[:] = total
 
     def barrier(self):
         """Wait until every process has come here as often as this one; say once for whom.
