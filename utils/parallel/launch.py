@@ -222,10 +222,6 @@ class Interrupts:
     def __init__(self):
         self.signal, self.since, self.holds = None, 0.0, False
 
-    def hold(self):
-        """From now on the loop looks at `signal` after each batch."""
-        self.holds = True
-
     def hear(self, number, _frame=None):
         """Remember the first signal, or raise Stopped; leave at the second."""
         if self.signal is None:
