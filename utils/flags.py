@@ -71,13 +71,6 @@ def _set_flags_for_speed():
     return words
 
 
-def describe(more):
-    """One line for the log: what was done for speed, here and by the executor, and for which processor."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
-    words = ", ".join([*(choices or []), *more]) or "nothing set"
-    return f"{words} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
-
-
 def processor_says(word):
     """Whether Linux's description of the processor has this word (elsewhere False)."""
     return sys.platform == "linux" and word.encode() in Path("/proc/cpuinfo").read_bytes().split()

@@ -1,4 +1,7 @@
 """What a reader sees of training: the log's first and last lines, and the numbers behind the curves."""
+import os
+import platform
+
 import numpy as np
 import paddle
 
@@ -21,7 +24,7 @@ def opening(run, place):
         f"Data: {data.name}{data.note and f' ({data.note})'}, {len(data.train_labels):,} to train, "
         f"{len(data.test_labels):,} to test",
         f"Place: {place}; Paddle {paddle.__version__}",
-        isinstance(run.executor.place, paddle.CPUPlace) and f"Speed: {flags.describe(speed_of(run))}",
+        isinstance(run.executor.place, paddle.CPUPlace) and f"Speed: {speed_of(run)}",
         settings.precision == "bfloat16" and not getattr(run.executor, "in_bfloat16", False) and
         f"Precision: float32; bfloat16 is not possible here: {bfloat16.missing() or 'it is for the CPU'}",
         f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
@@ -34,8 +37,10 @@ def opening(run, place):
 
 
 def speed_of(run):
-    """What makes the run fast on this CPU, in words."""
-    return ["plain"] if run.settings.plain else run.executor.prepare(run.programs.main)
+    """What makes the run fast on this CPU, in words, and for which processor."""
+    words = ["plain"] if run.settings.plain else [*(flags.choices or []), *run.executor.prepare(run.programs.main)]
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
+    return f"{', '.join(words)} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
 
 
 def closing(run, accuracy, answers):

@@ -4,7 +4,6 @@ For a sum each process copies its numbers into a row of a block. When all have, 
 order of ranks; when all have, each copies the sums out. The block is a file without a name that launch.py opens and the
 workers inherit; it is gone with the last of them, however that ends.
 """
-import functools
 import mmap
 import os
 import threading
@@ -23,7 +22,6 @@ NAP, LONGEST_NAP = 0.001, 0.02  # seconds of a sleep, which grows with the waiti
 CHECK = 0.1  # seconds between two looks at whether the others still run
 SILENCE = 30  # seconds of waiting until rank 0 says for whom
 PATIENCE = 3600  # seconds of waiting for a process that still runs: it may be stopped, or read, fetch or save
-give_way = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 
 
 class LostWorkers(UserError):
@@ -84,7 +82,7 @@ class SharedBlock:
         end, waited, looked = time.monotonic() + AWAKE, 0.0, 0.0
         while (self.turns < self.turn).any():
             if time.monotonic() < end:
-                give_way()  # to whoever else has work for this core
+                os.sched_yield()  # to whoever else has work for this core
                 continue
             nap = min(max(NAP, waited / 50), LONGEST_NAP)
             time.sleep(nap)
