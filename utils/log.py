@@ -28,8 +28,8 @@ def opening(run, place):
         settings.precision == "bfloat16" and not getattr(run.executor, "in_bfloat16", False) and
         f"Precision: float32; bfloat16 is not possible here: {bfloat16.missing() or 'it is for the CPU'}",
         f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
-        f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
-        f"workers: {run.workers.world}",
+        f"{settings.epochs} pass{'es' * (settings.epochs != 1)}{', classes equally often' * settings.balance}, "
+        f"seed {settings.seed}; workers: {run.workers.world}",
         settings.data_dir and not settings.start_from and
         f"Steps: {settings.epochs * settings.steps_per_epoch(len(data.train_labels)):,}; with pictures of your own by "
         f"default passes for at least {STEPS:,}, in batches of {FEW_BATCH} below {FEW:,} pictures",
@@ -45,8 +45,9 @@ def speed_of(run):
 
 def closing(run, accuracy, answers):
     """The log's last lines: the result of the last test, and what to do with it. answers: classes, int [N]."""
+    epochs = run.settings.epochs
     return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, len(answers))} on {run.data.name} "
-            f"after {passes(run.settings.epochs)}, {duration(run.checkpoints.progress['seconds'])}\n"
+            f"after {epochs} pass{'es' * (epochs != 1)}, {duration(run.checkpoints.progress['seconds'])}\n"
             f"{advice(run, accuracy, answers) if run.settings.data_dir else ''}"
             f"Model, checkpoint and curves are in {run.settings.folder}\n"
             f"Classify a picture with: {run.settings.infer_command()}")
@@ -70,11 +71,6 @@ def advice(run, accuracy, answers):
         lines += [f"Mixed up most: {' and '.join(data.classes[each] for each in two)}, {mixed.max()} of their "
                   f"{counts[two].sum()} pictures to test on; evaluate.py shows all\n"]
     return "".join(lines)
-
-
-def passes(count):
-    """'1 pass', '2 passes'."""
-    return f"{count} pass" if count == 1 else f"{count} passes"
 
 
 def duration(seconds):

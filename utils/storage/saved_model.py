@@ -53,7 +53,20 @@ def new_model(folder, description):
     except OSError as error:
         raise UserError(f"cannot write a model to {shown(folder)}: {error.strerror or error}; "
                         "what was there before is kept") from error
-    _write(folder, contents, {"format": FORMAT, **description, "input": INPUT, "paddle": paddle.__version__})
+    pointer, files = folder / "description.json", {}
+    before = pointer.read_bytes() if pointer.is_file() else b""
+    hashes = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
+    stem = f"{description['model']}-{hashlib.sha256(''.join(hashes.values()).encode()).hexdigest()[:8]}"
+    for part, content in contents.items():
+        files[part] = {"name": stem + PARTS[part], "bytes": len(content), "sha256": hashes[part]}
+        with whole_file(folder / files[part]["name"]) as temporary:
+            temporary.write_bytes(content)
+    facts = {"format": FORMAT, **description, "input": INPUT, "paddle": paddle.__version__, "files": files}
+    with whole_file(pointer) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2, default=float) + "\n", encoding="utf-8")
+    for path in folder.iterdir():  # but for the last save's
+        if FILE_NAME.fullmatch(path.name) and path.stem != stem and path.name.encode() not in before:
+            path.unlink()
 
 
 def _read_export(prefix):
@@ -73,23 +86,6 @@ def _read_export(prefix):
         for name in filter(op.desc.has_attr, MACHINE_SPECIFIC):  # attr_names does not list all of them
             op.desc.remove_attr(name)
     return {**contents, "program": program.desc.serialize_to_string()}
-
-
-def _write(folder, contents, facts):
-    """Write both files, then description.json with the facts, and remove the files of saves before the last one."""
-    pointer, files = folder / "description.json", {}
-    before = pointer.read_bytes() if pointer.is_file() else b""
-    hashes = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
-    stem = f"{facts['model']}-{hashlib.sha256(''.join(hashes.values()).encode()).hexdigest()[:8]}"
-    for part, content in contents.items():
-        files[part] = {"name": stem + PARTS[part], "bytes": len(content), "sha256": hashes[part]}
-        with whole_file(folder / files[part]["name"]) as temporary:
-            temporary.write_bytes(content)
-    with whole_file(pointer) as temporary:
-        temporary.write_text(json.dumps({**facts, "files": files}, indent=2, default=float) + "\n", encoding="utf-8")
-    for path in folder.iterdir():
-        if FILE_NAME.fullmatch(path.name) and path.stem != stem and path.name.encode() not in before:
-            path.unlink()
 
 
 def check(folder):
