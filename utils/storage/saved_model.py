@@ -149,18 +149,6 @@ def try_out(infer, classes):
         raise ValueError(f"its answer has shape {answer.shape} and sum {answer.sum()}, for {len(classes)} classes")
 
 
-# -- A finished model in the folder of another run
-
-def described(folder):
-    """What a folder's description.json says; one that is damaged, or of an earlier version, is of a finished run."""
-    try:
-        return {"finished": True, **json.loads((folder / "description.json").read_bytes())}
-    except (ValueError, TypeError):
-        return {"finished": True}
-    except OSError:
-        return {"finished": False}
-
-
 def keep_aside(folder, run):
     """Before a run begins, copy the finished model that it would replace -> the copy's path, or None for no copy.
 
@@ -169,9 +157,12 @@ def keep_aside(folder, run):
     Errors: UserError where it cannot be written.
     """
     folder, number = Path(folder).resolve(), 1
-    model, target = described(folder), Path(f"{folder}.earlier")
+    model = {"finished": os.path.exists(folder / "description.json")}  # also one that is damaged, or of an old version
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        model.update(json.loads((folder / "description.json").read_bytes()))
     if not model["finished"] or run is not None and model.get("run", run) == run:
         return None
+    target = Path(f"{folder}.earlier")
     while os.path.lexists(target):
         with contextlib.suppress(UserError):  # what is there is no whole model
             if {"finished": True, **check(target)[0]} == model:
