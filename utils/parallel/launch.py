@@ -118,8 +118,8 @@ def start_workers(command, count, advice=lambda: ""):
         stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, output in enumerate([None, *outputs]):
-            ours = {MEMORY_FILE: str(memory.fileno()), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
-                    "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}  # as Paddle's launcher names them
+            ours = {"PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count), "PADDLE_LOCAL_RANK": str(rank),
+                    "PADDLE_LOCAL_SIZE": str(count), MEMORY_FILE: str(memory.fileno())}  # names of Paddle's launcher
             watch.workers.append(subprocess.Popen(
                 command, env={"OMP_NUM_THREADS": "1", **os.environ, **ours},  # a second thread: RESULTS.md
                 pass_fds=[memory.fileno()], preexec_fn=before_exec,
