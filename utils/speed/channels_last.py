@@ -169,6 +169,7 @@ def pool_again(block):
             again = edits.insert(edits.before[op], type="pool2d", inputs={"X": op.input("X")}, outputs={"Out": [copy]},
                                  attrs={**pool.all_attrs(), "data_format": "NCHW"})
             again._set_attr("data_format", "NHWC")  # afterwards, as above
+            again._set_attr("use_mkldnn", True)
     edits.make()
 
 

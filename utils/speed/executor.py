@@ -111,9 +111,15 @@ def draw_dropout_quickly(program):
                               [block.var("pixel"), seed], [block.var(op.output("Mask")[0]) for op in dropouts])
     edits.before[edits.ops[0]] += block.ops[len(edits.ops):]
     for op in dropouts:  # each becomes its own gradient, which does the same to what it is given, but reads its mask
-        edits.insert(edits.before[op], type="dropout_grad", attrs=op.all_attrs(), outputs={"X@GRAD": op.output("Out")},
-                     inputs={"Out@GRAD": op.input("X"), "Mask": op.output("Mask")})
-    edits.removed.update(dropouts)
+        desc, x, out, kept = op.desc, op.input("X"), op.output("Out"), op.output("Mask")
+        desc.set_type("dropout_grad")
+        for name in op.input_names:
+            desc.remove_input(name)
+        for name in op.output_names:
+            desc.remove_output(name)
+        desc.set_input("Out@GRAD", x)
+        desc.set_input("Mask", kept)
+        desc.set_output("X@GRAD", out)
     edits.make()
 
 
