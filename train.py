@@ -182,7 +182,7 @@ def set_up(settings: Settings, workers: Workers, checkpoints: Checkpoints) -> Ru
     run = Run(settings, data, programs, executor, workers, checkpoints)
     checkpoints.restore(run, models.first_values(settings.model, programs.main, data.train_images))
     workers.log(log.opening(run, sentence))
-    workers.interrupts.hold()  # from here on Ctrl-C waits for the end of the batch
+    workers.interrupts.holds = True  # from here on Ctrl-C waits for the end of the batch
     return run
 
 

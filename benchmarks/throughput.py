@@ -57,7 +57,7 @@ def measure(given):
         testing = pictures / (time.perf_counter() - begin)
         return {"train": training, "test": testing, "version": paddle.__version__, "first_step_seconds": first,
                 "parameters": program_state.count_parameters(run.programs.main),
-                "speed": flags.describe(log.speed_of(run)), "workers": run.workers.world,
+                "speed": log.speed_of(run), "workers": run.workers.world,
                 "peak_mb": float(run.workers.all_reduce([peak_memory()])[0])}
 
 

@@ -59,7 +59,7 @@ def train(workers, executor, program, metrics, options):
     rng, count = np.random.default_rng(1), options["count"]
     x, y = rng.normal(size=(count, 12)).astype("float32"), rng.integers(0, 4, (count, 1))
     order, costs, seen = rng.permutation(count), [], []
-    workers.interrupts.hold()
+    workers.interrupts.holds = True
     for step, first in enumerate(range(0, count, options["batch"])):
         if step == 2:
             hurt(workers.rank, options)

@@ -1,5 +1,4 @@
 """What a run keeps, and how it is resumed: exactly, elsewhere, for longer; and that no finished model is lost."""
-import contextlib
 import json
 import os
 import re
@@ -15,7 +14,6 @@ from utils import settings
 from utils.checkpoints import Checkpoints
 from utils.errors import UserError
 from utils.storage import checkpoint
-from utils.storage.files import folder_lock
 
 
 def train(folder, archive, *arguments, status=0, workers=2, **environment):
@@ -65,8 +63,8 @@ def test_a_finished_model_is_kept_when_another_run_takes_its_place(full, finishe
     import infer
     assert infer.main(["--model-dir", str(tmp_path / "model.earlier"), "--device", "cpu", "dog.png"]) == 0
     assert full("--seed", "3")[0] == 0
-    assert json.loads(contents(tmp_path / "model.earlier")["description.json"])["seed"] == 2  # one generation
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.earlier"]
+    assert contents(tmp_path / "model.earlier") == first and seed_of(tmp_path / "model.earlier-2") == (2, True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.earlier", "model.earlier-2"]
 
 
 def test_a_finished_model_is_kept_when_quick_looks_take_its_place(run, finished, tmp_path):
@@ -151,55 +149,57 @@ def test_a_model_and_the_checkpoint_of_its_run_have_one_name(finished):
 def in_the_way(kind, finished, place):
     """Put something where a finished model would be kept."""
     if kind == "link":
-        place.symlink_to(finished)
+        place.symlink_to(finished.parent / "nowhere")
     elif kind == "file":
         place.write_text("mine")
     elif kind == "part":  # of a copy by hand
         place.mkdir()
         shutil.copy(finished / "description.json", place)
-    elif kind == "folder":
+    elif kind in ("folder", "damaged"):
         shutil.copytree(finished, place)
-        (place / "description.json").write_text("{}")
-    elif kind == "added":
-        checkpoint.copy_aside(finished, None)
-        checkpoint.put_aside(finished)
-        (place / "notes.txt").write_text("mine")
-        (finished / "description.json").write_text((finished / "description.json").read_text() + " ")
-        small = json.loads((finished / "description.json").read_text())
-        (finished / "description.json").write_text(json.dumps({**small, "seed": 7}))
+        damaged = "description.json" if kind == "folder" else next(finished.glob("*.pdiparams")).name
+        (place / damaged).write_text("{}")
 
 
-@pytest.mark.parametrize("kind", ["link", "file", "part", "folder", "added", "held", "full", "long"])
-def test_a_model_that_cannot_be_kept_aside_is_noticed_before_training(kind, full, finished, monkeypatch, tmp_path):
-    place, name = tmp_path / "model.earlier", "model"
+@pytest.mark.parametrize("kind", ["link", "file", "part", "folder", "damaged"])
+def test_what_is_where_a_model_would_be_kept_stays(kind, full, finished, monkeypatch, tmp_path):
+    """The model goes next to it; a whole copy of it is enough, however many runs begin and end before they save."""
+    place, kept, first = tmp_path / "model.earlier", tmp_path / "model.earlier-2", contents(finished)
     in_the_way(kind, finished, place)
+    before = os.lstat(place).st_ino, contents(place) if place.is_dir() else None
+    have_costs_of(monkeypatch, float("nan"))
+    for printed in (1, 0):
+        status, out, err = full("--seed", "2")
+        assert status == 2 and "nothing was saved yet" in err and out.count(f"is kept in {kept}") == printed
+    assert contents(kept) == contents(finished) == first
+    assert (os.lstat(place).st_ino, contents(place) if place.is_dir() else None) == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.earlier", "model.earlier-2"]
+
+
+@pytest.mark.parametrize("kind", ["full", "long"])
+def test_a_model_that_cannot_be_kept_aside_is_noticed_before_training(kind, full, finished, monkeypatch, tmp_path):
+    name = "model"
     if kind == "full":
         monkeypatch.setattr(shutil, "copy2", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
     if kind == "long":
         name = "m" * 250
         finished.rename(tmp_path / name)
-    if kind == "held":
-        checkpoint.copy_aside(finished, None)
-        checkpoint.put_aside(finished)
-        (finished / "description.json").write_text('{"finished": true}')
     before_each_step(monkeypatch, lambda: pytest.fail("it trains"))
     before = contents(tmp_path / name), sorted(tmp_path.iterdir())
-    with folder_lock(place) if kind == "held" else contextlib.nullcontext():
-        status, _, err = full("--seed", "2", folder=name)
+    status, _, err = full("--seed", "2", folder=name)
     assert status == 2 and len(err.splitlines()) == 1 and ".earlier" in err and "[" not in err
-    assert "in use by process" in err if kind == "held" else "finished model" in err
+    assert "finished model" in err
     assert (contents(tmp_path / name), sorted(tmp_path.iterdir())) == before
-    assert kind != "added" or (place / "notes.txt").read_text() == "mine"
 
 
-def test_a_run_that_ends_before_it_writes_leaves_the_earlier_model(full, finished, tmp_path, monkeypatch):
+def test_a_run_that_ends_before_it_writes_leaves_the_earlier_models(full, finished, tmp_path, monkeypatch):
     assert full("--seed", "2")[0] == 0
-    first = contents(tmp_path / "model.earlier")
+    first, second = contents(tmp_path / "model.earlier"), contents(finished)
     have_costs_of(monkeypatch, float("nan"))
     status, _, err = full("--seed", "3")
     assert status == 2 and "nothing was saved yet" in err
     assert contents(tmp_path / "model.earlier") == first
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "model.earlier"]
+    assert contents(finished) == contents(tmp_path / "model.earlier-2") == second
 
 
 @pytest.mark.parametrize("options", [["--depth", "8"], ["--learning-rate", "0.012"], ["--batch-size", "32"],

@@ -132,7 +132,7 @@ print("paddle" in sys.modules, "utils.gpu" in sys.modules and not sys.modules["u
 
 @pytest.mark.parametrize("most, script, arguments", [
     (1700, "infer.py", ["dog.png"]),
-    (4050, "train.py", ["--workers", "1", "--epochs", "1", "--max-batches", "1", "--batch-size", "8"]),
+    (4000, "train.py", ["--workers", "1", "--epochs", "1", "--max-batches", "1", "--batch-size", "8"]),
 ])
 def test_a_default_command_needs_little_of_the_project(most, script, arguments, small_archive, tmp_path):
     """Lines of this project's files that the process has imported in the end; the images have been unpacked before."""

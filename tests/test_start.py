@@ -152,6 +152,13 @@ def test_no_folder_for_temporary_files_is_said(monkeypatch):
         launch.start_workers([sys.executable, "-c", ""], 2)
 
 
+def test_windows_has_one_process(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(UserError, match="--workers 2: on Windows one process trains"):
+        start.count_of_workers(with_defaults(Settings(workers=2, device="cpu")))
+    assert start.count_of_workers(with_defaults(Settings(workers=1, device="cpu"))) == 1
+
+
 @pytest.mark.parametrize("given, steps", [
     ({}, 2 * 391), ({"epochs": 1, "max_batches": 20}, 20), ({"epochs": 4, "data_dir": "pictures"}, 4 * 10),
 ])

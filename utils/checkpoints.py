@@ -1,7 +1,6 @@
 """Where a run stands, in memory and on the disk: so it can be stopped after any batch, and resumed bit for bit."""
 import contextlib
 import math
-import shutil
 import time
 
 import paddle
@@ -9,7 +8,7 @@ import paddle
 from utils import log, progress
 from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished
-from utils.storage import checkpoint, program_state
+from utils.storage import checkpoint, program_state, saved_model
 from utils.storage.checkpoint import Checkpoint
 from utils.storage.files import folder_lock, whole_file
 
@@ -29,7 +28,7 @@ class Checkpoints:
 
     def __init__(self, settings, workers):
         self.settings, self.workers = settings, workers
-        self.run = self.saved = self.copy = None  # the copy is of a finished model that this run will replace
+        self.run = self.saved = None
         self.beginning = None  # a line about where the run begins, where that is not at random weights
         self.progress = checkpoint.beginning()
         self.counted_until = self.last_save = self.last_drawn = time.monotonic()
@@ -46,8 +45,9 @@ class Checkpoints:
                 else:
                     refuse_unfinished(self.settings)  # again, now that the folder is locked
                 is_own = self.settings.resume and not self.progress["finished"]  # finished: resumed for more passes
-                self.copy = checkpoint.copy_aside(self.settings.folder, self.progress["run"] if is_own else None)
-                stack.callback(lambda: self.copy and shutil.rmtree(self.copy, ignore_errors=True))
+                copy = saved_model.keep_aside(self.settings.folder, self.progress["run"] if is_own else None)
+                if copy:
+                    self.workers.log(f"The finished model that was in {self.settings.folder} is kept in {copy}")
             self.settings = Settings(**self.workers.broadcast(self.settings._asdict()))
             self.has_written = self.settings.resume  # whether the folder's checkpoint is of this run
             stack.enter_context(program_state.own_scope())
@@ -118,7 +118,6 @@ class Checkpoints:
     def after_test(self, epoch, loss, accuracy):
         """Note an epoch's test, before its model is saved. Errors: UserError when the loss is not a finite number."""
         self.check_finite(loss, "test loss", f"the test after pass {epoch}")
-        self.keep_earlier_model()
         if not self.has_written:
             self.save()  # first of all: a process that ends soon leaves no model alongside another run's checkpoint
         self.progress["history"]["tests"].append((epoch + 1, float(loss), float(accuracy)))
@@ -179,7 +178,6 @@ class Checkpoints:
         self.counted_until = self.last_save = now
         main, workers_differ = self.run.programs.main, self.workers.world > 1 and self.next_batch > 0
         statistics = self.workers.gather_statistics(main) if workers_differ else None
-        self.keep_earlier_model()
         if self.workers.rank == 0:
             device = "cpu" if isinstance(self.run.executor.place, paddle.CPUPlace) else "gpu"
             settings = self.settings._replace(dataset=self.run.data.choice, data=self.fingerprint, device=device,
@@ -188,12 +186,6 @@ class Checkpoints:
                                                                   self.progress, statistics))
         self.has_written = True
         self.workers.barrier()
-
-    def keep_earlier_model(self):
-        """Before the run's first write, put the finished model aside that was in its folder."""
-        if self.copy:
-            folder, self.copy = self.settings.folder, None
-            self.workers.log(f"The finished model that was in {folder} is kept in {checkpoint.put_aside(folder)}")
 
     def close(self):
         """Give back what the run took, the terminal's last line too."""

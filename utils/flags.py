@@ -58,24 +58,14 @@ def set_flags(plain=False):
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
-    choices = [] if plain else _set_flags_for_speed()
-
-
-def _set_flags_for_speed():
-    """Set what makes Paddle fast on this processor -> what was set, in words."""
+    choices = []
+    if plain:
+        return
     os.environ["FLAGS_new_executor_sequential_run"] = "1"  # in the program's order: see channels_last.pool_again
-    flags = {**FOR_SPEED, **(FOR_SPEED_ON_AMD if processor_says("AuthenticAMD") else {})}
-    words = [what for name, (value, what) in flags.items() if os.environ.setdefault(name, value) == value]
+    for_speed = {**FOR_SPEED, **(FOR_SPEED_ON_AMD if processor_says("AuthenticAMD") else {})}
+    choices += [what for name, (value, what) in for_speed.items() if os.environ.setdefault(name, value) == value]
     if not any(os.environ.get(name) for name in MALLOC_VARIABLES) and _keep_memory():
-        words.append("memory kept")
-    return words
-
-
-def describe(more):
-    """One line for the log: what was done for speed, here and by the executor, and for which processor."""
-    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
-    words = ", ".join([*(choices or []), *more]) or "nothing set"
-    return f"{words} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
+        choices.append("memory kept")
 
 
 def processor_says(word):

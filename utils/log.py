@@ -1,4 +1,7 @@
 """What a reader sees of training: the log's first and last lines, and the numbers behind the curves."""
+import os
+import platform
+
 import numpy as np
 import paddle
 
@@ -21,12 +24,12 @@ def opening(run, place):
         f"Data: {data.name}{data.note and f' ({data.note})'}, {len(data.train_labels):,} to train, "
         f"{len(data.test_labels):,} to test",
         f"Place: {place}; Paddle {paddle.__version__}",
-        isinstance(run.executor.place, paddle.CPUPlace) and f"Speed: {flags.describe(speed_of(run))}",
+        isinstance(run.executor.place, paddle.CPUPlace) and f"Speed: {speed_of(run)}",
         settings.precision == "bfloat16" and not getattr(run.executor, "in_bfloat16", False) and
         f"Precision: float32; bfloat16 is not possible here: {bfloat16.missing() or 'it is for the CPU'}",
         f"Recipe {settings.recipe}: {settings.hyperparameters.words}, batch {settings.batch_size}, "
-        f"{passes(settings.epochs)}{', classes equally often' * settings.balance}, seed {settings.seed}; "
-        f"workers: {run.workers.world}",
+        f"{settings.epochs} pass{'es' * (settings.epochs != 1)}{', classes equally often' * settings.balance}, "
+        f"seed {settings.seed}; workers: {run.workers.world}",
         settings.data_dir and not settings.start_from and
         f"Steps: {settings.epochs * settings.steps_per_epoch(len(data.train_labels)):,}; with pictures of your own by "
         f"default passes for at least {STEPS:,}, in batches of {FEW_BATCH} below {FEW:,} pictures",
@@ -34,14 +37,17 @@ def opening(run, place):
 
 
 def speed_of(run):
-    """What makes the run fast on this CPU, in words."""
-    return ["plain"] if run.settings.plain else run.executor.prepare(run.programs.main)
+    """What makes the run fast on this CPU, in words, and for which processor."""
+    words = ["plain"] if run.settings.plain else [*(flags.choices or []), *run.executor.prepare(run.programs.main)]
+    threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
+    return f"{', '.join(words)} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
 
 
 def closing(run, accuracy, answers):
     """The log's last lines: the result of the last test, and what to do with it. answers: classes, int [N]."""
+    epochs = run.settings.epochs
     return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, len(answers))} on {run.data.name} "
-            f"after {passes(run.settings.epochs)}, {duration(run.checkpoints.progress['seconds'])}\n"
+            f"after {epochs} pass{'es' * (epochs != 1)}, {duration(run.checkpoints.progress['seconds'])}\n"
             f"{advice(run, accuracy, answers) if run.settings.data_dir else ''}"
             f"Model, checkpoint and curves are in {run.settings.folder}\n"
             f"Classify a picture with: {run.settings.infer_command()}")
@@ -65,11 +71,6 @@ def advice(run, accuracy, answers):
         lines += [f"Mixed up most: {' and '.join(data.classes[each] for each in two)}, {mixed.max()} of their "
                   f"{counts[two].sum()} pictures to test on; evaluate.py shows all\n"]
     return "".join(lines)
-
-
-def passes(count):
-    """'1 pass', '2 passes'."""
-    return f"{count} pass" if count == 1 else f"{count} passes"
 
 
 def duration(seconds):

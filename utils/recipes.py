@@ -39,7 +39,6 @@ FINE_TUNE = Recipe("Adam, one cycle, shift and flip, frozen statistics", learnin
                    rise=0.1, is_augmented=True, translate=2, pad_mode="reflect", freezes_statistics=True,
                    flip_tta=True)
 RECIPES = {"quick": QUICK, "book": BOOK, "strong": STRONG, "fine-tune": FINE_TUNE}
-OF_NETWORK = {("strong", "airbench"): AIRBENCH}  # where a network has its own
 FEW, FEW_BATCH = 4000, 32  # from fewer pictures of the user's own a network learns in batches of so many
 STEPS = 1500  # at least, of a network that begins with random weights, on pictures of the user's own
 LONG, CUTOUT = 16, 8  # from so many passes on the airbench recipe blackens squares of 8 by 8 pixels
@@ -47,7 +46,7 @@ LONG, CUTOUT = 16, 8  # from so many passes on the airbench recipe blackens squa
 
 def recipe_of(name, model, epochs, mirrors=True):
     """The recipe of this name for this network and so many passes, with or without mirror images."""
-    recipe = OF_NETWORK.get((name, model), RECIPES[name])
+    recipe = AIRBENCH if (name, model) == ("strong", "airbench") else RECIPES[name]
     if recipe is AIRBENCH and (epochs or 2) >= LONG:
         recipe = recipe._replace(cutout=CUTOUT)
     return recipe if mirrors else recipe._replace(mirrors=False, alternating_flip=False, flip_tta=False)

@@ -224,7 +224,7 @@ def refuse_unfinished(settings):
 
 def network_started_from(options):
     """The network of --start-from, as settings. Errors: UserError where the command line names another."""
-    from utils.storage import start_from  # with Pillow, which the watching process can do without
+    from utils.storage import start_from  # which most runs do without
 
     model, depth, words, _ = start_from.network_of(options["start_from"])
     if model not in NETWORKS:

@@ -104,6 +104,8 @@ def count_of_workers(settings):
     """
     count, batch_size = settings.workers, settings.batch_size
     if count is not None:
+        if count > 1 and sys.platform == "win32":
+            raise UserError(f"--workers {count}: on Windows one process trains; omit it")
         most = min(launch.MOST_PER_CORE * len(launch.usable_cores()), batch_size)
         if count > most:
             raise UserError(f"--workers {count}: at most {most} here ({launch.MOST_PER_CORE} per core, and an image of "

@@ -108,12 +108,9 @@ def start_workers(command, count, advice=lambda: ""):
     watch = Watch()
     with contextlib.ExitStack() as stack:
         try:
-            spare, *outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
-            file, inherited = os.getpid(), []  # on Windows, not run there: memory is found by this number
-            if os.name != "nt":
-                file = os.memfd_create("sums") if hasattr(os, "memfd_create") else os.dup(spare.fileno())
-                inherited = [file]
-                stack.callback(os.close, file)
+            memory, *outputs = [stack.enter_context(tempfile.TemporaryFile()) for _ in range(count)]
+            if hasattr(os, "memfd_create"):  # not on macOS
+                memory = stack.enter_context(open(os.memfd_create("sums"), "rb+"))
         except OSError as error:
             raise UserError(f"cannot write a temporary file ({error.strerror or error}): set TMPDIR to a folder that "
                             "can be written, or use --workers 1") from error
@@ -121,11 +118,11 @@ def start_workers(command, count, advice=lambda: ""):
         stack.callback(lambda: [worker.kill() for worker in watch.workers])  # of no effect on those that have ended
         before_exec = functools.partial(_begin_worker, os.getpid()) if sys.platform == "linux" else None
         for rank, output in enumerate([None, *outputs]):
-            ours = {MEMORY_FILE: str(file), "PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count),
-                    "PADDLE_LOCAL_RANK": str(rank), "PADDLE_LOCAL_SIZE": str(count)}  # as Paddle's launcher names them
+            ours = {"PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count), "PADDLE_LOCAL_RANK": str(rank),
+                    "PADDLE_LOCAL_SIZE": str(count), MEMORY_FILE: str(memory.fileno())}  # names of Paddle's launcher
             watch.workers.append(subprocess.Popen(
                 command, env={"OMP_NUM_THREADS": "1", **os.environ, **ours},  # a second thread: RESULTS.md
-                pass_fds=inherited, preexec_fn=before_exec,
+                pass_fds=[memory.fileno()], preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
         cause, status = watch.outcome()
         if status and status not in STOPPED:
@@ -161,7 +158,7 @@ class Watch:
         while None in self.statuses() and not is_over() and time.monotonic() < end:
             for number, now in self.signals[self.passed_on:]:
                 self.passed_on += 1
-                for worker in self.workers if os.name != "nt" else ():  # Windows sends Ctrl-C to all by itself
+                for worker in self.workers:
                     worker.send_signal(number)
                     worker.send_signal(signal.SIGCONT)  # one that was stopped takes part in the saving
                 if now - self.signals[0][1] > TWICE:
@@ -183,7 +180,7 @@ def _report(program, rank, status, output, advice):
         for line in output.read().decode(errors="replace").splitlines()[-20:]:
             errors.print_error(line)
     how = {128 + number: f"was ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
-    if status == 128 + getattr(signal, "SIGKILL", 9):
+    if status == 128 + signal.SIGKILL:
         how += f", perhaps because memory ran out (then {OUT_OF_MEMORY})"
     if rank or how or status == LOST:  # else rank 0 has said itself what went wrong
         errors.complain(program, f"worker {rank} {how or f'failed (exit status {status})'}, so the run ends{advice}")
@@ -224,10 +221,6 @@ class Interrupts:
 
     def __init__(self):
         self.signal, self.since, self.holds = None, 0.0, False
-
-    def hold(self):
-        """From now on the loop looks at `signal` after each batch."""
-        self.holds = True
 
     def hear(self, number, _frame=None):
         """Remember the first signal, or raise Stopped; leave at the second."""

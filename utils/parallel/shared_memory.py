@@ -4,7 +4,6 @@ For a sum each process copies its numbers into a row of a block. When all have, 
 order of ranks; when all have, each copies the sums out. The block is a file without a name that launch.py opens and the
 workers inherit; it is gone with the last of them, however that ends.
 """
-import functools
 import mmap
 import os
 import threading
@@ -23,7 +22,6 @@ NAP, LONGEST_NAP = 0.001, 0.02  # seconds of a sleep, which grows with the waiti
 CHECK = 0.1  # seconds between two looks at whether the others still run
 SILENCE = 30  # seconds of waiting until rank 0 says for whom
 PATIENCE = 3600  # seconds of waiting for a process that still runs: it may be stopped, or read, fetch or save
-give_way = getattr(os, "sched_yield", functools.partial(time.sleep, 0))
 
 
 class LostWorkers(UserError):
@@ -39,11 +37,8 @@ class SharedBlock:
         size = world * LINE + (world + 1) * ROW  # a row for each process, and one for the sums
         allocate = getattr(os, "posix_fallocate", lambda file, _, size: os.ftruncate(file, size))  # the other on macOS
         try:
-            if os.name == "nt":  # where `file` is a number
-                memory = mmap.mmap(-1, size, f"image-classification-{file}")
-            else:
-                allocate(file, 0, size)  # an error now and not a crash later
-                memory = mmap.mmap(file, size)
+            allocate(file, 0, size)  # an error now and not a crash later
+            memory = mmap.mmap(file, size)
         except OSError as error:
             raise UserError(f"no memory for {world} workers ({error.strerror}): try fewer --workers") from error
         lines = np.frombuffer(memory, np.uint32, world * LINE // 4).reshape(world, -1)
@@ -59,27 +54,22 @@ class SharedBlock:
         arrays: flat, of one type and of the same sizes on all processes.
         weights: a number for each array, by which this process multiplies it first; none: all are 1.
         """
-        rows = self.rows.view(arrays[0].dtype)
-        for array, weight in zip(arrays, weights):  # in place: as quick as on the way into the row
+        for array, weight in zip(arrays, weights):
             np.multiply(array, array.dtype.type(weight), out=array)
-        width, offsets = rows.shape[1], np.cumsum([0, *(array.size for array in arrays)])
-        for first in range(0, offsets[-1], width):  # a row at a time
-            parts = [array[max(0, first - offset):first + width - offset] for array, offset in zip(arrays, offsets)
-                     if first - array.size < offset < first + width]
-            count = sum(part.size for part in parts)
-            np.concatenate(parts, out=rows[self.rank, :count])
+        rows, joined = self.rows.view(arrays[0].dtype), np.concatenate(arrays)
+        for part in np.split(joined, range(rows.shape[1], joined.size, rows.shape[1])):  # a row at a time
+            rows[self.rank, :part.size] = part
             self.barrier()
-            mine = slice(count * self.rank // self.world, count * (self.rank + 1) // self.world)
+            mine = slice(part.size * self.rank // self.world, part.size * (self.rank + 1) // self.world)
             total = rows[self.world, mine]
             total[:] = rows[0, mine]
             with np.errstate(all="ignore"):  # of gradients that have diverged; the loss shows it
                 for row in rows[1:self.world, mine]:
                     total += row
             self.barrier()
-            start = 0
-            for part in parts:
-                part[:] = rows[self.world, start:start + part.size]
-                start += part.size
+            part[:] = rows[self.world, :part.size]
+        for array, total in zip(arrays, np.split(joined, np.cumsum([array.size for array in arrays]))):
+            array[:] = total
 
     def barrier(self):
         """Wait until every process has come here as often as this one; say once for whom.
@@ -92,7 +82,7 @@ class SharedBlock:
         end, waited, looked = time.monotonic() + AWAKE, 0.0, 0.0
         while (self.turns < self.turn).any():
             if time.monotonic() < end:
-                give_way()  # to whoever else has work for this core
+                os.sched_yield()  # to whoever else has work for this core
                 continue
             nap = min(max(NAP, waited / 50), LONGEST_NAP)
             time.sleep(nap)

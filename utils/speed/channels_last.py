@@ -14,11 +14,6 @@ CHANNELS = {"conv2d": "data_format", "fused_conv2d": "data_format", "pool2d": "d
             "batch_norm": "data_layout"}  # where an op says the order
 AXIS = ("concat", "elementwise_add")  # ops that may name the axis of the channels: 1, and now 3
 ANY_ORDER = ("relu", "gelu", "sum", "dropout")  # element by element
-POOLING = ("pooling_type", "ksize", "strides", "paddings", "padding_algorithm", "ceil_mode", "exclusive", "adaptive",
-           "global_pooling")
-ADAM_INPUTS = ("Param", "Grad", "LearningRate", "Moment1", "Moment2", "Beta1Pow", "Beta2Pow")
-ADAM_OUTPUTS = ("ParamOut", "Moment1Out", "Moment2Out", "Beta1PowOut", "Beta2PowOut")
-ADAM_ATTRIBUTES = ("beta1", "beta2", "epsilon", "use_global_beta_pow", "multi_precision")
 
 
 def kind(op):
@@ -172,7 +167,7 @@ def pool_again(block):
             copy = op.input("Out")[0] + ".again"
             block.create_var(name=copy, dtype="float32", stop_gradient=True)
             again = edits.insert(edits.before[op], type="pool2d", inputs={"X": op.input("X")}, outputs={"Out": [copy]},
-                                 attrs={name: pool.attr(name) for name in POOLING})
+                                 attrs={**pool.all_attrs(), "data_format": "NCHW"})
             again._set_attr("data_format", "NHWC")  # afterwards, as above
             again._set_attr("use_mkldnn", True)
     edits.make()
@@ -188,8 +183,8 @@ def join_adams(block):
     if not adams:
         return
     last = adams[-1]
-    edits.insert(edits.after[last], type="merged_adam", attrs={name: last.attr(name) for name in ADAM_ATTRIBUTES},
-                 inputs={slot: [name for op in adams for name in op.input(slot)] for slot in ADAM_INPUTS},
-                 outputs={slot: [name for op in adams for name in op.output(slot)] for slot in ADAM_OUTPUTS})
+    edits.insert(edits.after[last], type="merged_adam", attrs=last.all_attrs(),
+                 inputs={slot: [name for op in adams for name in op.input(slot)] for slot in last.input_names},
+                 outputs={slot: [name for op in adams for name in op.output(slot)] for slot in last.output_names})
     edits.removed.update(adams)
     edits.make()

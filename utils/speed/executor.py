@@ -45,6 +45,7 @@ class FastExecutor(paddle.static.Executor):
         self.in_bfloat16 = in_bfloat16
         self.faster = {}  # by program: its FoldedProgram or DeepProgram; None for Paddle's own way
         self.notes = {}  # by program: what was done to it, in words
+        self.changes = 0  # how often a program has run that may have changed weights
 
     def run(self, program=None, feed=None, fetch_list=None, scope=None, **options):
         """Run a program as `paddle.static.Executor.run` does."""
@@ -52,10 +53,8 @@ class FastExecutor(paddle.static.Executor):
         self.prepare(program)
         faster, scope = self.faster[program], scope or paddle.static.global_scope()
         if isinstance(faster, FoldedProgram) and faster.can_fetch(fetch_list):
-            return faster.run(feed, fetch_list, scope)
-        for folded in self.faster.values():
-            if isinstance(folded, FoldedProgram):
-                folded.is_stale = True
+            return faster.run(feed, scope, self.changes)
+        self.changes += 1
         if isinstance(faster, DeepProgram):
             return faster.run(self, feed, fetch_list, scope)
         return super().run(program, feed, fetch_list=fetch_list, scope=scope, **options)
@@ -139,8 +138,7 @@ class FoldedProgram:
 
     def __init__(self, program, place, in_bfloat16=False):
         self.program, self.place, self.in_bfloat16 = program, place, in_bfloat16
-        self.folded = self.executor = self.weights_of = None
-        self.is_stale = True  # whether the weights may have changed since they were taken
+        self.folded = self.executor = self.taken = None  # taken: what its weights are from, (changes, scope)
         self.scope = paddle.static.Scope()
 
     def can_fetch(self, fetch_list):
@@ -157,14 +155,14 @@ class FoldedProgram:
                 bfloat16.convolve_in_bfloat16(self.folded)
         return names[0] == self.output
 
-    def run(self, feed, fetch_list, scope):
+    def run(self, feed, scope, changes):
         """Run it with the weights that are in the scope, which is looked at where they may have changed."""
-        if self.is_stale or self.weights_of is not scope:
+        if self.taken != (changes, scope):
             state = program_state.take(self.program, scope)
             for name, array in fold_batch_norm.values(self.folds, state).items():
                 self.scope.var(name).get_tensor().set(array, self.place)
             self.executor = paddle.static.Executor(self.place)  # a new one: oneDNN keeps the weights it has worked with
-            self.is_stale, self.weights_of = False, scope
+            self.taken = changes, scope
         return self.executor.run(self.folded, feed=feed, scope=self.scope, fetch_list=[self.output])
 
 

@@ -12,6 +12,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -52,7 +53,20 @@ def new_model(folder, description):
     except OSError as error:
         raise UserError(f"cannot write a model to {shown(folder)}: {error.strerror or error}; "
                         "what was there before is kept") from error
-    _write(folder, contents, {"format": FORMAT, **description, "input": INPUT, "paddle": paddle.__version__})
+    pointer, files = folder / "description.json", {}
+    before = pointer.read_bytes() if pointer.is_file() else b""
+    hashes = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
+    stem = f"{description['model']}-{hashlib.sha256(''.join(hashes.values()).encode()).hexdigest()[:8]}"
+    for part, content in contents.items():
+        files[part] = {"name": stem + PARTS[part], "bytes": len(content), "sha256": hashes[part]}
+        with whole_file(folder / files[part]["name"]) as temporary:
+            temporary.write_bytes(content)
+    facts = {"format": FORMAT, **description, "input": INPUT, "paddle": paddle.__version__, "files": files}
+    with whole_file(pointer) as temporary:
+        temporary.write_text(json.dumps(facts, indent=2, default=float) + "\n", encoding="utf-8")
+    for path in folder.iterdir():  # but for the last save's
+        if FILE_NAME.fullmatch(path.name) and path.stem != stem and path.name.encode() not in before:
+            path.unlink()
 
 
 def _read_export(prefix):
@@ -74,23 +88,6 @@ def _read_export(prefix):
     return {**contents, "program": program.desc.serialize_to_string()}
 
 
-def _write(folder, contents, facts):
-    """Write both files, then description.json with the facts, and remove the files of saves before the last one."""
-    pointer, files = folder / "description.json", {}
-    before = pointer.read_bytes() if pointer.is_file() else b""
-    hashes = {part: hashlib.sha256(content).hexdigest() for part, content in contents.items()}
-    stem = f"{facts['model']}-{hashlib.sha256(''.join(hashes.values()).encode()).hexdigest()[:8]}"
-    for part, content in contents.items():
-        files[part] = {"name": stem + PARTS[part], "bytes": len(content), "sha256": hashes[part]}
-        with whole_file(folder / files[part]["name"]) as temporary:
-            temporary.write_bytes(content)
-    with whole_file(pointer) as temporary:
-        temporary.write_text(json.dumps({**facts, "files": files}, indent=2, default=float) + "\n", encoding="utf-8")
-    for path in folder.iterdir():
-        if FILE_NAME.fullmatch(path.name) and path.stem != stem and path.name.encode() not in before:
-            path.unlink()
-
-
 def check(folder):
     """Read description.json and both files, and compare them -> (description, files). Errors: UserError.
 
@@ -99,10 +96,10 @@ def check(folder):
     description, files = read_description(folder), {}
     with one_line(folder):
         for part, keyword in KEYWORDS.items():
-            described = description["files"][part]
-            path = Path(folder, Path(described["name"]).name)
+            entry = description["files"][part]
+            path = Path(folder, Path(entry["name"]).name)
             files[keyword] = path.read_bytes()
-            if hashlib.sha256(files[keyword]).hexdigest() != described["sha256"]:
+            if hashlib.sha256(files[keyword]).hexdigest() != entry["sha256"]:
                 raise ValueError(f"the content of {path.name} is not what was saved")
     return description, files
 
@@ -113,7 +110,6 @@ def read_description(folder):
         try:
             facts = json.loads((Path(folder) / "description.json").read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
-            folder = Path(folder)
             command = f"python train.py --model-dir {shlex.quote(str(folder))}"
             advice = f"train one with {shown(command)}, or name another folder"
             if (Path(folder).parent / "description.json").exists():
@@ -151,3 +147,37 @@ def try_out(infer, classes):
     answer = infer(np.full((1, 3, 32, 32), 0.5, np.float32))
     if answer.shape != (1, len(classes)) or not abs(answer.sum() - 1) < 1e-3:
         raise ValueError(f"its answer has shape {answer.shape} and sum {answer.sum()}, for {len(classes)} classes")
+
+
+def keep_aside(folder, run):
+    """Before a run begins, copy the finished model that it would replace -> the copy's path, or None for no copy.
+
+    The copy is in FOLDER.earlier or, where that is taken, FOLDER.earlier-2 and so on: nothing is replaced.
+    run: name of the unfinished run that is resumed, whose own model needs no copy; None where a run begins.
+    Errors: UserError where it cannot be written.
+    """
+    folder, number = Path(folder).resolve(), 1
+    model = {"finished": os.path.exists(folder / "description.json")}  # also one that is damaged, or of an old version
+    with contextlib.suppress(OSError, ValueError, TypeError):
+        model.update(json.loads((folder / "description.json").read_bytes()))
+    if not model["finished"] or run is not None and model.get("run", run) == run:
+        return None
+    target = Path(f"{folder}.earlier")
+    while os.path.lexists(target):
+        with contextlib.suppress(UserError):  # what is there is no whole model
+            if {"finished": True, **check(target)[0]} == model:
+                return None
+        number += 1
+        target = Path(f"{folder}.earlier-{number}")
+    copy = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.rmtree(copy, ignore_errors=True)
+        copy.mkdir()
+        for path in folder.iterdir():
+            if path.is_file() and path.name[0] != ".":
+                shutil.copy2(path, copy)
+        return copy.rename(target)
+    except OSError as error:
+        shutil.rmtree(copy, ignore_errors=True)
+        raise UserError(f"cannot write {target}, where the finished model in {folder} is to be kept: "
+                        f"{error.strerror or error}; or choose another --model-dir") from error
