@@ -21,6 +21,7 @@ from evaluate import ask, load_model
 from utils.data import dataset
 from utils.errors import exit_status
 from utils.evaluation import metrics as evaluation
+from utils.evaluation import report
 from utils.storage.files import whole_file
 
 
@@ -41,7 +42,7 @@ def tables(metrics):
     lines = [f"Error {metrics['error']:.2%} on {metrics['pictures']:,} test pictures, cost {metrics['cost']:.4f}, "
              f"expected calibration error {metrics['calibration_error']:.4f} ({evaluation.BINS} intervals).", "",
              "| is, named | " + " | ".join(classes) + " | error |", "|---" * (len(classes) + 2) + "|"]
-    for name, row, score in zip(classes, counts, evaluation.scores(counts)):
+    for name, row, score in zip(classes, counts, report.scores(counts)):
         lines.append(f"| **{name}** | " + " | ".join(map(str, row)) + f" | {1 - score['recall']:.1%} |")
     lines += ["", "| accuracy | weak | medium | strong |", "|---|---|---|---|"]
     for kind, shares in metrics["disturbed_accuracy"].items():

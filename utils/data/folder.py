@@ -13,12 +13,11 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-from PIL import Image
 
 from utils import image_file
 from utils.data import cache
 from utils.errors import UserError, shown
-from utils.image_file import SIDE, open_picture
+from utils.image_file import SIDE, read_pixels
 from utils.parallel import launch
 from utils.progress import progress
 
@@ -195,9 +194,9 @@ def use_all_cores():
 
 
 def attempt(path):
-    """The picture at `path` as uint8 [3, 32, 32], or the UserError that reading it raised."""
+    """The picture at `path` as `read_pixels` returns it, or the UserError that this raised."""
     try:
-        return np.asarray(open_picture(path).resize((SIDE, SIDE), Image.LANCZOS)).transpose(2, 0, 1)
+        return read_pixels(path)
     except UserError as error:
         return error
 
