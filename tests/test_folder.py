@@ -399,6 +399,7 @@ def test_a_wrong_folder_is_one_line_and_leaves_the_model_that_was_there(pets, ru
     assert contents(tmp_path / "model") == before
 
 
+@pytest.mark.slow
 def test_two_workers_read_the_same_folder_and_say_a_warning_once(pets, tmp_path):
     program = [sys.executable, ROOT / "train.py", *QUICK, "--batch-size", "8"]
     (pets / "cat" / "notes.txt").write_text("no picture")

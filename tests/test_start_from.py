@@ -192,6 +192,7 @@ def test_means_of_weights_start_where_the_weights_do(tmp_path):
     assert now["fc_0.w_0.mean"].shape[1] == 4
 
 
+@pytest.mark.slow
 def test_googlenets_auxiliary_classifiers_are_new(tmp_path):
     import paddle
 

@@ -122,6 +122,7 @@ def launched(tmp_path_factory):
     return folder / "out"
 
 
+@pytest.mark.slow
 def test_over_gloo_the_numbers_are_the_same(alone_and_two, launched):
     _, *with_memory, _, folder = alone_and_two
     assert saved(launched) == saved(folder) == ["saved-0-after-3", "saved-1-after-3"]
@@ -212,6 +213,7 @@ def convolution(paddle, team):
     return main, startup, metrics
 
 
+@pytest.mark.slow
 def test_paddles_launcher_starts_them_too(tmp_path):
     """And: weights copied from rank 0, batch normalization's running statistics averaged."""
     finish(begin(tmp_path / "out", "norm=1", "seeds=1", "count=130",
