@@ -80,7 +80,7 @@ def precision_of(side):
 
 def measurable(sides):
     """Those of some sides that this processor is made for."""
-    has_bfloat16 = any(map(flags.processor_says, flags.BFLOAT16_INSTRUCTIONS))
+    has_bfloat16 = flags.has_bfloat16()
     return [side for side in sides if has_bfloat16 or precision_of(side) == "float32"]
 
 

@@ -4,6 +4,7 @@ import paddle
 import pytest
 from paddle.static import nn
 
+from utils import flags
 from utils.errors import UserError
 from utils.settings import parse
 from utils.speed import bfloat16
@@ -90,7 +91,7 @@ def test_gradients_are_those_of_float32_up_to_rounding(numbers):
 
 
 def test_without_instructions_it_computes_in_float32(numbers, monkeypatch):
-    monkeypatch.setattr(bfloat16, "processor_says", lambda word: word == "avx2")
+    monkeypatch.setattr(flags, "processor_says", lambda word: word == "avx2")
     assert bfloat16.missing()
     loss, _, program = step("auto", *numbers)
     assert loss == step("float32", *numbers)[0]

@@ -27,7 +27,6 @@ FOR_SPEED = {  # environment variable: its value, and what that does, for the lo
 }
 # Paddle's MKL takes its slowest (SSE2) path on AMD processors; 5 asks for AVX2. 1.6 to 2 times as fast there.
 FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": ("5", "MKL on AVX2")}
-BFLOAT16_INSTRUCTIONS = ("amx_bf16", "avx512_bf16")  # words in Linux's description of the processor
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 CPU_ONLY, NO_DEVICE = "this Paddle is a CPU-only build", "no CUDA device or no driver found"
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
@@ -71,6 +70,11 @@ def set_flags(plain=False):
 def processor_says(word):
     """Whether Linux's description of the processor has this word (elsewhere False)."""
     return sys.platform == "linux" and word.encode() in Path("/proc/cpuinfo").read_bytes().split()
+
+
+def has_bfloat16():
+    """Whether this processor has instructions for bfloat16."""
+    return any(map(processor_says, ("amx_bf16", "avx512_bf16")))
 
 
 def has_driver():

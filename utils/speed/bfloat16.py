@@ -7,8 +7,8 @@ the executor runs: a checkpoint or a saved model does not depend on it.
 import paddle
 from paddle.base import core
 
-from utils.flags import BFLOAT16_INSTRUCTIONS, processor_says
-from utils.speed.edit import Edits
+from utils import flags
+from utils.speed.edit import Edits, declare
 
 FLOAT32, BFLOAT16 = core.VarDesc.VarType.FP32, core.VarDesc.VarType.BF16
 
@@ -17,7 +17,7 @@ def missing():
     """What this computer lacks for bfloat16, in words; "" where it lacks nothing."""
     if not paddle.__version__.startswith("2."):
         return "it was made for Paddle 2"
-    return "" if any(map(processor_says, BFLOAT16_INSTRUCTIONS)) else "this processor has no instructions for it"
+    return "" if flags.has_bfloat16() else "this processor has no instructions for it"
 
 
 def convolve_in_bfloat16(program):
@@ -57,8 +57,7 @@ def insert_cast(edits, place, source, target, before, after):
 
     Rounding is left to oneDNN, which rounds to the nearest number: Paddle's own cast cuts the lower bits off.
     """
-    for name, kind in ((source, before), (target, after)):
-        if not edits.block.has_var(name):
-            edits.block.create_var(name=name, shape=[-1] * 4, dtype=kind, stop_gradient=True)
+    declare(edits.block, source, before)
+    declare(edits.block, target, after)
     edits.insert(place, type="cast", inputs={"X": [source]}, outputs={"Out": [target]},
                  attrs={"in_dtype": before, "out_dtype": after, "use_mkldnn": after == BFLOAT16})

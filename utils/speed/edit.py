@@ -47,6 +47,12 @@ class Edits:
         self.block.ops[:] = ops
 
 
+def declare(block, name, dtype="float32"):
+    """Add a variable with four axes to a block that has none of this name."""
+    if not block.has_var(name):
+        block.create_var(name=name, shape=[-1] * 4, dtype=dtype, stop_gradient=True)
+
+
 def transpose_output(edits, op, name, order):
     """Insert a transpose after an op that writes `name`, so that `name` has the axes in another order."""
     op._rename_output(name, name + ".untransposed")
@@ -56,7 +62,6 @@ def transpose_output(edits, op, name, order):
 def insert_transpose(edits, place, source, target, order):
     """Insert an op at a place that writes `source`, its four axes in another order, to `target`."""
     for name in (source, target, target + ".shape"):
-        if not edits.block.has_var(name):
-            edits.block.create_var(name=name, shape=[-1] * 4, dtype="float32", stop_gradient=True)
+        declare(edits.block, name)
     edits.insert(place, type="transpose2", inputs={"X": [source]}, attrs={"axis": order},
                  outputs={"Out": [target], "XShape": [target + ".shape"]})
