@@ -17,20 +17,20 @@ from utils.parallel.launch import core_share, usable_cores
 OFF = ("FLAGS_enable_pir_api", "FLAGS_enable_pir_in_executor", "FLAGS_prim_all", "FLAGS_prim_backward",
        "FLAGS_use_mkldnn", "FLAGS_use_onednn", "FLAGS_check_nan_inf", "FLAGS_benchmark",
        "FLAGS_cudnn_exhaustive_search")
-FOR_SPEED = {  # environment variable: its value, and what that does, for the log
+FOR_SPEED = {
     # One thread hands out the ops. With the usual four oneDNN has four sets of buffers: 4.7 GB instead of 2.1.
-    "FLAGS_new_executor_serial_run": ("1", "ops in order"),
+    "FLAGS_new_executor_serial_run": "1",
     # The thread that frees tensors spins, and so takes the core from the ops. 10 MB at a time: 1.07 times as fast.
-    "FLAGS_eager_delete_tensor_gb": ("0.01", "freed together"),
+    "FLAGS_eager_delete_tensor_gb": "0.01",
     # An op may write its result where its input was, which nobody needs any more: 1.05 times as fast for 8 images.
-    "FLAGS_new_executor_use_inplace": ("1", "in place"),
+    "FLAGS_new_executor_use_inplace": "1",
 }
 # Paddle's MKL takes its slowest (SSE2) path on AMD processors; 5 asks for AVX2. 1.6 to 2 times as fast there.
-FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": ("5", "MKL on AVX2")}
+FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": "5"}
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 CPU_ONLY, NO_DEVICE = "this Paddle is a CPU-only build", "no CUDA device or no driver found"
 HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
-choices = None  # what set_flags has done for speed, in words; None where it was not called before Paddle was imported
+are_set = False  # whether set_flags was called before Paddle was imported
 
 
 def set_flags(plain=False):
@@ -39,7 +39,7 @@ def set_flags(plain=False):
     plain: only what correctness needs. What the environment sets otherwise stays, unless it would break the program: a
     line says so.
     """
-    global choices
+    global are_set
     if "paddle" in sys.modules:
         return
     import zlib  # noqa: F401  Paddle 2.6 carries a zlib of its own, and a first import after Paddle would crash in it
@@ -57,14 +57,14 @@ def set_flags(plain=False):
     for said_better_elsewhere in ("You are using GPU version Paddle", "No ccache found",
                                   r"\W+(\d+m)?\s*Warning:\s+API .paddle\.static\.nn\."):  # Paddle 3, of static layers
         warnings.filterwarnings("ignore", message=said_better_elsewhere)
-    choices = []
+    are_set = True
     if plain:
         return
     os.environ["FLAGS_new_executor_sequential_run"] = "1"  # in the program's order: see channels_last.pool_again
-    for_speed = {**FOR_SPEED, **(FOR_SPEED_ON_AMD if processor_says("AuthenticAMD") else {})}
-    choices += [what for name, (value, what) in for_speed.items() if os.environ.setdefault(name, value) == value]
-    if not any(os.environ.get(name) for name in MALLOC_VARIABLES) and _keep_memory():
-        choices.append("memory kept")
+    for name, value in {**FOR_SPEED, **(FOR_SPEED_ON_AMD if processor_says("AuthenticAMD") else {})}.items():
+        os.environ.setdefault(name, value)
+    if not any(os.environ.get(name) for name in MALLOC_VARIABLES):
+        _keep_memory()
 
 
 def processor_says(word):
@@ -92,13 +92,13 @@ def is_found(library):
 
 
 def _keep_memory():
-    """Have glibc keep freed memory instead of giving it back and faulting it in again at every op; True if done.
+    """Have glibc keep freed memory instead of giving it back and faulting it in again at every op.
 
     2 million page faults in 12 steps become 0.4 million, nearly all of them at the start. Elsewhere than on Linux
     with glibc nothing is done.
     """
     if platform.libc_ver()[0] != "glibc":
-        return False
+        return
     libc = ctypes.CDLL(None)
     libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
     libc.free.argtypes = [ctypes.c_void_p]
@@ -112,4 +112,3 @@ def _keep_memory():
     if heap:
         libc.madvise(-(-heap // 4096) * 4096, HEAP - 4096, huge_pages)
         libc.free(heap)
-    return True

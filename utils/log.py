@@ -5,7 +5,6 @@ import platform
 import numpy as np
 import paddle
 
-from utils import flags
 from utils.evaluation.metrics import confusion, interval_words
 from utils.recipes import FEW, FEW_BATCH, STEPS
 from utils.speed import bfloat16
@@ -37,10 +36,11 @@ def opening(run, place):
 
 
 def speed_of(run):
-    """What makes the run fast on this CPU, in words, and for which processor."""
-    words = ["plain"] if run.settings.plain else [*(flags.choices or []), *run.executor.prepare(run.programs.main)]
+    """How the run uses this CPU, on which the last digits of its numbers depend."""
+    in_bfloat16 = getattr(run.executor, "in_bfloat16", False)
+    way = "plain Paddle" if run.settings.plain else f"fast path in {'bfloat16' if in_bfloat16 else 'float32'}"
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
-    return f"{', '.join(words)} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
+    return f"{way} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
 
 
 def closing(run, accuracy, answers):

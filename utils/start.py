@@ -36,7 +36,7 @@ def begin(name):
     if is_script:
         errors.end_at_once_on_signals()  # from the first moment on: the next imports take a while
     line = missing_packages()
-    if not line and "paddle" in sys.modules and flags.choices is None:  # crashes 2.6, and 3.3 builds other programs
+    if not line and "paddle" in sys.modules and not flags.are_set:  # crashes 2.6, and 3.3 builds other programs
         line = "Paddle was imported before this program, which sets its flags first: import this program before paddle"
     if line and not is_script:
         raise ImportError(line)

@@ -2,16 +2,13 @@
 
 A training program is rewritten at its first run: channels last, oneDNN for the operators that gain by it, one Adam
 for all parameters. A test program runs with its batch norms folded into the convolutions. The numbers stay the same up
-to rounding, but for what dropout drops. Gains are ResNet-32 training, one core; benchmarks/LOG.md has the rows.
+to rounding. Gains are ResNet-32 training, one core; benchmarks/LOG.md has the rows.
 """
-import math
-
 import numpy as np
 import paddle
 from paddle.base import core
 
 from utils.speed import bfloat16, channels_last, fold_batch_norm
-from utils.speed.edit import Edits
 from utils.storage import program_state
 
 # Op kinds that are both faster on oneDNN and right there: 60 -> 122 pictures a second with the convolutions, 148 with
@@ -43,14 +40,14 @@ class FastExecutor(paddle.static.Executor):
     def __init__(self, place, in_bfloat16=False):
         super().__init__(place)
         self.in_bfloat16 = in_bfloat16
-        self.faster = {}  # by program: its FoldedProgram or DeepProgram; None for Paddle's own way
-        self.notes = {}  # by program: what was done to it, in words
+        self.faster = {}  # by program: what `prepare` returned
         self.changes = 0  # how often a program has run that may have changed weights
 
     def run(self, program=None, feed=None, fetch_list=None, scope=None, **options):
         """Run a program as `paddle.static.Executor.run` does."""
         program = program or paddle.static.default_main_program()
-        self.prepare(program)
+        if program not in self.faster:
+            self.faster[program] = self.prepare(program)
         faster, scope = self.faster[program], scope or paddle.static.global_scope()
         if isinstance(faster, FoldedProgram) and faster.can_fetch(fetch_list):
             return faster.run(feed, scope, self.changes)
@@ -60,77 +57,30 @@ class FastExecutor(paddle.static.Executor):
         return super().run(program, feed, fetch_list=fetch_list, scope=scope, **options)
 
     def prepare(self, program):
-        """Rewrite a training program, as its first run does otherwise -> what was done, in words."""
-        if program not in self.faster:
-            ops = program.global_block().ops
-            types = {op.type for op in ops}
-            self.notes[program] = accelerate(program, self.in_bfloat16) if "conv2d_grad" in types else []
-            is_for_test = all(not op.type.endswith("_grad") and (not op.has_attr("is_test") or op.attr("is_test"))
-                              for op in ops)
-            if "conv2d" in types and is_for_test and has_onednn():
-                self.faster[program] = FoldedProgram(program, self.place, self.in_bfloat16)
-            else:
-                self.faster[program] = DeepProgram(program) if is_deep(program) else None
-        return self.notes[program]
+        """Rewrite a training program -> its FoldedProgram or DeepProgram; None for Paddle's own way."""
+        ops = program.global_block().ops
+        types = {op.type for op in ops}
+        if "conv2d_grad" in types:
+            accelerate(program, self.in_bfloat16)
+        is_for_test = all(not op.type.endswith("_grad") and (not op.has_attr("is_test") or op.attr("is_test"))
+                          for op in ops)
+        if "conv2d" in types and is_for_test and has_onednn():
+            return FoldedProgram(program, self.place, self.in_bfloat16)
+        return DeepProgram(program) if is_deep(program) else None
 
 
 def accelerate(program, in_bfloat16=False):
-    """Turn a training program to the order of oneDNN, and put on it the ops that gain -> what was done, in words."""
+    """Turn a training program to the order of oneDNN, and put on it the ops that gain."""
     if not has_onednn():
-        return []
-    turned = channels_last.turn(program)
-    kinds = ONEDNN_OPS + (CHANNELS_LAST_OPS if turned else ())
-    if turned and paddle.__version__.startswith("2."):
-        kinds += PADDLE_2_OPS
-    count = put_on_onednn(program, kinds)
-    if turned:
+        return
+    is_turned = channels_last.turn(program)
+    kinds = ONEDNN_OPS + (CHANNELS_LAST_OPS if is_turned else ())
+    put_on_onednn(program, kinds + (PADDLE_2_OPS if is_turned and paddle.__version__.startswith("2.") else ()))
+    if is_turned:
         channels_last.pool_again(program.global_block())
-    if any(op.type == "dropout" for op in program.global_block().ops):
-        draw_dropout_quickly(program)
     channels_last.join_adams(program.global_block())
-    words = [f"oneDNN for {count} ops"] * bool(count) + ["channels last"] * turned
-    if turned and in_bfloat16:
+    if is_turned and in_bfloat16:
         bfloat16.convolve_in_bfloat16(program)
-        words.append("convolutions in bfloat16")
-    return words
-
-
-def draw_dropout_quickly(program):
-    """Have a training program's dropouts take masks that NumPy draws at the start of a step, 16 bits a number.
-
-    An element is dropped with the probability asked for, to 1 in 65,536, independently of the others; the random
-    numbers are not Paddle's, but follow from `paddle.seed`. Drawing them is 9% of a step of VGG where Paddle does it.
-    """
-    block = program.global_block()
-    dropouts = [op for op in block.ops if op.type == "dropout"]
-    edits = Edits(block)
-    kinds = [(math.prod(block.var(op.input("X")[0]).shape[1:]), op.attr("dropout_prob")) for op in dropouts]
-    with paddle.static.program_guard(program):
-        seed = paddle.randint(0, 2 ** 31 - 1, [1])
-        paddle.static.py_func(lambda pixels, seed: masks(pixels.shape()[0], kinds, np.array(seed)),
-                              [block.var("pixel"), seed], [block.var(op.output("Mask")[0]) for op in dropouts])
-    edits.before[edits.ops[0]] += block.ops[len(edits.ops):]
-    for op in dropouts:  # each becomes its own gradient, which does the same to what it is given, but reads its mask
-        desc, x, out, kept = op.desc, op.input("X"), op.output("Out"), op.output("Mask")
-        desc.set_type("dropout_grad")
-        for name in op.input_names:
-            desc.remove_input(name)
-        for name in op.output_names:
-            desc.remove_output(name)
-        desc.set_input("Out@GRAD", x)
-        desc.set_input("Mask", kept)
-        desc.set_output("X@GRAD", out)
-    edits.make()
-
-
-def masks(count, kinds, seed):
-    """A mask for each pair (elements of an image, probability of dropping one): uint8 [count * elements], 1 to keep."""
-    rng = np.random.Generator(np.random.SFC64(seed))
-    drawn = []
-    for size, probability in kinds:
-        words = rng.integers(0, 2 ** 64 - 1, -(-count * size // 4), np.uint64, endpoint=True)
-        drawn.append((words.view(np.uint16)[:count * size] >= round(probability * 65_536)).view(np.uint8))
-    return drawn
 
 
 class FoldedProgram:
@@ -167,13 +117,11 @@ class FoldedProgram:
 
 
 def put_on_onednn(program, kinds):
-    """Mark the ops of these kinds, but for those whose gradients came out wrong; returns how many there are."""
-    ops = [op for op in program.global_block().ops if op.type in kinds
-           and not (op.type.startswith("batch_norm")  # over [N, C], or with frozen statistics
-                    and (op.attr("data_layout") == "NCHW" or op.attr("use_global_stats")))]
-    for op in ops:
-        op._set_attr("use_mkldnn", True)  # oneDNN's old name; Paddle 3 still answers to it
-    return len(ops)
+    """Mark the ops of these kinds, but for those whose gradients came out wrong."""
+    for op in program.global_block().ops:
+        if op.type in kinds and not (op.type.startswith("batch_norm")  # over [N, C], or with frozen statistics
+                                     and (op.attr("data_layout") == "NCHW" or op.attr("use_global_stats"))):
+            op._set_attr("use_mkldnn", True)  # oneDNN's old name; Paddle 3 still answers to it
 
 
 def has_onednn():
