@@ -10,7 +10,7 @@ from utils.storage.checkpoint import Checkpoint
 
 SAVED = Checkpoint({"w/0.b@x": np.arange(6, dtype=np.float32).reshape(2, 3), "step": np.array([7])},
                    {"seed": 1, "model": "resnet", "data_file": None},
-                   {**checkpoint.beginning(), "epoch": 2, "batch": 5, "window": [[0.1, 0.2]]},
+                   {**checkpoint.beginning(), "epoch": 2, "batch": 5},
                    np.array([[0.25], [0.5]]))
 
 

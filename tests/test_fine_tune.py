@@ -213,7 +213,7 @@ def run_with(train, test, learned=0.9, **settings):
     counts = {f"{side}_labels": np.repeat(range(len(each)), each) for side, each in (("train", train), ("test", test))}
     return SimpleNamespace(
         data=SimpleNamespace(classes=tuple("abc"[:len(train)]), **counts), settings=Settings(**settings),
-        checkpoints=SimpleNamespace(progress={"history": {"points": [(1, 0.1, learned)] * 5}}))
+        checkpoints=SimpleNamespace(progress={"history": {"points": [(1, 0.1, learned)] * 50}}))
 
 
 def test_with_many_pictures_the_log_has_no_interval_and_no_advice():

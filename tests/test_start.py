@@ -1,6 +1,7 @@
 """How train.py starts: workers from a watching process without Paddle, the fast path or Paddle unmodified, signals."""
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_plain_is_plain_from_a_shell_and_from_a_script_and_resumed(run, small_ar
     fast, plain, shell = (state(tmp_path / name).arrays["conv2d_0.w_0"] for name in ("fast", "script", "shell"))
     assert (fast != plain).any() and abs(fast - plain).max() < 0.02 and abs(shell - plain).max() < 0.02
     status, out, err = run("--resume", "--recipe", "book", "--epochs", "2", folder="script")
-    assert status == 0 and "plain (" in out, err
+    assert status == 0 and "Speed: plain Paddle (" in out, err
 
 
 @pytest.fixture(scope="module")
@@ -181,9 +182,20 @@ def test_a_small_job_has_fewer_workers(given, steps, tmp_path, monkeypatch):
 @pytest.mark.parametrize("folder, words", [("stopped", "; resume with: python train.py --resume --model-dir "),
                                            ("finished", "; there is nothing to resume"),
                                            (None, "; there is nothing to resume")])
-def test_the_line_about_a_failed_worker_says_how_to_go_on(folder, words, request, tmp_path):
-    folder = request.getfixturevalue(folder) if folder else tmp_path / "new"
-    assert start.advice_for(Settings(model_dir=str(folder))).startswith(words)
+def test_the_line_about_a_failed_worker_says_how_to_go_on(folder, words, request, tmp_path, monkeypatch):
+    """It is asked for after the failure: what the run has left in its folder by then counts."""
+    said, folder = [], folder and request.getfixturevalue(folder)
+
+    def fail(command, count, advice):
+        if folder:
+            shutil.copytree(folder, tmp_path / "new")
+        said.append(advice())
+        return 1
+
+    monkeypatch.setattr(start.launch, "start_workers", fail)
+    monkeypatch.setattr("utils.settings.pass_on", lambda settings: None)
+    assert start.begin_run(["--model-dir", str(tmp_path / "new"), "--workers", "2", "--device", "cpu"]) == 1
+    assert said[0].startswith(words)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the workers as Linux starts them")

@@ -5,7 +5,7 @@ import time
 
 import paddle
 
-from utils import log, progress
+from utils import progress
 from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished
 from utils.storage import checkpoint, program_state, saved_model
@@ -102,7 +102,7 @@ class Checkpoints:
         """
         self.check_finite(cost, "cost", f"pass {epoch}, batch {batch}")
         batches = self.settings.steps_per_epoch(len(self.run.data.train_labels))
-        log.record(self.progress, epoch + (batch + 1) / batches, cost, accuracy)
+        self.progress["history"]["points"].append((round(epoch + (batch + 1) / batches, 4), cost, accuracy))
         self.progress["batch"] = batch + 1
         if batch % ROW == 0:
             self.write_row("training", epoch, batch, cost, accuracy)

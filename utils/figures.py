@@ -1,7 +1,4 @@
-"""Pictures that the program draws, written whole and replacing only their own; the curves of a training run.
-
-matplotlib is imported by the functions: without it one picture is missing, and no more.
-"""
+"""Pictures that the program draws, written whole and replacing only their own; without matplotlib they are missing."""
 import contextlib
 import functools
 import os
@@ -10,6 +7,8 @@ from pathlib import Path
 
 from utils.errors import Stopped, UserError, print_error, shown
 from utils.storage.files import whole_file
+
+POINT = 10  # batches that one point of the curves is the mean of
 
 
 @contextlib.contextmanager
@@ -78,7 +77,10 @@ def draw_curves(path, history, title):
     history: {"points": [[pass, cost, accuracy], ...], "tests": [[pass, loss, accuracy], ...]}, passes as fractions
     """
     panels = (("cost (cross entropy)", lambda row: row[1]), ("error (%)", lambda row: 100 * (1 - row[2])))
-    lines = (("training", history["points"], "#4c78a8", None), ("test", history["tests"], "#e45756", "o"))
+    points = history["points"]
+    means = [[sum(column) / len(column) for column in zip(*points[first:first + POINT])]
+             for first in range(0, len(points), POINT)]
+    lines = (("training", means, "#4c78a8", None), ("test", history["tests"], "#e45756", "o"))
     with picture(path, 9, 3.6, "train.py", layout="constrained") as figure:
         for axes, (label, value) in zip(figure.subplots(1, 2), panels):
             for name, rows, color, marker in lines:

@@ -36,8 +36,7 @@ are_set = False  # whether set_flags was called before Paddle was imported
 def set_flags(plain=False):
     """Set the flags that Paddle reads while it is imported; afterwards nothing is set any more.
 
-    plain: only what correctness needs. What the environment sets otherwise stays, unless it would break the program: a
-    line says so.
+    plain: only what correctness needs. What the environment sets stays, unless it would break the program.
     """
     global are_set
     if "paddle" in sys.modules:

@@ -1,4 +1,4 @@
-"""What a reader sees of training: the log's first and last lines, and the numbers behind the curves."""
+"""What a reader sees of training besides its loop's lines: the log's first and last ones."""
 import os
 import platform
 
@@ -10,9 +10,9 @@ from utils.recipes import FEW, FEW_BATCH, STEPS
 from utils.speed import bfloat16
 from utils.storage import program_state
 
+LATEST = 50  # batches of training that a test is compared with
 RARE, GAP = 20, 0.1  # pictures of a class, and distance of two accuracies, that call for advice
 MIXED, SHARE = 5, 0.1  # so do test pictures of two classes mixed up: how many, and which share of both
-POINT = 10  # batches that one point of the cost curve is the mean of
 
 
 def opening(run, place):
@@ -57,7 +57,7 @@ def advice(run, accuracy, answers):
     """At most two lines: what would help a model of the user's own pictures most, and what it mixes up most."""
     data, points, lines = run.data, run.checkpoints.progress["history"]["points"], []
     rare = [f"{name} ({count})" for name, count in zip(data.classes, np.bincount(data.train_labels)) if count < RARE]
-    learned = np.mean([point[2] for point in points[-5:]]) if points else 0
+    learned = np.mean([point[2] for point in points[-LATEST:]]) if points else 0
     other = ", or --start-from" * (not run.settings.start_from)
     if rare:
         lines += [f"Few pictures to train on: {', '.join(rare[:5])}; more would help most{other}\n"]
@@ -79,11 +79,3 @@ def duration(seconds):
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
-
-
-def record(progress, passes, cost, accuracy):
-    """Keep what the curves are drawn from: a point for each `POINT` batches."""
-    progress["window"].append((cost, accuracy))
-    if len(progress["window"]) == POINT:
-        progress["history"]["points"].append((round(passes, 4), *np.mean(progress["window"], axis=0).tolist()))
-        progress["window"] = []

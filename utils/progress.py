@@ -5,10 +5,7 @@ from utils.errors import say
 
 
 def progress(iterable=None, desc=None, total=None, initial=0, unit="it", shown=True):
-    """A tqdm bar on standard error: `for x in progress(...)`, or `with progress(total=n) as bar: bar.update(1)`.
-
-    The arguments are tqdm's. Of a range that begins late, the bar does too.
-    """
+    """A tqdm bar on standard error, with tqdm's arguments; of a range that begins late, the bar does too."""
     from tqdm import tqdm  # not before the packages have been checked
 
     if isinstance(iterable, range):

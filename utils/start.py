@@ -2,7 +2,6 @@
 
 train.py starts itself once for each of several cores and watches these: that process never imports Paddle.
 """
-import functools
 import importlib.util
 import math
 import sys
@@ -84,14 +83,15 @@ def one_process_per_core(name):
 @errors.exit_status(OUT_OF_MEMORY, "train.py")
 def begin_run(arguments):
     """Start the workers that share the run, and wait for them -> its status; None where this process trains itself."""
-    from utils.settings import parse, pass_on  # needs numpy, which may not be installed
+    from utils.settings import parse, pass_on, unfinished  # needs numpy, which may not be installed
 
     settings = parse(arguments)
     pass_on(settings)
     count = 1 if launch.is_worker() else count_of_workers(settings)
     if count > 1:
+        resume, nothing = f"; resume with: {settings.resume_command()}", "; there is nothing to resume"
         return launch.start_workers([sys.executable, str(TRAIN), *arguments], count,
-                                    functools.partial(advice_for, settings))
+                                    lambda: resume if unfinished(settings) else nothing)
     flags.set_flags(settings.plain)
     place.import_paddle()
     return None
@@ -120,13 +120,6 @@ def count_of_workers(settings):
     # The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
     count = min(count, max(2, round(math.sqrt(steps))))
     return 1 if count == 1 or is_for_gpu(settings) else count
-
-
-def advice_for(settings):
-    """What a line about a failed worker ends with: how to go on."""
-    from utils.settings import unfinished
-
-    return f"; resume with: {settings.resume_command()}" if unfinished(settings) else "; there is nothing to resume"
 
 
 def is_for_gpu(settings):

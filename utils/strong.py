@@ -41,10 +41,7 @@ def is_weight(name):
 
 
 def smooth(label, classes, smoothing):
-    """Labels of which a share is spread over all classes: int64 [N, 1] -> float32 [N, classes].
-
-    Source: Szegedy et al. 2015, section 7.
-    """
+    """Labels, int64 [N, 1], spread in part over all classes: float32 [N, classes] (Szegedy et al. 2015, section 7)."""
     return F.label_smooth(F.one_hot(label, classes).reshape([-1, classes]), epsilon=smoothing)
 
 
@@ -93,10 +90,7 @@ def freeze(program, recipe, auxiliaries):
 
 
 def complete(programs, recipe, build):
-    """The programs of train.py, with what the recipe has beyond them: a lookahead, and answers from both sides.
-
-    build: as for `answer_program`.
-    """
+    """The programs of train.py, and what the recipe adds: a lookahead, and `answer_program`, which takes `build`."""
     if recipe.lookahead:
         programs = programs._replace(lookahead=Lookahead(programs.main, programs.startup))
     if recipe.flip_tta:

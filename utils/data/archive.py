@@ -21,7 +21,8 @@ from utils.errors import Stopped, UserError, shown
 
 OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has that one
 COPIES = "data", cifar10.PADDLES, "~/.keras/datasets"  # where torchvision, Paddle and Keras keep theirs
-META = "batches.meta"  # where the names of the classes are
+META = "batches.meta"  # where the names of the classes are, as text or bytes
+LABEL_NAMES = [*CLASSES], [name.encode() for name in CLASSES]
 BATCH_ROWS, ROW_BYTES = 10_000, 3 * 32 * 32
 
 
@@ -83,7 +84,9 @@ def read(path):
         for name, blob in members(path):
             where = f"{path}: {name}"
             content = BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
-            batches[name] = check_classes(content, where) if name == META else batch_of(content, where)
+            batches[name] = batch_of(content, where) if name != META else None
+            if name == META and content.get("label_names", content.get(b"label_names")) not in LABEL_NAMES:
+                raise UserError(f"{where} names other classes than CIFAR-10's")
             where = path
     except (UserError, Stopped):
         raise
@@ -141,10 +144,3 @@ def batch_of(content, where):
             or not all(type(label) is int and 0 <= label < len(CLASSES) for label in labels)):
         raise UserError(f"{where} has no list of {len(pixels)} whole numbers from 0 to 9 under 'labels'")
     return np.ascontiguousarray(pixels).reshape(-1, 3, 32, 32), np.array(labels, np.int64)
-
-
-def check_classes(content, where):
-    """UserError where the archive's class names are not CIFAR-10's, in its order."""
-    names = content.get("label_names", content.get(b"label_names"))
-    if names not in (list(CLASSES), [name.encode() for name in CLASSES]):
-        raise UserError(f"{where} names other classes than CIFAR-10's")

@@ -21,10 +21,7 @@ PADDLES = "~/.cache/paddle/dataset/cifar"  # where Paddle keeps its copy
 
 
 class NotFound(UserError):
-    """CIFAR-10 is not on this machine and cannot be fetched: `reasons` says why, `advice` what to do.
-
-    is_slow: whether a source was reached, and another start may go on with the download.
-    """
+    """CIFAR-10 is not here and cannot be fetched; is_slow: a source was reached, and another start may go on."""
 
     def __init__(self, reasons, advice, is_slow=False):
         if is_slow:

@@ -14,7 +14,6 @@ SKETCHES = {"train": (10_000, 1), "test": (2_000, 2)}  # how many, and their see
 
 class Dataset(NamedTuple):
     """Images to train and to test on: uint8 [N, 3, 32, 32] (RGB), labels int64 [N], from 0."""
-
     name: str
     train_images: np.ndarray
     train_labels: np.ndarray

@@ -9,10 +9,7 @@ JUDGED = "evaluate.py"  # the title in its files
 
 
 def draw_confusion(path, metrics, title):
-    """Draw what was named (columns) for what it is (rows): counts, and as color their share of the row.
-
-    metrics: as `metrics.measure` returns them
-    """
+    """Draw the confusion matrix of what `metrics.measure` returned: counts, and as color their share of the row."""
     counts, classes = np.array(metrics["confusion"]), metrics["classes"]
     shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = 2.5 + 0.55 * min(len(classes), MOST_COUNTED)
@@ -31,10 +28,7 @@ def draw_confusion(path, metrics, title):
 
 
 def draw_mistakes(path, images, mistakes, head):
-    """Draw a sheet of images with what was named and what they are, each with its probability.
-
-    images: uint8 [N, 3, H, W]; mistakes: as `metrics.worst_mistakes` returns them
-    """
+    """Draw what `metrics.worst_mistakes` returned, on a sheet of these images, uint8 [N, 3, H, W]."""
     tiles = [(images[each["image"]].transpose(1, 2, 0), f"{each['named'][:14]} {each['probability']:.4f}\n"
               f"is {each['is'][:14]} {each['probability_of_right']:.4f}") for each in mistakes]
     draw_sheet(path, tiles, max(1, -(-len(tiles) // COLUMNS)), COLUMNS, JUDGED, head)

@@ -26,10 +26,9 @@ def reliability(probabilities, labels, bins=BINS):
 
 
 def calibration_error(rows):
-    """Expected calibration error: the mean distance of probability and share classified correctly.
+    """The mean distance of probability and share classified correctly, over all images.
 
-    rows: as `reliability` returns them; each counts by its images.
-    Source: Guo et al. 2017, equation 3.
+    rows: as `reliability` returns them. Source: Guo et al. 2017, equation 3.
     """
     distances = [count * abs(mean - share) for count, mean, share in rows]
     return sum(distances) / sum(count for count, _, _ in rows)
@@ -48,10 +47,7 @@ def interval_words(share, count):
 
 
 def measure(probabilities, labels, classes):
-    """What the probabilities of labeled images say about a model, ready for JSON.
-
-    probabilities: [N, classes]; labels: int64 [N]
-    """
+    """What probabilities [N, classes] of labeled images, int64 [N], say about a model, ready for JSON."""
     best, rows = probabilities.argmax(1), reliability(probabilities, labels)
     error = float((best != labels).mean())
     return {"pictures": len(labels), "classes": list(classes), "error": error,

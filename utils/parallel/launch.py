@@ -214,10 +214,7 @@ def signals_to(handle):
 
 
 class Interrupts:
-    """`with signals_to(interrupts.hear):` a first signal raises Stopped; while `holds` is True it only sets `signal`.
-
-    A second one, later than TWICE, ends the process at once: files are whole at any moment (see storage/files.py).
-    """
+    """`with signals_to(interrupts.hear):` a signal raises Stopped, or, while `holds`, only sets `signal`."""
 
     def __init__(self):
         self.signal, self.since, self.holds = None, 0.0, False
@@ -228,5 +225,5 @@ class Interrupts:
             self.signal, self.since = number, time.monotonic()
             if not self.holds:
                 raise Stopped(number, "Stopped before training began")
-        elif time.monotonic() - self.since > TWICE:
+        elif time.monotonic() - self.since > TWICE:  # at once, since files are whole at any moment (storage/files.py)
             os._exit(128 + number)

@@ -28,13 +28,13 @@ def convolve_in_bfloat16(program):
     """
     edits, narrowed = Edits(program.global_block()), {}
     makers = {name: op for op in edits.ops for name in op.output_arg_names}
+    ordered = {name for name, op in makers.items() if op.has_attr("use_mkldnn") and op.attr("use_mkldnn")}
     for op in edits.ops:
         maps = [name for slot in ("Input", "Output@GRAD") if slot in op.input_names for name in op.input(slot)]
         if op.type in ("conv2d", "fused_conv2d"):
             op._set_attr("mkldnn_data_type", "bfloat16")
             op._set_attr("force_fp32_output", True)
-        elif op.type == "conv2d_grad" and not op.output("Input@GRAD") and all(
-                is_on_onednn(makers.get(name)) for name in maps):
+        elif op.type == "conv2d_grad" and not op.output("Input@GRAD") and ordered >= {*maps}:  # in oneDNN's order
             for name in maps:
                 if name not in narrowed:
                     narrowed[name] = name + ".bfloat16"
@@ -45,11 +45,6 @@ def convolve_in_bfloat16(program):
             transpose._rename_output(name, name + ".bfloat16")
             insert_cast(edits, edits.after[transpose], name + ".bfloat16", name, BFLOAT16, FLOAT32)
     edits.make()
-
-
-def is_on_onednn(op):
-    """Whether an op is marked to run on oneDNN, so that what it makes is in oneDNN's order."""
-    return op is not None and op.has_attr("use_mkldnn") and op.attr("use_mkldnn")
 
 
 def insert_cast(edits, place, source, target, before, after):

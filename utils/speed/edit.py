@@ -11,8 +11,7 @@ class Edits:
     and a half for a network of 300 layers, instead of a second.
 
     ops, readers: the ops in order, and {name: the ops that read it}, as they were at the beginning
-    before, after: {op: the new ops around it}; `insert` takes one of these lists as the place of a new op
-    removed: the ops to remove
+    before, after: {op: the new ops around it}, places for `insert`; removed: the ops to remove
     """
 
     def __init__(self, block):

@@ -17,7 +17,7 @@ class Checkpoint(NamedTuple):
     arrays: the program's persistable variables by name (weights, batch-norm statistics, Adam's moments and powers).
     settings: what the run was started with.
     progress: {"run": a name of its own, which its models have too, "epoch", "batch": the next one to train, "history":
-    points, tests and rows to show, "window": what the next point is the mean of, "seconds": spent so far, "finished"}.
+    points (of each batch), tests and rows to show, "seconds": spent so far, "finished"}.
     statistics: float64 [workers, n], batch normalization's of each worker inside a pass; None where all have the same.
     """
     arrays: dict
@@ -28,7 +28,7 @@ class Checkpoint(NamedTuple):
 
 def beginning():
     """The progress of a run that has not begun."""
-    return {"run": secrets.token_hex(8), "epoch": 0, "batch": 0, "history": {"points": [], "tests": []}, "window": [],
+    return {"run": secrets.token_hex(8), "epoch": 0, "batch": 0, "history": {"points": [], "tests": []},
             "seconds": 0.0, "finished": False}
 
 
