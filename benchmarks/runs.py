@@ -47,6 +47,7 @@ def train_steps(run, steps):
     import train
 
     run.checkpoints.progress["batch"] = 0
+    run.checkpoints.last_drawn = run.checkpoints.last_save = time.monotonic()  # neither falls into these few seconds
     run.workers.all_reduce([0])  # start together
     begin = time.perf_counter()
     train.train_epoch(run._replace(settings=run.settings._replace(max_batches=steps)), 0)

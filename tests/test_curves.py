@@ -5,6 +5,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib import font_manager
+from matplotlib.axes import Axes
 from PIL import Image
 
 from utils import figures, log
@@ -25,6 +26,13 @@ def test_curves_show_both_lines(tmp_path):
         near = np.abs(pixels - color).max(axis=2) < 12
         half = pixels.shape[1] // 2
         assert near[:, :half].sum() > 50 and near[:, half:].sum() > 50
+
+
+def test_a_point_is_the_mean_of_ten_batches(tmp_path, monkeypatch):
+    seen, plot = [], Axes.plot
+    monkeypatch.setattr(Axes, "plot", lambda axes, x, y, **more: seen.append((x, y)) or plot(axes, x, y, **more))
+    figures.draw_curves(tmp_path / "curves.png", {"points": [(n, n, 1.0) for n in range(25)], "tests": []}, "")
+    assert seen[0] == ([4.5, 14.5, 22], [4.5, 14.5, 22])
 
 
 def test_a_picture_that_training_did_not_draw_is_not_replaced(tmp_path):

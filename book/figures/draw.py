@@ -192,7 +192,7 @@ def _training_flow(axes):
 
 
 def curves():
-    """Figure 13: cost and error of a real run, from the history that train.py keeps."""
+    """Figure 13: cost and error of a real run, from the history that train.py kept: a point for ten batches."""
     figure, axes = card(400)
     history = json.loads((ROOT / "book" / "figures" / "resnet32.json").read_text(encoding="utf-8"))
     write(axes, 24, 26, history["title"], size=15, align="left", bold=True)

@@ -84,8 +84,9 @@ def read(path):
         for name, blob in members(path):
             where = f"{path}: {name}"
             content = BatchUnpickler(io.BytesIO(blob), encoding="bytes").load()
-            batches[name] = batch_of(content, where) if name != META else None
-            if name == META and content.get("label_names", content.get(b"label_names")) not in LABEL_NAMES:
+            if name != META:
+                batches[name] = batch_of(content, where)
+            elif content.get("label_names", content.get(b"label_names")) not in LABEL_NAMES:
                 raise UserError(f"{where} names other classes than CIFAR-10's")
             where = path
     except (UserError, Stopped):

@@ -223,10 +223,9 @@ def warn_of_twins(images, labels, paths, end, say):
     both = [paths[end + number] for number in twins(images[:end], images[end:])]
     warn("Warning: pictures to test on are among those to train on too, in some size, which makes the test too easy",
          both, say)
-    seen, classes = {}, []
-    for image, label, path in zip(images, labels, paths):
-        if seen.setdefault(hashlib.sha256(image).digest(), label) != label:
-            classes.append(path)
+    seen = {}
+    classes = [path for image, label, path in zip(images, labels, paths)
+               if seen.setdefault(hashlib.sha256(image).digest(), label) != label]
     warn("Warning: pictures are in another class too", classes, say)
 
 

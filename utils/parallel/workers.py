@@ -229,9 +229,7 @@ class Workers:
     def gather_statistics(self, program):
         """The running means and variances of all workers: float64 [world, n]."""
         own = np.concatenate([np.zeros(0), *map(np.ravel, program_state.running_statistics(program))])
-        rows = np.zeros((self.world, own.size))
-        rows[self.rank] = own
-        return self.all_reduce(rows)
+        return self.all_reduce(np.where(np.arange(self.world)[:, None] == self.rank, own, 0))
 
     def put_statistics(self, program, rows):
         """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them; None: none is changed."""

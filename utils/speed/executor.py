@@ -2,7 +2,7 @@
 
 A training program is rewritten at its first run: channels last, oneDNN for the operators that gain by it, one Adam
 for all parameters. A test program runs with its batch norms folded into the convolutions. The numbers stay the same up
-to rounding. Gains are ResNet-32 training, one core; benchmarks/LOG.md has the rows.
+to rounding, but for what dropout drops. Gains are ResNet-32 training, one core; benchmarks/LOG.md has the rows.
 """
 import numpy as np
 import paddle
@@ -40,7 +40,7 @@ class FastExecutor(paddle.static.Executor):
     def __init__(self, place, in_bfloat16=False):
         super().__init__(place)
         self.in_bfloat16 = in_bfloat16
-        self.faster = {}  # by program: what `prepare` returned
+        self.faster = {}  # by program: what `prepare` returned at its first run
         self.changes = 0  # how often a program has run that may have changed weights
 
     def run(self, program=None, feed=None, fetch_list=None, scope=None, **options):
@@ -57,7 +57,7 @@ class FastExecutor(paddle.static.Executor):
         return super().run(program, feed, fetch_list=fetch_list, scope=scope, **options)
 
     def prepare(self, program):
-        """Rewrite a training program -> its FoldedProgram or DeepProgram; None for Paddle's own way."""
+        """Rewrite a training program -> what runs a program: a FoldedProgram, a DeepProgram, or None for Paddle."""
         ops = program.global_block().ops
         types = {op.type for op in ops}
         if "conv2d_grad" in types:

@@ -64,9 +64,9 @@ def put_weights(program, place, arrays):
 
 def running_statistics(program):
     """The tensors of batch normalization's running means and variances, and of their means, in the program's order."""
-    variables = program.global_block().vars
+    block = program.global_block()
     return [tensor(name) for variable in statistics_of(program)
-            for name in (variable.name, variable.name + MEAN) if name in variables]
+            for name in (variable.name, variable.name + MEAN) if block.has_var(name)]
 
 
 def statistics_of(program):
