@@ -93,7 +93,7 @@ def weights(model, training=False):
 
 STRONG = recipes.AIRBENCH
 FACTS = (
-    Fact("error of the supplied model", rf"(?:Error {N} on 10,000|24 passes, with an error of {N})",
+    Fact("error of the supplied model", rf"(?:Error {N} on 10,000|32 passes, with an error of {N})",
          [MEASURED["error"]], 3),
     Fact("accuracy of the supplied model",
          rf"(?:CIFAR-10, test accuracy {N}; supplied|Undisturbed, it classifies {N})", [1 - MEASURED["error"]], 2),

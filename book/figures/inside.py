@@ -27,8 +27,8 @@ EXPLAINED = ("dog_airplane", "deer", "dog", "truck")
 MARKS = dict(zip(CLASSES, (("#2f6fd6", "s"), ("#e0403f", "s"), ("#f2a11f", "o"), ("#6b2fa0", "o"), ("#7a5230", "o"),
                            ("#e86fb4", "o"), ("#3f9a3a", "o"), ("#94a0ae", "o"), ("#1fa5a8", "s"), ("#1f2733", "s"))))
 # Where the classes' names are written in Figure 17b, from the middle of their points: pixels right and down.
-NAMED = {"airplane": (48, 26), "automobile": (0, 38), "bird": (-33, -2), "cat": (54, -4), "deer": (52, -32),
-         "dog": (36, -30), "frog": (36, -42), "horse": (-52, 22), "ship": (48, 8), "truck": (0, -42)}
+NAMED = {"airplane": (48, 26), "automobile": (0, 38), "bird": (-58, 30), "cat": (54, -4), "deer": (52, -32),
+         "dog": (36, -30), "frog": (52, -54), "horse": (-52, 22), "ship": (48, 8), "truck": (0, -42)}
 
 
 @functools.lru_cache(maxsize=1)
