@@ -558,6 +558,7 @@ def test_settings_before_the_import_change_no_bit():
     assert plain == fast
 
 
+@pytest.mark.slow
 def test_results_in_the_place_of_inputs_change_no_bit():
     apart, in_place = (numbers_alone(change="engine.accelerate", FLAGS_new_executor_use_inplace=value)
                        for value in "01")

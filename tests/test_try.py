@@ -185,12 +185,14 @@ def test_the_ten_pictures_are_answered_as_infer_does(shown):
     paths = [ROOT / "image" / f"{name}.png" for name in CLASSES]
     found = differences(shown, paths)
     assert len(found) == 10 and max(found.values()) < CLOSE / 4, found
+    said = []
     for path, (name, expected) in zip(paths, as_infer_says(paths).items()):
         shown.ask(f"document.getElementById('{path.stem}').click()")
         answers = answers_of(shown, name)
         assert max(abs(answers[each] - expected[each]) for each in CLASSES) < CLOSE / 4
         assert "Paddle says" in text_of(shown, "measured")
-        assert 0 < float(text_of(shown, "measured").split()[-1].rstrip(".")) < 2e-5
+        said.append(float(text_of(shown, "measured").split()[-1].rstrip(".")))
+    assert 0 < max(said) < 2e-5, said
 
 
 def test_odd_pictures_are_answered_as_infer_does(shown, tmp_path):
