@@ -132,7 +132,7 @@ FACTS = (
     Fact("flowers, default flags", rf"seeds 1, 2 and 3 the test accuracy ends between {N} and {N}\.",
          ("flowers, resnet-32",)),
     Fact("flowers, an unlucky run", rf"random seed, ended at {N}", ("flowers", "without `--seed`")),
-    Fact("flowers, from the supplied model", rf"accuracy ends between {N} and {N} \(three seeds",
+    Fact("flowers, from the supplied model", rf"accuracy ends at {N} \(three seeds",
          ("flowers, airbench", "start-from")),
     Fact("digits, default flags", rf"ResNet-32 ends between {N} and {N} with these", ("digits, resnet-32",)),
     Fact("digits, 40 steps", rf"40 steps in all, ended at {N}\.", ("digits, resnet-32",)),
