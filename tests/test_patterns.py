@@ -30,6 +30,7 @@ def middle(values):
     return values[(slice(None), slice(None), *(size // 2 for size in values.shape[2:]))]
 
 
+@pytest.mark.slow
 def test_each_pattern_raises_its_value_above_what_drawn_pictures_reach(opened, layers):
     """Anywhere in the map: ten paintings and a hundred sketches."""
     drawn = np.concatenate([*(inside.load_image(f"{name}.png") for name in CLASSES),

@@ -99,6 +99,7 @@ def test_a_script_that_calls_main_trains_in_its_own_process(tiny_archive, tmp_pa
     assert done.stdout.count("once") == 1 and "workers: 1" in done.stdout
 
 
+@pytest.mark.slow
 def test_networks_of_other_shapes_after_each_other(run):
     for extra in (["--depth", "8"], ["--depth", "14"], ["--depth", "8", "--recipe", "strong"]):
         status, _, err = run(*extra, "--seed", "1", "--epochs", "1", "--max-batches", "1",
