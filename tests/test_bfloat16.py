@@ -1,10 +1,12 @@
 """Convolutions in bfloat16, against NumPy's convolutions of numbers that are rounded here."""
+from types import SimpleNamespace
+
 import numpy as np
 import paddle
 import pytest
 from paddle.static import nn
 
-from utils import flags
+from utils import flags, log
 from utils.errors import UserError
 from utils.settings import parse
 from utils.speed import bfloat16
@@ -96,6 +98,14 @@ def test_without_instructions_it_computes_in_float32(numbers, monkeypatch):
     loss, _, program = step("auto", *numbers)
     assert loss == step("float32", *numbers)[0]
     assert "cast" not in [op.type for op in program.global_block().ops]
+
+
+@needs_instructions
+@pytest.mark.parametrize("precision, words", [("float32", "fast path in float32 ("),
+                                              ("auto", "fast path in bfloat16 (")])
+def test_the_log_names_the_precision(precision, words):
+    executor = executor_on(paddle.CPUPlace(), precision=precision)
+    assert log.speed_of(SimpleNamespace(settings=SimpleNamespace(plain=False), executor=executor)).startswith(words)
 
 
 def test_another_paddle_computes_in_float32(monkeypatch):

@@ -192,7 +192,7 @@ def test_the_ten_pictures_are_answered_as_infer_does(shown):
         assert max(abs(answers[each] - expected[each]) for each in CLASSES) < CLOSE / 4
         assert "Paddle says" in text_of(shown, "measured")
         said.append(float(text_of(shown, "measured").split()[-1].rstrip(".")))
-    assert 0 < max(said) < 2e-5, said
+    assert max(said) < 2e-5 and sum(each > 0 for each in said) > 5, said  # two are equal to six digits
 
 
 def test_odd_pictures_are_answered_as_infer_does(shown, tmp_path):

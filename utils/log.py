@@ -37,8 +37,7 @@ def opening(run, place):
 
 def speed_of(run):
     """How the run uses this CPU, on which the last digits of its numbers depend."""
-    in_bfloat16 = getattr(run.executor, "in_bfloat16", False)
-    way = "plain Paddle" if run.settings.plain else f"fast path in {'bfloat16' if in_bfloat16 else 'float32'}"
+    way = "plain Paddle" if run.settings.plain else f"fast path in {('float32', 'bfloat16')[run.executor.in_bfloat16]}"
     threads = os.environ.get("OMP_NUM_THREADS") or str(os.cpu_count() or 1)
     return f"{way} ({platform.machine()}, {threads} thread{'s' * (threads != '1')} a process)"
 
