@@ -92,6 +92,37 @@ def test_gradients_are_those_of_float32_up_to_rounding(numbers):
         assert 0 < np.linalg.norm(narrow[name] - array) < 0.1 * np.linalg.norm(array), name  # a wrong order makes 1.4
 
 
+@needs_instructions
+def test_maps_stay_rounded_between_the_convolutions_of_a_test_program(numbers):
+    feed, weights = numbers
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+        maps = paddle.static.data("pixel", [None, 3, 8, 8], "float32")
+        for number in (1, 2):
+            maps = paddle.nn.functional.relu(nn.conv2d(maps, 16, 3, padding=1, bias_attr=False,
+                                                       param_attr=f"w{number}"))
+            maps = paddle.nn.functional.max_pool2d(maps, 2)
+        scores = nn.fc(maps, 4, weight_attr="fc", bias_attr=False)
+    scope, place = paddle.static.Scope(), paddle.CPUPlace()
+    with paddle.static.scope_guard(scope):
+        executor = executor_on(place, precision="bfloat16")
+        executor.run(startup)
+        weights = {**weights, "fc": weights["fc"][:64]}
+        for name, array in weights.items():
+            scope.find_var(name).get_tensor().set(array, place)
+        answer, = executor.run(main.clone(for_test=True), feed=feed, fetch_list=[scores])
+
+    def scores_of(round_maps):
+        maps = feed["pixel"]
+        for name in ("w1", "w2"):
+            maps = round_maps(np.maximum(convolve(rounded(maps), rounded(weights[name])), 0))
+            maps = maps.reshape(4, 16, maps.shape[2] // 2, 2, -1, 2).max((3, 5))
+        return maps.reshape(4, -1) @ weights["fc"].astype(float)
+
+    error, without = np.abs(answer - scores_of(rounded)).max(), np.abs(answer - scores_of(np.asarray)).max()
+    assert error < 1e-3 < without, "what is rounded cannot be told"
+
+
 def test_without_instructions_it_computes_in_float32(numbers, monkeypatch):
     monkeypatch.setattr(flags, "processor_says", lambda word: word == "avx2")
     assert bfloat16.missing()

@@ -29,7 +29,7 @@ FOR_SPEED = {
 FOR_SPEED_ON_AMD = {"MKL_DEBUG_CPU_TYPE": "5"}
 MALLOC_VARIABLES = ("GLIBC_TUNABLES", "LD_PRELOAD", "MALLOC_ARENA_MAX", "MALLOC_TRIM_THRESHOLD_", "MALLOC_MMAP_MAX_")
 CPU_ONLY, NO_DEVICE = "this Paddle is a CPU-only build", "no CUDA device or no driver found"
-HEAP = 2 << 30  # bytes of address space; a training step at batch 128 touches about this much
+HEAP = 1920 << 20  # bytes of address space, most of what a step of 128 images touches; from 1984 MB on it is trimmed
 are_set = False  # whether set_flags was called before Paddle was imported
 
 

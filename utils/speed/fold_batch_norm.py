@@ -2,8 +2,8 @@
 
 At a test a batch norm only scales and shifts each channel, by numbers that stay the same for the whole pass. Weights
 and a bias that do so already spare it: w' = w * f, b' = beta + (b - mean) * f, with f = gamma / sqrt(variance +
-epsilon). The sum with the shortcut and the relu are left to oneDNN, which does them as it writes the convolution's
-result. Source: Jacob et al. 2018, section 3.2 (folding).
+epsilon). The sum with the shortcut and the activation are left to oneDNN, which does them as it writes the
+convolution's result. Source: Jacob et al. 2018, section 3.2 (folding).
 """
 from collections import namedtuple
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from utils.speed.edit import Edits
 
+ACTIVATIONS = {"relu": "relu", "gelu": "gelu_erf"}  # Paddle's and oneDNN's names
 SUFFIX = ".folded"  # of the new variables' names
 # A convolution and its batch norm, as names of their variables (bias: may be None), and the norm's epsilon.
 Fold = namedtuple("Fold", "weights bias gamma beta mean variance epsilon")
@@ -44,56 +45,67 @@ def values(folds, state):
 
 def fold_norm(edits, convolution):
     """Put one convolution in the place of a convolution, its bias and the batch norm; None where there is no norm."""
-    block, add, bias, norm = edits.block, None, None, edits.only_reader(convolution.output("Output")[0])
-    if norm is not None and norm.type == "elementwise_add" and block.var(norm.input("Y")[0]).persistable:
-        add, bias = norm, norm.input("Y")[0]
-        norm = edits.only_reader(add.output("Out")[0])
-    if norm is None or norm.type != "batch_norm":
-        return None
-    names = [norm.input(slot)[0] for slot in ("Scale", "Bias", "Mean", "Variance")]
-    done = Fold(convolution.input("Filter")[0], bias, *names, norm.attr("epsilon"))
-    for name in (done.weights, done.beta):
-        old = block.var(name)
-        block.create_var(name=name + SUFFIX, shape=old.shape, dtype=old.dtype, persistable=True)
+    block, weights, result = edits.block, convolution.input("Filter")[0], convolution.output("Output")[0]
+    inputs, bias, done = {"Input": convolution.input("Input"), "Filter": [weights]}, None, None
+    reader = edits.only_reader(result)
+    if reader is not None and reader.type == "elementwise_add" and block.var(reader.input("Y")[0]).persistable:
+        bias, result = reader.input("Y")[0], reader.output("Out")[0]
+        inputs["Bias"] = [bias]
+        edits.removed.add(reader)
+        reader = edits.only_reader(result)
+    if reader is not None and reader.type == "batch_norm":
+        names = [reader.input(slot)[0] for slot in ("Scale", "Bias", "Mean", "Variance")]
+        done, result = Fold(weights, bias, *names, reader.attr("epsilon")), reader.output("Y")[0]
+        for slot, name in (("Filter", done.weights), ("Bias", done.beta)):
+            old, inputs[slot] = block.var(name), [name + SUFFIX]
+            block.create_var(name=name + SUFFIX, shape=old.shape, dtype=old.dtype, persistable=True)
+        edits.removed.add(reader)
     same = {name: convolution.attr(name) for name in ("strides", "paddings", "dilations", "groups",
                                                       "padding_algorithm", "data_format")}
-    edits.insert(
-        edits.before[convolution], type="fused_conv2d", outputs={"Output": norm.output("Y")}, attrs=same,
-        inputs={"Input": convolution.input("Input"), "Filter": [done.weights + SUFFIX], "Bias": [done.beta + SUFFIX]})
-    edits.removed.update((convolution, add, norm))
+    edits.insert(edits.before[convolution], type="fused_conv2d", inputs=inputs, outputs={"Output": [result]},
+                 attrs=same)
+    edits.removed.add(convolution)
     return done
 
 
 def join(block):
-    """Have the folded convolutions do the sums and the relus that follow them, where they can."""
-    edits, results = Edits(block), set()
+    """Have the new convolutions do the sums and the activations that follow them, where they can."""
+    edits, results, written_over = Edits(block), set(), {}
     place = {op: number for number, op in enumerate(edits.ops)}
     for op in edits.ops:
         if op.type == "fused_conv2d":
-            join_sum(edits, op, results, place)
-            relu = edits.only_reader(op.output("Output")[0])
-            if relu is not None and relu.type == "relu":
-                op._set_attr("fuse_activation", "relu")
-                op.desc.set_output("Output", relu.output("Out"))
-                edits.removed.add(relu)
+            term = join_sum(edits, op, results, place)
+            reader = edits.only_reader(op.output("Output")[0])
+            if reader is not None and reader.type in ACTIVATIONS and not reader.all_attrs().get("approximate"):
+                op._set_attr("fuse_activation", ACTIVATIONS[reader.type])
+                op.desc.set_output("Output", reader.output("Out"))
+                edits.removed.add(reader)
             results.update(op.output("Output"))
+            if term:
+                written_over[op.output("Output")[0]] = written_over.get(term, term)
     edits.make()
+    for op in block.ops:  # a sum takes its term's name: oneDNN would copy the term first. 1.03 times as fast
+        for name in written_over.keys() & {*op.input_arg_names, *op.output_arg_names}:
+            op._rename_input(name, written_over[name])
+            op._rename_output(name, written_over[name])
 
 
 def join_sum(edits, convolution, results, place):
-    """Have a convolution add the other term of a sum to its result.
+    """Have a convolution add the other term of a sum to its result -> the term's name; None where it cannot.
 
     It writes over that term, which therefore has to be a convolution's result as well, and not be used by others later.
-    results: what the folded convolutions before this one write; place: {op: its number}
+    results: what the new convolutions before this one write; place: {op: its number}
     """
     block, result = edits.block, convolution.output("Output")[0]
     add = edits.only_reader(result)
     if add is None or add.type != "elementwise_add":
-        return
+        return None
     other, = [name for name in add.input_arg_names if name != result]
     is_used = any(place[op] >= place[convolution] for op in edits.readers[other] if op is not add)
-    if other in results and not is_used and block.var(other).shape == block.var(result).shape:
-        convolution.desc.set_input("ResidualData", [other])
-        convolution._set_attr("fuse_residual_connection", True)
-        convolution.desc.set_output("Output", add.output("Out"))
-        edits.removed.add(add)
+    if other not in results or is_used or block.var(other).shape != block.var(result).shape:
+        return None
+    convolution.desc.set_input("ResidualData", [other])
+    convolution._set_attr("fuse_residual_connection", True)
+    convolution.desc.set_output("Output", add.output("Out"))
+    edits.removed.add(add)
+    return other
