@@ -30,9 +30,8 @@ from utils.parallel import launch
 from utils.storage.files import whole_file
 
 ROOT = Path(__file__).resolve().parent.parent
-BATCH, IMAGES = 128, (50_000, 10_000)  # as CIFAR-10: to train, to test
+BATCH, IMAGES = 128, (50_000, 10_000)  # as CIFAR-10: to train, to test in each pass
 WARM_UP = 3  # steps
-TEST_PER_CORE = 500  # images of one test
 REST = 0.3  # seconds between two sides, in which the threads of the one stop turning round
 
 
@@ -135,11 +134,11 @@ class Side:
         self.memory = answer.get("memory")
         return answer["seconds"]
 
-    def warm_up(self, cores, seconds):
+    def warm_up(self, seconds):
         """Find how many steps take about so many seconds."""
         self.ask("train", WARM_UP)
         self.counts = {"train": max(2, round(seconds * WARM_UP / self.ask("train", WARM_UP))),
-                       "test": TEST_PER_CORE * cores // BATCH * BATCH}
+                       "test": IMAGES[1] // BATCH * BATCH}  # all: a pass begins with folding the weights
         self.ask("test", self.counts["test"])
 
     def measure(self):
@@ -199,7 +198,7 @@ def measure(given, cores, is_largest):
     with contextlib.ExitStack() as held:
         sides = sides_of(held, given, cores, is_largest)
         for side in sides:
-            side.warm_up(len(cores), given.seconds)
+            side.warm_up(given.seconds)
         for number in range(given.rounds):
             for side in sides[::1 if number % 2 else -1]:
                 side.measure()
