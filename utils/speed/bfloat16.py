@@ -42,10 +42,7 @@ def convolve_in_bfloat16(program):
                     narrowed[name] = name + ".bfloat16"
                     insert_cast(edits, edits.after[makers[name]], name, narrowed[name], FLOAT32, BFLOAT16)
                 op._rename_input(name, narrowed[name])
-            transpose = edits.only_reader(op.output("Filter@GRAD")[0])
-            name, = transpose.output("Out")
-            transpose._rename_output(name, name + ".bfloat16")
-            insert_cast(edits, edits.after[transpose], name + ".bfloat16", name, BFLOAT16, FLOAT32, on_onednn=False)
+            widen_gradient(edits, op)
     edits.make()
 
 
@@ -62,12 +59,34 @@ def keeps_bfloat16(edits, name):
     return True
 
 
-def insert_cast(edits, place, source, target, before, after, on_onednn=True):
+def widen_gradient(edits, op):
+    """Put the gradient of a convolution's weights back into float32, for the transpose that reads it.
+
+    oneDNN casts it as a matrix, since Paddle would take its four axes for a picture's. Paddle's own cast and transpose
+    of bfloat16 took 6% of a step of 8 images.
+    """
+    name, (ch_out, ch_in, *size) = op.output("Filter@GRAD")[0], edits.block.var(op.input("Filter")[0]).shape
+    place, matrix, wide = edits.after[op], name + ".matrix", name + ".wide"
+    edits.only_reader(name)._rename_input(name, wide)
+    insert_reshape(edits, place, name, matrix, [ch_out, -1], BFLOAT16, use_mkldnn=True)
+    insert_cast(edits, place, matrix, matrix + ".wide", BFLOAT16, FLOAT32)
+    insert_reshape(edits, place, matrix + ".wide", wide, [ch_out, *size, ch_in], FLOAT32)
+
+
+def insert_reshape(edits, place, source, target, shape, dtype, **attrs):
+    """Insert an op at a place that writes `source`, in another shape, to `target`."""
+    for name in (source, target, target + ".shape"):
+        declare(edits.block, name, dtype)
+    edits.insert(place, type="reshape2", inputs={"X": [source]}, attrs={"shape": shape, **attrs},
+                 outputs={"Out": [target], "XShape": [target + ".shape"]})
+
+
+def insert_cast(edits, place, source, target, before, after):
     """Insert an op at a place that writes `source`, in another type, to `target`.
 
-    Rounding is left to oneDNN, which rounds to the nearest number: Paddle's own cast cuts the lower bits off.
+    oneDNN rounds to the nearest number: Paddle's own cast cuts the lower bits off.
     """
     declare(edits.block, source, before)
     declare(edits.block, target, after)
     edits.insert(place, type="cast", inputs={"X": [source]}, outputs={"Out": [target]},
-                 attrs={"in_dtype": before, "out_dtype": after, "use_mkldnn": on_onednn})
+                 attrs={"in_dtype": before, "out_dtype": after, "use_mkldnn": True})
