@@ -5,7 +5,7 @@ import time
 
 import paddle
 
-from utils import progress
+from utils import figures, progress
 from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished
 from utils.storage import checkpoint, program_state, saved_model
@@ -147,8 +147,6 @@ class Checkpoints:
         self.last_drawn = time.monotonic()
         if self.may_show:
             try:
-                from utils import figures
-
                 figures.draw_curves(self.settings.folder / "curves.png", self.progress["history"],
                                     f"{self.settings.title} on {self.run.data.name}")
             except Exception as error:  # matplotlib missing, its fonts or cache broken, the disk full: all the same

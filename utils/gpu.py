@@ -116,8 +116,6 @@ def explain(status, lines, version, index):
     return f"a training step on {device} {how}: driver, CUDA and cuDNN may not fit Paddle {version}, {PAGE}"
 
 
-# -- The child process
-
 def main(index):
     """Print what this Paddle lacks; else take a step on the CPU and on CUDA device `index`, and compare the numbers."""
     flags.set_flags()

@@ -1,13 +1,13 @@
 """The progress bar: tqdm's, on a terminal alone."""
 import sys
 
+from tqdm import tqdm
+
 from utils.errors import say
 
 
 def progress(iterable=None, desc=None, total=None, initial=0, unit="it", shown=True):
     """A tqdm bar on standard error, with tqdm's arguments; of a range that begins late, the bar does too."""
-    from tqdm import tqdm  # not before the packages have been checked
-
     if isinstance(iterable, range):
         initial, total = iterable.start, iterable.stop
     tqdm.monitor_interval = 0  # no thread that looks after bars
@@ -18,15 +18,11 @@ def progress(iterable=None, desc=None, total=None, initial=0, unit="it", shown=T
 
 def write(text):
     """Print a line above the bar, if there is one. Errors: as from errors.say."""
-    from tqdm import tqdm
-
     with tqdm.external_write_mode():
         say(text)
 
 
 def close_all():
     """Take bars off the terminal that an error has left there."""
-    from tqdm import tqdm
-
     for bar in list(tqdm._instances):
         bar.close()

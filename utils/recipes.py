@@ -36,8 +36,7 @@ AIRBENCH = Recipe("momentum, smoothed labels, shift and flip, mean weights", lea
                   flip_tta=True, temperature=0.52)
 # The new last layer has been trained alone by then (utils/fine_tuning.py): Kumar et al. 2022.
 FINE_TUNE = Recipe("Adam, one cycle, shift and flip, frozen statistics", learning_rate=1e-4, epochs=10, batch_size=32,
-                   rise=0.1, is_augmented=True, translate=2, pad_mode="reflect", freezes_statistics=True,
-                   flip_tta=True)
+                   rise=0.1, is_augmented=True, translate=2, pad_mode="reflect", freezes_statistics=True, flip_tta=True)
 RECIPES = {"quick": QUICK, "book": BOOK, "strong": STRONG, "fine-tune": FINE_TUNE}
 FEW, FEW_BATCH = 4000, 32  # from fewer pictures of the user's own a network learns in batches of so many
 STEPS = 1500  # at least, of a network that begins with random weights, on pictures of the user's own

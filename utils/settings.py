@@ -94,9 +94,8 @@ class Settings(NamedTuple):
         model = [] if self.model_dir or self.model == "resnet" else ["--model", self.model]
         return self._command("train.py", "--resume", *model, *more)
 
-    def _command(self, *arguments):
+    def _command(self, script, *more):
         """A command line about the run's folder, to be pasted into a shell."""
-        script, *more = arguments
         if not os.path.exists(script):
             script = str(Path(__file__).resolve().parent.parent / script)
         return shlex.join(["python", script, *more, *(["--model-dir", self.model_dir] if self.model_dir else [])])

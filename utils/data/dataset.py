@@ -88,8 +88,7 @@ def read(choice, data_file=None, say=print, sources=cifar10.SOURCES, md5=cifar10
             "  Its figures say nothing about CIFAR-10.",
             *(f"  - {reason}" for reason in absence.reasons),
             f"  For CIFAR-10: {absence.advice}.",
-            "=" * 100,
-        ]))
+            "=" * 100]))
         return draw_sketches(say)
     data = Dataset("CIFAR-10", *arrays, choice="cifar10")
     notes = [] if found == cifar10.MD5 else [f"not the official archive: images {data.fingerprint:016x}"]

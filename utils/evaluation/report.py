@@ -1,16 +1,14 @@
 """What evaluate.py does around its steps: its command line, which data it takes, and what it prints and draws."""
 import contextlib
-import functools
 import json
 import os
-import sys
 from pathlib import Path
 
 import numpy as np
 
 from utils.answers import FACTS
 from utils.data import dataset
-from utils.errors import Parser, UserError, complain, name, say, shown
+from utils.errors import Parser, UserError, complain, name, print_error, say, shown
 from utils.evaluation import drawings
 from utils.evaluation.metrics import BINS, interval_words
 from utils.figures import refuse_to_replace
@@ -19,7 +17,6 @@ from utils.storage import checkpoint
 NAMES = {"CIFAR-10": "cifar10", "sketches": "sketches"}  # of data sets: in a description, and to choose by
 MOST_COLUMNS = 20  # classes: beyond, the matrix is too wide for a terminal
 LONGEST = 16  # letters of a class's name in a table
-NOTE = functools.partial(print, file=sys.stderr, flush=True)  # the output may be JSON
 
 
 def parse(arguments):
@@ -55,11 +52,11 @@ def load_data(options, description, model_dir):
         before = run.get("data_dir") or folder
         is_own = os.path.realpath(before) == os.path.realpath(folder) or not os.path.isdir(before)
         is_own = is_own and description["dataset"] == dataset.name_of(folder)
-        return dataset.read_folder(folder, NOTE, is_split=is_own)
+        return dataset.read_folder(folder, print_error, is_split=is_own)  # not say: the output may be JSON
     if choice is None and archive is None:
         raise UserError(f"the model was trained on {shown(description['dataset'])}: name that, or other pictures of "
                         "its classes, with --data-dir")
-    return dataset.read(choice or "cifar10", archive, NOTE)
+    return dataset.read(choice or "cifar10", archive, print_error)
 
 
 def labels_for(data, classes):

@@ -1,16 +1,19 @@
 """Convolutions in bfloat16, for processors with instructions for it: numbers of 16 bits with the range of float32.
 
-Only the factors of their products are rounded, to 8 significant bits; sums, weights, batch norm and the optimizer stay
-float32, as in mixed precision on a GPU (Kalamkar et al. 2019). As the other files here this changes the program that
-the executor runs: a checkpoint or a saved model does not depend on it.
+Only the factors of their products are rounded, to 8 significant bits, and in testing the maps too; sums, weights,
+batch norm and the optimizer stay float32, as in mixed precision on a GPU (Kalamkar et al. 2019). As the other files
+here this changes the program that the executor runs: a checkpoint or a saved model does not depend on it.
 """
 import paddle
 from paddle.base import core
 
 from utils import flags
-from utils.speed.edit import Edits, declare
+from utils.speed.edit import Edits, insert
 
 FLOAT32, BFLOAT16 = core.VarDesc.VarType.FP32, core.VarDesc.VarType.BF16
+# Casts are oneDNN's, which rounds to the nearest number: Paddle's own cuts the lower bits off.
+TO_BFLOAT16 = {"in_dtype": FLOAT32, "out_dtype": BFLOAT16, "use_mkldnn": True}
+TO_FLOAT32 = {"in_dtype": BFLOAT16, "out_dtype": FLOAT32, "use_mkldnn": True}
 
 
 def missing():
@@ -40,7 +43,7 @@ def convolve_in_bfloat16(program):
             for name in maps:
                 if name not in narrowed:
                     narrowed[name] = name + ".bfloat16"
-                    insert_cast(edits, edits.after[makers[name]], name, narrowed[name], FLOAT32, BFLOAT16)
+                    insert(edits, edits.after[makers[name]], "cast", name, narrowed[name], **TO_BFLOAT16)
                 op._rename_input(name, narrowed[name])
             widen_gradient(edits, op)
     edits.make()
@@ -55,7 +58,7 @@ def keeps_bfloat16(edits, name):
         result, = pool.output("Out")
         if not keeps_bfloat16(edits, result):
             pool._rename_output(result, result + ".bfloat16")
-            insert_cast(edits, edits.after[pool], result + ".bfloat16", result, BFLOAT16, FLOAT32)
+            insert(edits, edits.after[pool], "cast", result + ".bfloat16", result, **TO_FLOAT32)
     return True
 
 
@@ -68,25 +71,6 @@ def widen_gradient(edits, op):
     name, (ch_out, ch_in, *size) = op.output("Filter@GRAD")[0], edits.block.var(op.input("Filter")[0]).shape
     place, matrix, wide = edits.after[op], name + ".matrix", name + ".wide"
     edits.only_reader(name)._rename_input(name, wide)
-    insert_reshape(edits, place, name, matrix, [ch_out, -1], BFLOAT16, use_mkldnn=True)
-    insert_cast(edits, place, matrix, matrix + ".wide", BFLOAT16, FLOAT32)
-    insert_reshape(edits, place, matrix + ".wide", wide, [ch_out, *size, ch_in], FLOAT32)
-
-
-def insert_reshape(edits, place, source, target, shape, dtype, **attrs):
-    """Insert an op at a place that writes `source`, in another shape, to `target`."""
-    for name in (source, target, target + ".shape"):
-        declare(edits.block, name, dtype)
-    edits.insert(place, type="reshape2", inputs={"X": [source]}, attrs={"shape": shape, **attrs},
-                 outputs={"Out": [target], "XShape": [target + ".shape"]})
-
-
-def insert_cast(edits, place, source, target, before, after):
-    """Insert an op at a place that writes `source`, in another type, to `target`.
-
-    oneDNN rounds to the nearest number: Paddle's own cast cuts the lower bits off.
-    """
-    declare(edits.block, source, before)
-    declare(edits.block, target, after)
-    edits.insert(place, type="cast", inputs={"X": [source]}, outputs={"Out": [target]},
-                 attrs={"in_dtype": before, "out_dtype": after, "use_mkldnn": True})
+    insert(edits, place, "reshape2", name, matrix, shape=[ch_out, -1], use_mkldnn=True)
+    insert(edits, place, "cast", matrix, matrix + ".wide", **TO_FLOAT32)
+    insert(edits, place, "reshape2", matrix + ".wide", wide, shape=[ch_out, *size, ch_in])

@@ -8,7 +8,7 @@ program and exported models know nothing of this.
 import numpy as np
 import paddle
 
-from utils.speed.edit import FIRST_TO_LAST, LAST_TO_FIRST, Edits, insert_transpose, transpose_output
+from utils.speed.edit import FIRST_TO_LAST, LAST_TO_FIRST, Edits, insert, transpose_output
 
 CHANNELS = {"conv2d": "data_format", "fused_conv2d": "data_format", "pool2d": "data_format",
             "batch_norm": "data_layout"}  # where an op says the order
@@ -43,7 +43,7 @@ def turn(program):
         elif op.type == "flip":
             op._set_attr("axis", [FIRST_TO_LAST.index(axis) for axis in op.attr("axis")])
     for name in fed:
-        insert_transpose(edits, edits.before[edits.ops[0]], name, name + ".channels_last", FIRST_TO_LAST)
+        insert(edits, edits.before[edits.ops[0]], "transpose2", name, name + ".channels_last", axis=FIRST_TO_LAST)
         for reader in edits.readers[name]:
             reader._rename_input(name, name + ".channels_last")
     flatten_as_before(edits, [op for op in ops if kind(op) == "mul"])
@@ -60,7 +60,7 @@ def flatten_as_before(edits, ops):
     for op in ops:
         if op.type == "mul":
             maps = op.input("X")[0]
-            insert_transpose(edits, edits.before[op], maps, maps + ".channels_first", LAST_TO_FIRST)
+            insert(edits, edits.before[op], "transpose2", maps, maps + ".channels_first", axis=LAST_TO_FIRST)
             for reader in ops:  # its gradient too
                 reader._rename_input(maps, maps + ".channels_first")
         else:
@@ -143,7 +143,7 @@ def convolve_backwards(edits, op):
     edits.block.create_var(name=flipped, dtype="float32", stop_gradient=True)
     edits.insert(place, type="mul", inputs={"X": [weights], "Y": [matrix]}, outputs={"Out": [flipped]},
                  attrs={"x_num_col_dims": 2, "y_num_col_dims": 1})
-    insert_transpose(edits, place, flipped, turned, [1, 0, 2, 3])
+    insert(edits, place, "transpose2", flipped, turned, axis=[1, 0, 2, 3])
     convolution = edits.insert(
         place, type="conv2d", inputs={"Input": op.input("Output@GRAD"), "Filter": [turned]},
         outputs={"Output": maps_grad}, attrs={**usual, "paddings": [k - 1 - p for k, p in zip(size, paddings)]})

@@ -46,21 +46,16 @@ class Edits:
         self.block.ops[:] = ops
 
 
-def declare(block, name, dtype="float32"):
-    """Add a variable with four axes to a block that has none of this name."""
-    if not block.has_var(name):
-        block.create_var(name=name, shape=[-1] * 4, dtype=dtype, stop_gradient=True)
-
-
 def transpose_output(edits, op, name, order):
     """Insert a transpose after an op that writes `name`, so that `name` has the axes in another order."""
     op._rename_output(name, name + ".untransposed")
-    insert_transpose(edits, edits.after[op], name + ".untransposed", name, order)
+    insert(edits, edits.after[op], "transpose2", name + ".untransposed", name, axis=order)
 
 
-def insert_transpose(edits, place, source, target, order):
-    """Insert an op at a place that writes `source`, its four axes in another order, to `target`."""
-    for name in (source, target, target + ".shape"):
-        declare(edits.block, name)
-    edits.insert(place, type="transpose2", inputs={"X": [source]}, attrs={"axis": order},
-                 outputs={"Out": [target], "XShape": [target + ".shape"]})
+def insert(edits, place, kind, source, target, **attrs):
+    """Insert an op at a place that writes `source` to `target`: transposed, reshaped, or cast to another type."""
+    outputs = {"Out": [target], **({} if kind == "cast" else {"XShape": [target + ".shape"]})}
+    for name in (source, *sum(outputs.values(), [])):
+        if not edits.block.has_var(name):
+            edits.block.create_var(name=name, shape=[-1] * 4, dtype="float32", stop_gradient=True)
+    edits.insert(place, type=kind, inputs={"X": [source]}, outputs=outputs, attrs=attrs)

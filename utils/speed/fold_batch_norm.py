@@ -12,6 +12,7 @@ import numpy as np
 from utils.speed.edit import Edits
 
 ACTIVATIONS = {"relu": "relu", "gelu": "gelu_erf"}  # Paddle's and oneDNN's names
+KEPT = ("strides", "paddings", "dilations", "groups", "padding_algorithm", "data_format")  # of a convolution
 SUFFIX = ".folded"  # of the new variables' names
 # A convolution and its batch norm, as names of their variables (bias: may be None), and the norm's epsilon.
 Fold = namedtuple("Fold", "weights bias gamma beta mean variance epsilon")
@@ -60,10 +61,8 @@ def fold_norm(edits, convolution):
             old, inputs[slot] = block.var(name), [name + SUFFIX]
             block.create_var(name=name + SUFFIX, shape=old.shape, dtype=old.dtype, persistable=True)
         edits.removed.add(reader)
-    same = {name: convolution.attr(name) for name in ("strides", "paddings", "dilations", "groups",
-                                                      "padding_algorithm", "data_format")}
     edits.insert(edits.before[convolution], type="fused_conv2d", inputs=inputs, outputs={"Output": [result]},
-                 attrs=same)
+                 attrs={name: convolution.attr(name) for name in KEPT})
     edits.removed.add(convolution)
     return done
 
