@@ -168,8 +168,8 @@ def test_the_figure_of_the_cores_shows_the_rows_of_the_results():
             for line in (ROOT / "RESULTS.md").read_text(encoding="utf-8").splitlines() if line.startswith("| ")]
     measured = json.loads(scaling.MEASURED.read_text(encoding="utf-8"))
     for place, cores in enumerate(measured["cores"]):
-        row, = [row for row in rows if row[:2] == [str(cores)] * 2 and len(row) == 7]  # a worker for each core
-        for column, work in ((2, "train"), (4, "test")):
+        row, = [row for row in rows if row[:3] == [str(cores)] * 2 + ["float32"]]  # a worker for each core
+        for column, work in ((3, "train"), (5, "test")):
             speed, over, low, high = (measured[work][key][place] for key in ("speed", "over", "from", "to"))
             assert row[column:column + 2] == [f"{speed:,}", f"{over:.2f} ({low:.2f} to {high:.2f})"]
     page = (ROOT / "book" / "running.md").read_text(encoding="utf-8")

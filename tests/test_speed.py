@@ -601,7 +601,20 @@ def test_mkl_is_asked_for_avx2_on_amd_alone(amd):
 
 def test_without_glibc_memory_is_left_alone():
     chosen("flags.platform.libc_ver = lambda: ('', '')\nflags.ctypes.CDLL = None  # a call would fail\n"
-           "flags._keep_memory()")
+           "flags.set_flags()\nflags.take_large_pages()")
+
+
+@pytest.mark.skipif(not Path("/sys/kernel/mm/transparent_hugepage").exists(), reason="Linux without large pages")
+def test_the_heap_has_large_pages_until_it_is_used():
+    """As the kernel tells it: the heap's part that asks for large pages (hg) lasts, and holds what a step takes."""
+    if flags.platform.libc_ver()[0] != "glibc":
+        pytest.skip("another C library")
+    count = ("import re\nparts = re.findall(r'\\[heap\\]\\nSize: +(\\d+) kB(?:\\n.*?)+?VmFlags: (.*)', "
+             "open('/proc/self/smaps').read())\n"
+             "os.environ['LARGE'] = str(sum(int(size) for size, words in parts if 'hg' in words.split()))\n")
+    _, large = chosen("flags.set_flags()\nflags.take_large_pages()\nflags.take_large_pages()\n" + count)
+    _, plain = chosen("flags.set_flags(plain=True)\nflags.take_large_pages()\n" + count)
+    assert 1 << 20 < int(large["LARGE"]) < 2 << 20 and plain["LARGE"] == "0", "in kB"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="counts page faults as Linux does")

@@ -66,8 +66,6 @@ def missing_packages(version=sys.version_info[:2]):
             "where there is no NVIDIA GPU")
 
 
-# -- train.py alone
-
 def one_process_per_core(name):
     """In a script: read the command line, and where several workers share the run, start them, wait, and exit.
 

@@ -121,7 +121,7 @@ def start_workers(command, count, advice=lambda: ""):
             ours = {"PADDLE_TRAINER_ID": str(rank), "PADDLE_TRAINERS_NUM": str(count), "PADDLE_LOCAL_RANK": str(rank),
                     "PADDLE_LOCAL_SIZE": str(count), MEMORY_FILE: str(memory.fileno())}  # names of Paddle's launcher
             watch.workers.append(subprocess.Popen(
-                command, env={"OMP_NUM_THREADS": "1", **os.environ, **ours},  # a second thread: RESULTS.md
+                command, env={"OMP_NUM_THREADS": "1", **os.environ, **ours},  # a second thread gains nothing
                 pass_fds=[memory.fileno()], preexec_fn=before_exec,
                 stdin=subprocess.DEVNULL if rank else None, stdout=output, stderr=output))
         cause, status = watch.outcome()

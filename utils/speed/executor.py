@@ -8,6 +8,7 @@ import numpy as np
 import paddle
 from paddle.base import core
 
+from utils import flags
 from utils.speed import bfloat16, channels_last, fold_batch_norm
 from utils.storage import program_state
 
@@ -39,6 +40,7 @@ class FastExecutor(paddle.static.Executor):
 
     def __init__(self, place, in_bfloat16=False):
         super().__init__(place)
+        flags.take_large_pages()
         self.in_bfloat16 = in_bfloat16
         self.faster = {}  # by program: what `prepare` returned at its first run
         self.changes = 0  # how often a program has run that may have changed weights
