@@ -2,7 +2,7 @@
 
 `python train.py` trains ResNet-32 for two passes and saves a model for `python infer.py dog.png`.
 The order is the chapter's: programs, optimizer, loop, test, saved model; then place and executor.
-Workers, a faster executor and checkpoints change no result; book/minimal.py does without them.
+Workers, a faster executor and checkpoints are no part of the method; book/minimal.py omits them.
 Source: PaddlePaddle book, chapter 3 (CC BY-SA 4.0); README.md lists where this program differs.
 """
 import sys
