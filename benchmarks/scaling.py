@@ -135,10 +135,10 @@ class Side:
         return answer["seconds"]
 
     def warm_up(self, seconds):
-        """Find how many steps take about so many seconds."""
+        """Find how many training steps take about so many seconds; a test is always of all images."""
         self.ask("train", WARM_UP)
         self.counts = {"train": max(2, round(seconds * WARM_UP / self.ask("train", WARM_UP))),
-                       "test": IMAGES[1] // BATCH * BATCH}  # all: a pass begins with folding the weights
+                       "test": IMAGES[1] // BATCH * BATCH}
         self.ask("test", self.counts["test"])
 
     def measure(self):

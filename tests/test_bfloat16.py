@@ -93,7 +93,7 @@ def test_gradients_are_those_of_float32_up_to_rounding(numbers):
 
 
 @needs_instructions
-def test_maps_stay_rounded_between_the_convolutions_of_a_test_program(numbers):
+def test_maps_stay_in_bfloat16_between_the_convolutions_of_a_test_program(numbers):
     feed, weights = numbers
     main, startup = paddle.static.Program(), paddle.static.Program()
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
@@ -110,7 +110,13 @@ def test_maps_stay_rounded_between_the_convolutions_of_a_test_program(numbers):
         weights = {**weights, "fc": weights["fc"][:64]}
         for name, array in weights.items():
             scope.find_var(name).get_tensor().set(array, place)
-        answer, = executor.run(main.clone(for_test=True), feed=feed, fetch_list=[scores])
+        test = main.clone(for_test=True)
+        answer, = executor.run(test, feed=feed, fetch_list=[scores])
+        pooled, = executor.run(main.clone(for_test=True), feed=feed, fetch_list=[maps])
+    ops = executor.faster[test].folded.global_block().ops
+    assert [op.attr("force_fp32_output") for op in ops if op.type == "fused_conv2d"] == [False, False]
+    assert [op.type for op in ops[-4:]] == ["pool2d", "cast", "transpose2", "mul"]
+    assert pooled.shape == (4, 16, 2, 2) and pooled.dtype == np.float32, "a map comes in the usual order"
 
     def scores_of(round_maps):
         maps = feed["pixel"]
@@ -120,7 +126,23 @@ def test_maps_stay_rounded_between_the_convolutions_of_a_test_program(numbers):
         return maps.reshape(4, -1) @ weights["fc"].astype(float)
 
     error, without = np.abs(answer - scores_of(rounded)).max(), np.abs(answer - scores_of(np.asarray)).max()
-    assert error < 1e-3 < without, "what is rounded cannot be told"
+    assert error < 1e-3 < without, "the last map is rounded too"
+
+
+@needs_instructions
+def test_sums_in_place_are_those_of_float32_up_to_rounding():
+    main, startup = paddle.static.Program(), paddle.static.Program()
+    with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+        maps = nn.conv2d(paddle.static.data("pixel", [None, 3, 8, 8], "float32"), 16, 3, padding=1, act="relu")
+        for _ in range(3):  # blocks of a ResNet
+            maps = paddle.nn.functional.relu(maps + nn.batch_norm(nn.conv2d(maps, 16, 3, padding=1)))
+        scores = nn.fc(maps, 4)
+    place, feed = paddle.CPUPlace(), {"pixel": np.random.default_rng(1).random((4, 3, 8, 8), np.float32)}
+    with paddle.static.scope_guard(paddle.static.Scope()):
+        executor_on(place).run(startup)
+        (wide,), (narrow,) = (executor_on(place, precision=precision).run(
+            main.clone(for_test=True), feed=feed, fetch_list=[scores]) for precision in ("float32", "bfloat16"))
+    assert 0 < np.linalg.norm(narrow - wide) < 0.02 * np.linalg.norm(wide)
 
 
 def test_without_instructions_it_computes_in_float32(numbers, monkeypatch):

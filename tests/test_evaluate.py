@@ -174,7 +174,7 @@ def judged(capsys, *arguments):
     """How many pictures are judged, and what is said of the data."""
     assert judge(*arguments, "--json") == 0
     out, err = capsys.readouterr()
-    assert "train" not in err.replace("those to train on too", "")  # of near-copies
+    assert "train" not in err.replace("those to train on too", "")  # the note on near-copies
     return json.loads(out)["pictures"], json.loads(out)["data"]
 
 

@@ -97,6 +97,34 @@ def sums_of_sums(x, nn):
     return x
 
 
+def sum_with_itself(x, nn):
+    """Both terms are one convolution's."""
+    import paddle
+
+    x = nn.conv2d(x, 2, 1, bias_attr=False)
+    return paddle.add(x, x)
+
+
+def no_biases(x, nn):
+    """Parameters that are added, but not one to each channel: to everything, and along the width, 2 as the channels."""
+    import paddle
+
+    one, wide = (paddle.static.create_parameter([size], "float32") for size in (1, 2))
+    x = paddle.add(nn.conv2d(x, 2, 1, bias_attr=False), one)
+    return paddle.add(nn.conv2d(x, 2, 3, bias_attr=False), wide)
+
+
+def shared_weights(x, nn):
+    """One convolution's weights twice, each with a norm of its own."""
+    import paddle
+
+    return paddle.add(*(nn.batch_norm(nn.conv2d(x, 2, 1, param_attr="shared", bias_attr=False)) for _ in range(2)))
+
+
+BUILDERS = (sum_of_two, sum_and_term, sum_with_own_input, sum_with_a_pool, norm_of_a_pool, gelus, sums_of_sums,
+            sum_with_itself, no_biases, shared_weights)
+
+
 @pytest.mark.parametrize("build, left, norms", [
     (sum_of_two, ["fused_conv2d", "fused_conv2d", "fused_conv2d"], 3),
     (sum_and_term, ["fused_conv2d"] * 3 + ["elementwise_add", "relu", "elementwise_add"], 2),
@@ -114,8 +142,7 @@ def test_what_is_joined(build, left, norms):
     assert program.desc.serialize_to_string() == before
 
 
-@pytest.mark.parametrize("build", [sum_of_two, sum_and_term, sum_with_own_input, sum_with_a_pool, norm_of_a_pool,
-                                   gelus, sums_of_sums])
+@pytest.mark.parametrize("build", BUILDERS)
 def test_new_weights_count_at_once(build):
     """oneDNN keeps the weights it has worked with; the second answers have to come from the second weights."""
     import paddle
@@ -134,7 +161,8 @@ def test_new_weights_count_at_once(build):
             expected, = executor.run(program, feed={"pixel": pixels}, fetch_list=[result])
             fast.run(paddle.static.Program())  # as a step of training would: weights change with a run
             for _ in range(2):
-                answer, = fast.run(program, feed={"pixel": pixels}, fetch_list=[result])
+                feed = {"label": pixels, "pixel": pixels}  # more than the program needs
+                answer, = fast.run(program, feed=feed, fetch_list=[result])
                 np.testing.assert_allclose(answer, expected, rtol=1e-4, atol=1e-5)
             assert isinstance(fast.faster[program], engine.FoldedProgram)
             answers.append(expected)

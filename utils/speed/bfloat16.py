@@ -1,8 +1,9 @@
 """Convolutions in bfloat16, for processors with instructions for it: numbers of 16 bits with the range of float32.
 
-Only the factors of their products are rounded, to 8 significant bits, and in testing the maps too; sums, weights,
-batch norm and the optimizer stay float32, as in mixed precision on a GPU (Kalamkar et al. 2019). As the other files
-here this changes the program that the executor runs: a checkpoint or a saved model does not depend on it.
+In training only the factors of their products are rounded, to 8 significant bits; in a test also the maps between
+convolutions, sums with the shortcut included. What is added up inside a convolution, weights, batch norm and the
+optimizer stay float32, as in mixed precision on a GPU (Kalamkar et al. 2019). As the other files here this changes the
+program that the executor runs: a checkpoint or a saved model does not depend on it.
 """
 import paddle
 from paddle.base import core
@@ -24,11 +25,11 @@ def missing():
 
 
 def convolve_in_bfloat16(program):
-    """Have the convolutions of a turned program on oneDNN take bfloat16, and give float32; those of its gradients too.
+    """Have the convolutions of a turned program, and those of its gradients, compute in bfloat16.
 
     oneDNN rounds a convolution's inputs by itself. The gradient of its weights takes rounded maps from casts, and is
     put back into float32. Left in float32: gradients whose maps no op on oneDNN makes, and those with a stride.
-    In a test program maps stay bfloat16 from one convolution to the next: 1.3 times as fast.
+    In training they give float32; in a test a map stays bfloat16 where only convolutions and poolings read it.
     """
     edits, narrowed = Edits(program.global_block()), {}
     makers = {name: op for op in edits.ops for name in op.output_arg_names}
@@ -38,7 +39,7 @@ def convolve_in_bfloat16(program):
         if op.type in ("conv2d", "fused_conv2d"):
             result, = op.output("Output")
             op._set_attr("mkldnn_data_type", "bfloat16")
-            op._set_attr("force_fp32_output", op.type == "conv2d" or not keeps_bfloat16(edits, result))
+            op._set_attr("force_fp32_output", op.type == "conv2d" or not keep_bfloat16(edits, result))
         elif op.type == "conv2d_grad" and not op.output("Input@GRAD") and ordered >= {*maps}:  # in oneDNN's order
             for name in maps:
                 if name not in narrowed:
@@ -49,14 +50,15 @@ def convolve_in_bfloat16(program):
     edits.make()
 
 
-def keeps_bfloat16(edits, name):
-    """Whether all that reads a map of a test program takes bfloat16; a pooling's result is put back where need be."""
+def keep_bfloat16(edits, name):
+    """Say whether all readers of a test program's map take bfloat16; poolings among them give float32 where need be."""
     readers = edits.readers[name]
-    if any(op.type not in ("fused_conv2d", "pool2d") for op in readers):
+    takers = [op for op in readers if op.type == "fused_conv2d" or op.type == "pool2d" and not op.attr("adaptive")]
+    if not readers or len(takers) < len(readers):
         return False
     for pool in [op for op in readers if op.type == "pool2d"]:
         result, = pool.output("Out")
-        if not keeps_bfloat16(edits, result):
+        if not keep_bfloat16(edits, result):
             pool._rename_output(result, result + ".bfloat16")
             insert(edits, edits.after[pool], "cast", result + ".bfloat16", result, **TO_FLOAT32)
     return True
@@ -65,8 +67,8 @@ def keeps_bfloat16(edits, name):
 def widen_gradient(edits, op):
     """Put the gradient of a convolution's weights back into float32, for the transpose that reads it.
 
-    oneDNN casts it as a matrix, since Paddle would take its four axes for a picture's. Paddle's own cast and transpose
-    of bfloat16 took 6% of a step of 8 images.
+    oneDNN casts it, as a matrix: with four axes Paddle would take it for a picture and reorder it. Paddle's own cast
+    and transpose of bfloat16 took 6% of a step of 8 images.
     """
     name, (ch_out, ch_in, *size) = op.output("Filter@GRAD")[0], edits.block.var(op.input("Filter")[0]).shape
     place, matrix, wide = edits.after[op], name + ".matrix", name + ".wide"

@@ -5,6 +5,8 @@ which together cost half as much as the convolutions. With the channels last Pad
 already, and batch normalization may join the convolutions there. Weights keep their order, so checkpoints, the test
 program and exported models know nothing of this.
 """
+import math
+
 import numpy as np
 import paddle
 
@@ -29,7 +31,7 @@ def turn(program):
     """
     block = program.global_block()
     fed, ops = find_maps(block)
-    if not fed or any(kind(op) not in (*CHANNELS, *AXIS, *ANY_ORDER, "flip", "mul") for op in ops):
+    if not fed or not all(is_known(block, op) for op in ops):
         return False
     omit_biases(block)
     pass_sums_on(block)
@@ -53,6 +55,14 @@ def turn(program):
         convolve_backwards(edits, op)
     edits.make()
     return True
+
+
+def is_known(block, op):
+    """Whether `turn` knows an op on maps; of sums those of two maps, of a map with a number, or with one a channel."""
+    if kind(op) != "elementwise_add" or op.attr("axis") == 1:
+        return kind(op) in (*CHANNELS, *AXIS, *ANY_ORDER, "flip", "mul")
+    term = block.var(op.input("Y")[0])
+    return math.prod(term.shape) == 1 or len(term.shape) == 4 and not term.persistable
 
 
 def flatten_as_before(edits, ops):
