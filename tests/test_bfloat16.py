@@ -135,7 +135,7 @@ def test_sums_in_place_are_those_of_float32_up_to_rounding():
     with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
         maps = nn.conv2d(paddle.static.data("pixel", [None, 3, 8, 8], "float32"), 16, 3, padding=1, act="relu")
         for _ in range(3):  # blocks of a ResNet
-            maps = paddle.nn.functional.relu(maps + nn.batch_norm(nn.conv2d(maps, 16, 3, padding=1)))
+            maps = paddle.nn.functional.relu(paddle.add(maps, nn.batch_norm(nn.conv2d(maps, 16, 3, padding=1))))
         scores = nn.fc(maps, 4)
     place, feed = paddle.CPUPlace(), {"pixel": np.random.default_rng(1).random((4, 3, 8, 8), np.float32)}
     with paddle.static.scope_guard(paddle.static.Scope()):

@@ -156,7 +156,7 @@ def read_command_line(arguments):
         f"long as each has {SMALLEST_SHARE} images, and in half of the memory)")
     add("--resume", action="store_true", help="resume the unfinished run in the model's folder")
     add("--precision", choices=("float32", "bfloat16", "auto"), help="bfloat16: round what convolutions multiply, "
-        "1.3 to 2 times as fast where the processor is made for it; auto: only there (default: float32)")
+        "up to twice as fast where the processor is made for it; auto: only there (default: float32)")
     add("--plain", action="store_true", help="use Paddle unmodified, without the fast path")
     return vars(parser.parse_args(arguments))
 
