@@ -302,17 +302,20 @@ def test_a_class_without_a_test_picture_and_a_third_folder_are_said(tmp_path):
 
 
 def test_reading_holds_three_kilobytes_a_picture(tmp_path, monkeypatch):
-    count = 600
+    """The least of three readings counts: on a busy machine decoded pictures wait for a moment."""
+    count, peaks = 600, []
     for number in range(count):
         picture(tmp_path / "ab"[number % 2] / f"{number}.png", number)
     read(tmp_path)  # what is imported the first time
-    monkeypatch.setenv("IMAGE_CLASSIFICATION_DATA", str(tmp_path.with_name("cache")))
-    tracemalloc.start()
-    found, _ = read(tmp_path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
+    for number in range(3):
+        monkeypatch.setenv("IMAGE_CLASSIFICATION_DATA", str(tmp_path.with_name(f"cache{number}")))
+        tracemalloc.start()
+        found, _ = read(tmp_path)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
     assert found.train_images.nbytes + found.test_images.nbytes == count * 3072
-    assert peak < count * (3072 + 1000) + 1_000_000  # a name takes under 1 kB, each thread some; float32 is 12 kB
+    # A name takes less than 1 kB; what a step reads is 12 kB a picture.
+    assert min(peaks) < count * (3072 + 1000) + 200_000
 
 
 def test_the_data_set_says_where_it_comes_from(pets):

@@ -97,9 +97,9 @@ def _keep_memory():
 
     2 million page faults in 12 steps become 0.4 million, nearly all of them at the start.
     """
-    trim_threshold, top_pad, mmap_max, arena_max = -1, -2, -4, -8  # malloc.h
+    libc, trim_threshold, top_pad, mmap_max, arena_max = ctypes.CDLL(None), -1, -2, -4, -8  # malloc.h
     for option, value in ((arena_max, 1), (mmap_max, 0), (trim_threshold, 2 ** 31 - 1), (top_pad, 64 << 20)):
-        ctypes.CDLL(None).mallopt(option, value)
+        libc.mallopt(option, value)
 
 
 @functools.cache

@@ -102,8 +102,8 @@ class FoldedProgram:
         if len(names) != 1 or names[0] not in found or found[names[0]].shape[2:] not in ((), (1, 1)):
             return False
         if self.folded is None:
-            self.output, probabilities = names[0], self.program.global_block().var(names[0])
-            self.folded, self.folds = fold_batch_norm.fold(self.program, probabilities)
+            self.output = names[0]
+            self.folded, self.folds = fold_batch_norm.fold(self.program, found[self.output])
             turned = channels_last.turn(self.folded)  # as the training program, or not, as that
             put_on_onednn(self.folded, ("conv2d", "fused_conv2d", "pool2d"))
             if turned and self.in_bfloat16:
