@@ -242,13 +242,25 @@ def test_a_picture_is_pasted_or_dropped(shown, event, holder):
     assert "save the picture first" in text_of(shown, "problem")
 
 
-def test_the_camera_takes_a_photograph(shown):
+def test_the_camera_takes_photographs_once_it_shows_an_image(shown):
+    for count in range(2):
+        shown.ask("document.getElementById('photograph').click()")
+        shown.wait("document.getElementById('camera').open")
+        shown.wait("!document.getElementById('shoot').disabled")
+        shown.ask(f"now.name = 'none of photograph {count}'; document.getElementById('shoot').click()")
+        assert sum(answers_of(shown, "Your photograph").values()) == pytest.approx(1, abs=0.001)
+        shown.wait("!document.getElementById('camera').open")
+        shown.wait("document.getElementById('video').srcObject.getTracks().every(track => track.readyState == 'ended')")
+
+
+def test_without_an_image_the_camera_takes_nothing(shown):
+    """The camera is stopped before its first image: a click on the button does nothing."""
+    shown.ask("navigator.mediaDevices.getUserMedia = async () => new MediaStream()")
     shown.ask("document.getElementById('photograph').click()")
-    shown.wait("document.getElementById('camera').open && document.getElementById('video').readyState == 4")
+    shown.wait("document.getElementById('camera').open")
     shown.ask("document.getElementById('shoot').click()")
-    assert sum(answers_of(shown, "Your photograph").values()) == pytest.approx(1, abs=0.001)
-    shown.wait("!document.getElementById('camera').open")
-    shown.wait("document.getElementById('video').srcObject.getTracks().every(track => track.readyState == 'ended')")
+    shown.ask("new Promise(kept => setTimeout(kept, 300))")
+    assert shown.ask("document.getElementById('camera').open") and text_of(shown, "problem") == ""
 
 
 def test_nothing_leaves_the_page(shown, page):

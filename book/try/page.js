@@ -178,6 +178,7 @@ $("photograph").onclick = () => navigator.mediaDevices.getUserMedia({video: true
   $("video").srcObject = stream;
   $("camera").showModal();
 }, error => $("problem").textContent = `The camera cannot be used: ${error.message}.`);
+$("video").onemptied = $("video").ontimeupdate = () => { $("shoot").disabled = !$("video").currentTime; };
 $("shoot").onclick = () => load($("video"), "Your photograph").then(() => $("camera").close());
 $("camera").onclose = () => $("video").srcObject.getTracks().forEach(track => track.stop());
 $("square").oninput = answer;
