@@ -92,6 +92,53 @@ def test_gradients_are_those_of_float32_up_to_rounding(numbers):
         assert 0 < np.linalg.norm(narrow[name] - array) < 0.1 * np.linalg.norm(array), name  # a wrong order makes 1.4
 
 
+def residual_network():
+    """Two blocks as the chapter's ResNet has them, the second with stride 2: scores [N, 4] of `pixel`."""
+    relu = paddle.nn.functional.relu
+
+    def conv_bn(maps, size=3, stride=1):
+        return nn.batch_norm(nn.conv2d(maps, 16, size, stride, (size - 1) // 2, bias_attr=False))
+
+    maps = relu(conv_bn(paddle.static.data("pixel", [None, 3, 8, 8], "float32")))
+    maps = relu(paddle.add(conv_bn(relu(conv_bn(maps))), maps))
+    maps = relu(paddle.add(conv_bn(relu(conv_bn(maps, stride=2))), conv_bn(maps, 1, 2)))
+    return nn.fc(paddle.nn.functional.avg_pool2d(maps, 4), 4)
+
+
+def pooled_network():
+    """Layers as Airbench has them, two poolings of one shape and one of another: scores [N, 4] of `pixel`."""
+    maps = paddle.static.data("pixel", [None, 3, 8, 8], "float32")
+    for size, stride, padding in ((3, 1, 1), (3, 1, 1), (2, 2, 0)):
+        maps = nn.conv2d(maps, 16, 3, padding=1, bias_attr=False)
+        maps = paddle.nn.functional.max_pool2d(maps, size, stride, padding)
+        maps = paddle.nn.functional.gelu(nn.batch_norm(maps))
+    return nn.fc(maps, 4)
+
+
+@needs_instructions
+@pytest.mark.parametrize("network, count", [(residual_network, 20), (pooled_network, 11)])
+def test_a_network_learns_as_in_float32_up_to_rounding(network, count):
+    """All gradients of the first step, and the loss of five: whatever is kept from one step to the next is renewed."""
+    feed, results = {"pixel": np.random.default_rng(2).random((16, 3, 8, 8), np.float32)}, []
+    for precision in ("float32", "bfloat16"):
+        main, startup = paddle.static.Program(), paddle.static.Program()
+        startup.random_seed = 7
+        with paddle.static.program_guard(main, startup), paddle.utils.unique_name.guard():
+            loss = paddle.mean(paddle.square(network()))
+            pairs = paddle.optimizer.SGD(0.1).minimize(loss)[1]
+        with paddle.static.scope_guard(paddle.static.Scope()):
+            executor = executor_on(paddle.CPUPlace(), precision=precision)
+            executor.run(startup)
+            results.append([executor.run(main, feed=feed, fetch_list=[loss, *(gradient for _, gradient in pairs)])
+                            for _ in range(5)])
+    wide, narrow = results
+    assert len(pairs) == count
+    for (parameter, _), expected, array in zip(pairs, wide[0][1:], narrow[0][1:]):
+        difference = np.linalg.norm(array - expected) / np.linalg.norm(expected)
+        assert 0 < difference < 0.2, parameter.name  # a wrong order makes 1.4
+    assert [each[0].item() for each in narrow] == pytest.approx([each[0].item() for each in wide], rel=0.1)
+
+
 @needs_instructions
 def test_maps_stay_in_bfloat16_between_the_convolutions_of_a_test_program(numbers):
     feed, weights = numbers
