@@ -30,7 +30,7 @@ def load_model(model_dir, device="auto"):
     model, place = infer.load_model(model_dir, device)
     from utils.speed.executor import executor_on  # imports Paddle
 
-    program = model.program.clone(for_test=True)  # says so of each op, which a file does not
+    program = model.program.clone(for_test=True)  # marks each op as for a test, which a file does not
     return model._replace(program=program, executor=executor_on(model.executor.place)), place
 
 

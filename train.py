@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Optional
 sys.path.insert(0, __file__.rpartition("train.py")[0])  # PYTHONSAFEPATH leaves it out
 from utils import start
 
-# On several cores this process starts train.py once for each; only those come past this line.
+# On several cores this process starts train.py once for each; only those get past this line.
 start.one_process_per_core(__name__)  # and sets flags that Paddle reads while it is imported
 
 import numpy as np
@@ -192,7 +192,7 @@ def main(arguments: Optional[list[str]] = None) -> int:
     settings = parse(arguments, models.check)
     paddle.enable_static()
     with Workers() as workers, Checkpoints(settings, workers) as checkpoints:
-        train(set_up(checkpoints.settings, workers, checkpoints))  # of --resume: as it began
+        train(set_up(checkpoints.settings, workers, checkpoints))  # a resumed run keeps its own
     return 0
 
 

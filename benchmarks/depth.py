@@ -2,8 +2,8 @@
 
 Each in a process of its own, as train.py does it on one core: seconds that Paddle takes to build the programs, that the
 training program takes to be rewritten for speed and the test program to be folded, and that the first step takes;
-milliseconds a picture in the steps after it; and the process's peak memory. Seconds are of the processor's time, of
-which other jobs on the machine take nothing away.
+milliseconds a picture in the steps after it; and the process's peak memory. Seconds are processor time, which does not
+count other jobs on the machine.
 """
 import argparse
 import json

@@ -32,7 +32,7 @@ from utils.storage.files import whole_file
 ROOT = Path(__file__).resolve().parent.parent
 BATCH, IMAGES = 128, (50_000, 10_000)  # as CIFAR-10: to train, to test in each pass
 WARM_UP = 3  # steps
-REST = 0.3  # seconds between two sides, in which the threads of the one stop turning round
+REST = 0.3  # seconds between two sides, in which the threads of the first stop spinning
 
 
 # -- A side, in processes of its own
@@ -149,9 +149,9 @@ class Side:
 
 
 def begin(held, python, cores, options, threads=None):
-    """Start a `serve` on these cores, and end it with all of its workers when `held` is left: what Side needs.
+    """Start a `serve` on these cores -> what Side needs; when `held` closes, it ends with all of its workers.
 
-    threads: of each worker, where that is not as the program itself would have it.
+    threads: of each worker; None for as many as the program itself takes.
     """
     folder = Path(held.enter_context(tempfile.TemporaryDirectory()))
     notes, parent = held.enter_context(tempfile.TemporaryFile()), os.getpid()  # noqa: SIM115  held closes it

@@ -5,7 +5,7 @@
 Each round measures, one after the other: `one` process with the whole batch; the `workers` with a share of it each;
 and workers `apart`, which train on their shares at the same time without a sum. What workers take longer than apart is
 the sum and the waiting for the slowest.
-Trust the ratios, not the times, and give it the machine for itself.
+Trust the ratios, not the times, and run nothing else on the machine.
 """
 import argparse
 import json

@@ -137,7 +137,7 @@ class Cells(list):
             self.append(new_markdown_cell(text, attachments=attachments))
 
     def code(self, block):
-        """A cell with a block of code, after what its file needs besides where it is the first of its file."""
+        """A cell with a block of code; before the first block of a file, a cell with what else the file needs."""
         quote = chapter.quote_of(block)
         if quote.path not in self.opened:
             self.opened.add(quote.path)

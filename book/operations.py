@@ -145,7 +145,7 @@ class Listed:
 
 
 def _window(op, size):
-    """Size, stride and padding of what moves over maps, of which each is the same across as down."""
+    """Size, stride and padding of a window that moves over maps, each the same across and down."""
     window = {"size": size, "stride": op.attr("strides"), "padding": op.attr("paddings")}
     if any(len(pair) != 2 or pair[0] != pair[1] for pair in window.values()):
         raise _unknown(op, "that is not square")

@@ -150,7 +150,7 @@ def build(text, language="en"):
 
 
 def with_neighbors(made, folder):
-    """The page with its links to sources of other pages, where those are in the same folder, leading to these pages."""
+    """The page with links to other pages, instead of to their sources, where those pages are in the same folder."""
     pages = {other.chapter: other.target for other in LANGUAGES.values()}
     for source, target in {**pages, "book/try.py": "try.html"}.items():
         if (folder / target).is_file():

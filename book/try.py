@@ -26,7 +26,7 @@ from utils.errors import exit_status
 
 PARTS = ROOT / "book" / "try"
 SCRIPTS = ("network.js", "picture.js", "page.js")
-SMALL = 144  # pixels of a picture that stands for one to choose, twice what it takes on the page
+SMALL = 144  # pixels of a picture on a button, twice its size on the page
 
 
 def base64_of(picture, kind, **options):

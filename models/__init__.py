@@ -39,7 +39,7 @@ def build(name: str, image: Variable, depth: Optional[int] = None,
 def first_values(name: str, program: Program, images: np.ndarray) -> dict[str, np.ndarray]:
     """What a network's parameters begin with, where that is not random: {parameter's name: array}.
 
-    program: it has been built in; images: uint8 [M, 3, 32, 32], of which airbench makes its first
+    program: the network's; images: uint8 [M, 3, 32, 32], from which airbench computes its first
     layer.
     """
     if name != "airbench":

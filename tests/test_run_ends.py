@@ -143,4 +143,5 @@ def test_workers_other_than_the_launchers_are_one_line(run, monkeypatch):
     monkeypatch.setenv("PADDLE_TRAINERS_NUM", "2")
     monkeypatch.setenv("PADDLE_MASTER", "127.0.0.1:1")
     status, _, err = run("--workers", "3")
-    assert status == 2 and len(err.splitlines()) == 1 and "--workers 3, here are 2" in err and "checkpoint" not in err
+    assert status == 2 and len(err.splitlines()) == 1
+    assert "--workers 3, but this start has 2" in err and "checkpoint" not in err

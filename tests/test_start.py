@@ -92,7 +92,7 @@ def test_a_script_that_calls_main_trains_in_its_own_process(tiny_archive, tmp_pa
     command = [sys.executable, str(script), *TWO, "--data-file", str(tiny_archive), "--model-dir", str(tmp_path / "a")]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2 and done.stdout == "once\n" and done.stderr.count("\n") == 1
-    assert "--workers 2, here are 1: start train.py from the command line" in done.stderr
+    assert "--workers 2, but this start has 1: start train.py from the command line" in done.stderr
     place = command.index("--workers")
     done = subprocess.run(command[:place] + command[place + 2:], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,7 @@ from utils.storage.checkpoint import Checkpoint
 from utils.storage.files import folder_lock, whole_file
 
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
-DRAWING_SECONDS, LEAST = 60, 10  # likewise of the curves; and after short passes
+DRAWING_SECONDS, LEAST = 60, 10  # between drawings of the curves: inside a pass, and at its end
 ROW = 100  # batches from one row of history.csv to the next
 
 
@@ -119,7 +119,7 @@ class Checkpoints:
         """Note an epoch's test, before its model is saved. Errors: UserError when the loss is not a finite number."""
         self.check_finite(loss, "test loss", f"the test after pass {epoch}")
         if not self.has_written:
-            self.save()  # first of all: a process that ends soon leaves no model alongside another run's checkpoint
+            self.save()  # first: a process that ends soon must not leave its model with another run's checkpoint
         self.progress["history"]["tests"].append((epoch + 1, float(loss), float(accuracy)))
         self.write_row("test", epoch, "", loss, accuracy)
 
@@ -138,7 +138,7 @@ class Checkpoints:
 
     @property
     def may_show(self):
-        """Whether this process may write history.csv and curves.png: no earlier run's model lies there with its own."""
+        """Whether this process may write history.csv and curves.png: not while an earlier run's model is there."""
         is_ours = self.has_written or not (self.settings.folder / "description.json").exists()
         return self.workers.rank == 0 and is_ours
 

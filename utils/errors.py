@@ -28,7 +28,7 @@ class Stopped(Exception):
 
 
 class Parser(argparse.ArgumentParser):
-    """A command line of which a mistake is a UserError, so one line."""
+    """A command-line parser that reports a mistake as a UserError, in one line."""
 
     def error(self, message):
         raise UserError(shown(message))
@@ -116,7 +116,7 @@ def end_at_once_on_signals():
 
 
 def hold_signals(numbers, are_held):
-    """Have signals wait, or come, in this thread; there is no such thing on Windows."""
+    """Block or unblock signals in this thread; Windows cannot do that."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK if are_held else signal.SIG_UNBLOCK, numbers)
 

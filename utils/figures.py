@@ -65,7 +65,7 @@ def fonts_for(letters):
 
 
 def refuse_to_replace(path, title):
-    """UserError where there is something that has not this title at its start, as what `picture` draws has."""
+    """UserError where something is there that lacks this title near its start; what `picture` draws has it."""
     is_own = os.path.isfile(path) and title.encode() in Path(path).read_bytes()[:1000]
     if os.path.lexists(path) and not is_own:
         raise UserError(f"{shown(path)} is there already and was not written by {title}: name another file, or move it")

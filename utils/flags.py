@@ -35,7 +35,7 @@ are_set = keeps_memory = False  # whether set_flags was called before Paddle was
 
 
 def set_flags(plain=False):
-    """Set the flags that Paddle reads while it is imported; afterwards nothing is set any more.
+    """Set the flags that Paddle reads while it is imported; after its import, do nothing.
 
     plain: only what correctness needs. What the environment sets stays, unless it would break the program.
     """

@@ -67,7 +67,7 @@ def environment_with_libraries():
 
 
 def paddle_version():
-    """The version of Paddle's GPU build that is installed, which is not imported; "" where none is."""
+    """The version of the installed GPU build of Paddle, without importing it; "" where there is none."""
     import importlib.metadata  # slow, and seldom needed
 
     return next((each.version for each in importlib.metadata.distributions(name="paddlepaddle-gpu")), "")

@@ -32,14 +32,14 @@ def choose_place(device="auto"):
 
 def import_paddle():
     """Import Paddle. Errors: UserError, with the cure, where it is installed but cannot be imported."""
-    if sys.platform == "linux" and "paddle" not in sys.modules:  # looked at before: it may end without a word
+    if sys.platform == "linux" and "paddle" not in sys.modules:  # checked first: the import may crash without a message
         if platform.machine() == "x86_64" and flags.processor_says("flags") and not flags.processor_says("avx"):
             raise UserError("Paddle needs a processor with AVX, which this one lacks: take another machine, or have "
                             "the virtual one pass on the host's processor (QEMU: -cpu host)")
         if not flags.is_found("libgomp.so.1"):
             raise UserError("Paddle needs libgomp.so.1: apt-get install libgomp1, or dnf install libgomp")
     try:
-        hold_signals([signal.SIGTERM], True)  # while Paddle is imported, it would print C++ calls
+        hold_signals([signal.SIGTERM], True)  # during the import, it would print C++ calls
         with contextlib.redirect_stderr(io.StringIO()):  # a line of Paddle's that names no cure
             import paddle
         restore_signals()  # afterwards too

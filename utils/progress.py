@@ -7,7 +7,7 @@ from utils.errors import say
 
 
 def progress(iterable=None, desc=None, total=None, initial=0, unit="it", shown=True):
-    """A tqdm bar on standard error, with tqdm's arguments; of a range that begins late, the bar does too."""
+    """A tqdm bar on standard error, with tqdm's arguments; for a range, the bar begins where it does."""
     if isinstance(iterable, range):
         initial, total = iterable.start, iterable.stop
     tqdm.monitor_interval = 0  # no thread that looks after bars

@@ -38,9 +38,9 @@ AIRBENCH = Recipe("momentum, smoothed labels, shift and flip, mean weights", lea
 FINE_TUNE = Recipe("Adam, one cycle, shift and flip, frozen statistics", learning_rate=1e-4, epochs=10, batch_size=32,
                    rise=0.1, is_augmented=True, translate=2, pad_mode="reflect", freezes_statistics=True, flip_tta=True)
 RECIPES = {"quick": QUICK, "book": BOOK, "strong": STRONG, "fine-tune": FINE_TUNE}
-FEW, FEW_BATCH = 4000, 32  # from fewer pictures of the user's own a network learns in batches of so many
-STEPS = 1500  # at least, of a network that begins with random weights, on pictures of the user's own
-LONG, CUTOUT = 16, 8  # from so many passes on the airbench recipe blackens squares of 8 by 8 pixels
+FEW, FEW_BATCH = 4000, 32  # with fewer pictures of the user's own than this, batches have this many
+STEPS = 1500  # steps, at least, of a network that begins with random weights, on pictures of the user's own
+LONG, CUTOUT = 16, 8  # in this many passes or more, the airbench recipe blackens squares of this side, in pixels
 
 
 def recipe_of(name, model, epochs, mirrors=True):
@@ -52,9 +52,9 @@ def recipe_of(name, model, epochs, mirrors=True):
 
 
 def for_few(recipe, pictures, batch_size):
-    """The recipe for a folder of so many pictures: small batches, and passes enough for `STEPS` steps.
+    """The recipe for a folder of this many pictures: small batches, and enough passes for `STEPS` steps.
 
-    batch_size: the user's, or None. The rate changes with the batch: for Adam as its root, for momentum as it does.
+    batch_size: the user's, or None. The rate is scaled as the batch for momentum, as its square root for Adam.
     Source: Malladi et al. 2022 (Adam), Goyal et al. 2017 (momentum).
     """
     size = batch_size or (FEW_BATCH if pictures < FEW else recipe.batch_size)

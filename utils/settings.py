@@ -1,4 +1,4 @@
-"""What a run is asked to be: train.py's command line, the defaults, and what a checkpoint already settles.
+"""The settings of a run: train.py's command line, the defaults, and what a checkpoint already settles.
 
 Nothing here imports Paddle: the process that only starts workers and watches them reads its settings here.
 """
@@ -23,7 +23,7 @@ PARSED = "IMAGE_CLASSIFICATION_SETTINGS"  # in the environment: settings that tr
 
 
 class Settings(NamedTuple):
-    """What a run is asked to be. None: decided later, from what the machine and the data are."""
+    """The settings of a run. None: decided later, depending on the machine and the data."""
     model: str = "resnet"
     depth: Optional[int] = None
     epochs: Optional[int] = None
@@ -68,7 +68,7 @@ class Settings(NamedTuple):
 
     @property
     def pictures(self):
-        """About how many pictures are to train on: of a folder those in train/, else four fifths."""
+        """About how many pictures there are to train on: those in the folder's train/, else four fifths of all."""
         if not self.data_dir:
             return 50_000  # of CIFAR-10
         train = os.path.join(self.data_dir, "train")
@@ -116,8 +116,8 @@ def parse(arguments=None, check_network=None):
             raise UserError(f"--depth: {error}") from error
         world, workers = number_in(os.environ, "PADDLE_TRAINERS_NUM", 1), settings.workers
         if workers not in (None, world):
-            raise UserError(f"the run has --workers {workers}, here are {world}: start train.py from the command line, "
-                            f"or have the launcher start {workers}")
+            raise UserError(f"the run has --workers {workers}, but this start has {world}: start train.py from the "
+                            f"command line, or have the launcher start {workers}")
     return settings
 
 
@@ -169,7 +169,7 @@ def seed(text):
 
 
 def settle(options):
-    """Settings from the options of the command line; where several processes start by themselves, rank 0's count."""
+    """Settings from the options of the command line; where each process reads its own, rank 0's apply."""
     if is_worker() and os.environ["PADDLE_TRAINER_ID"] != "0":
         return with_defaults(Settings(**options))
     settings = resumed(options) if options.get("resume") else new_run(options)

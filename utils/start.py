@@ -1,6 +1,6 @@
 """What a script does before Paddle is imported: answer signals, check what is installed, set flags.
 
-train.py starts itself once for each of several cores and watches these: that process never imports Paddle.
+On several cores, train.py starts a worker for each and watches them; the watching process never imports Paddle.
 """
 import importlib.util
 import math
@@ -12,7 +12,7 @@ from utils.errors import UserError
 from utils.parallel import launch
 
 PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "psutil", "tqdm": "tqdm"}  # by modules
-SESSIONS = "IPython", "idlelib"  # modules of programs that run a script inside of themselves, and live on
+SESSIONS = "IPython", "idlelib"  # modules of programs that run a script in their own process, and outlive it
 OLDEST, NEWEST = (3, 9), (3, 13)  # of the Pythons that Paddle has wheels for
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
 MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB of a worker, with few images
@@ -26,10 +26,10 @@ def prepare(name):
 
 
 def begin(name):
-    """`prepare` without Paddle's flags, which depend on the command line in train.py -> whether a script begins.
+    """`prepare` without Paddle's flags, which in train.py depend on the command line -> whether this runs as a script.
 
-    A script without its packages ends in one line; it may start again as the same process. Errors: where the script is
-    imported, or run in a session, ImportError with that line.
+    Where packages are missing, a script ends with one line about them. It may restart itself, as the same process.
+    Errors: ImportError with that line, where the script is imported, or run in a session.
     """
     is_script = name == "__main__" and not sys.flags.interactive and not any(map(sys.modules.get, SESSIONS))
     if is_script:
@@ -80,7 +80,7 @@ def one_process_per_core(name):
 
 @errors.exit_status(OUT_OF_MEMORY, "train.py")
 def begin_run(arguments):
-    """Start the workers that share the run, and wait for them -> its status; None where this process trains itself."""
+    """Start the workers that share the run, and wait for them -> its status; None if this process is to train."""
     from utils.settings import parse, pass_on, unfinished  # needs numpy, which may not be installed
 
     settings = parse(arguments)
@@ -112,7 +112,7 @@ def count_of_workers(settings):
             raise UserError(f"--workers {count} shares a CPU: for several GPUs use python -m "
                             f"paddle.distributed.launch --nproc_per_node {count} train.py, or --device cpu")
         return count
-    memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # ResNets take more the deeper
+    memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # deeper ResNets take more
     count = launch.default_worker_count(batch_size, memory)
     steps = settings.epochs * settings.steps_per_epoch(settings.pictures)
     # The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.

@@ -77,9 +77,9 @@ class Lookahead:
 
 
 def freeze(program, recipe, auxiliaries):
-    """Where the recipe fine-tunes, batch normalization keeps its statistics; before the gradients.
+    """In fine-tuning, freeze batch normalization's statistics; call this before adding gradients.
 
-    Returns the auxiliary classifiers to train: then none, since new ones know nothing yet.
+    Returns the auxiliary classifiers to train: in fine-tuning none, as new ones know nothing yet.
     """
     if not recipe.freezes_statistics:
         return auxiliaries

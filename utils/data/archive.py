@@ -19,7 +19,7 @@ from utils.data.cifar10 import ARCHIVE, BATCHES, CLASSES, FOLDER, NotFound
 from utils.data.download import download
 from utils.errors import Stopped, UserError, shown
 
-OFFICIAL = "cifar-10-python-official.tar.gz"  # its name where another file has that one
+OFFICIAL = "cifar-10-python-official.tar.gz"  # the download's name where another file is called ARCHIVE
 COPIES = "data", cifar10.PADDLES, "~/.keras/datasets"  # where torchvision, Paddle and Keras keep theirs
 META = "batches.meta"  # where the names of the classes are, as text or bytes
 LABEL_NAMES = [*CLASSES], [name.encode() for name in CLASSES]

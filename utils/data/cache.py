@@ -11,7 +11,7 @@ from utils.storage.files import whole_file
 def load(name, fields):
     """These fields of a record that `keep` wrote, as read-only maps; None where no cache folder has a whole one."""
     for folder in cifar10.cache_folders():
-        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):  # no file, or not from below
+        with contextlib.suppress(OSError, ValueError, TypeError, IndexError):  # no file, or not one that `keep` wrote
             record = np.lib.format.open_memmap(folder / f"{name}.npy", mode="r")  # it never unpickles
             return [np.asarray(record[field][0]) for field in fields]
     return None

@@ -21,7 +21,7 @@ PADDLES = "~/.cache/paddle/dataset/cifar"  # where Paddle keeps its copy
 
 
 class NotFound(UserError):
-    """CIFAR-10 is not here and cannot be fetched; is_slow: a source was reached, and another start may go on."""
+    """CIFAR-10 is not here and cannot be fetched; is_slow: a source was reached, so a new start may resume."""
 
     def __init__(self, reasons, advice, is_slow=False):
         if is_slow:

@@ -32,7 +32,7 @@ class Answer(NamedTuple):
     response: Any = None  # gives the rest
     failure: str = ""
     may_recover: bool = False
-    is_slow: bool = False  # it is there, but does not go on
+    is_slow: bool = False  # it was reached, but has not sent the whole file
 
 
 def download(sources, target, md5, say):
@@ -179,7 +179,7 @@ def host_of(source):
 
 
 def put_answer(answers, source, start, trial):
-    """Ask a source for what follows byte `start`, see for `trial` seconds how fast it is, and put its Answer down."""
+    """Ask a source for the file from byte `start` on, time it for `trial` seconds, and queue its Answer."""
     headers = {"User-Agent": "image-classification", **({"Range": f"bytes={start}-"} if start else {})}
     try:  # a new opener each time: it reads the proxies from the environment
         response = urllib.request.build_opener().open(urllib.request.Request(source, headers=headers), timeout=SILENCE)
@@ -198,7 +198,7 @@ def put_answer(answers, source, start, trial):
     if not response.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
         start = 0
     data, block, since = b"", None, time.monotonic()
-    with contextlib.suppress(OSError, http.client.HTTPException):  # who reads on sees it again
+    with contextlib.suppress(OSError, http.client.HTTPException):  # reading the rest raises it again
         while block != b"" and len(data) < ENOUGH and time.monotonic() - since < trial:
             block = response.read1(2**16)
             data += block

@@ -26,7 +26,7 @@ MOST_UNREADABLE = 0.1  # of all files
 MOST_CLASSES, LONGEST_NAME = 1000, 100  # what a saved model's description takes
 MOST_NAMES = 10  # in a line
 IGNORED = ("thumbs.db", "desktop.ini", "__macosx", "#recycle", "$recycle.bin", "lost+found", "thumbs", "thumbnails",
-           "system volume information", "evaluation")  # and .names and @names: systems, and evaluate.py, put them
+           "system volume information", "evaluation")  # and .names and @names: left by systems and by evaluate.py
 TEST_SIDES = ("test", "val", "valid", "validation")
 SIDES = ("train", "training", "testing", *TEST_SIDES)  # never meant as classes
 MANY = 100  # pictures: from so many on, the log says that they are read
@@ -219,7 +219,7 @@ def describe(paths):
 
 
 def warn_of_twins(images, labels, paths, end, say):
-    """Warn of pictures on both sides, of which that to test on begins at `end`, or in two classes: by their content."""
+    """Warn of pictures, by content, that are on both sides (those to test on begin at `end`) or in two classes."""
     both = [paths[end + number] for number in twins(images[:end], images[end:])]
     warn("Warning: pictures to test on are among those to train on too, in some size, which makes the test too easy",
          both, say)
@@ -242,7 +242,7 @@ def twins(train, test):
 
 
 def warn(text, names, say):
-    """Say something about some things, if there are any: how many, and the first of their names."""
+    """If there are any names, log the text with their number and the first of them."""
     if names:
         more = f", and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
         say(f"{text} ({len(names):,}): {', '.join(map(shown, names[:MOST_NAMES]))}{more}")

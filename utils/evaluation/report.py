@@ -48,7 +48,7 @@ def load_data(options, description, model_dir):
         choice = NAMES.get(description["dataset"])
         folder = run.get("data_dir") if choice is None else None
         archive = run.get("data_file") if choice == "cifar10" else None
-    if folder:  # the one that the model was trained on has its name; its run, if known, took no other one that is there
+    if folder:  # the model's own: of the same name, and the folder of its run, if that is known and still there
         before = run.get("data_dir") or folder
         is_own = os.path.realpath(before) == os.path.realpath(folder) or not os.path.isdir(before)
         is_own = is_own and description["dataset"] == dataset.name_of(folder)

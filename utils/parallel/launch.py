@@ -22,15 +22,15 @@ from utils.errors import STOP_SIGNALS, Stopped, UserError
 MEMORY_FILE = "IMAGE_CLASSIFICATION_MEMORY"  # environment variable: descriptor of the file that workers share
 SMALLEST_SHARE = 8  # images per worker, below which starting another gains nothing
 MOST_PER_CORE = 8  # workers
-MEMORY = 550  # MB that a worker takes which trains ResNet-32 on such a share
+MEMORY = 550  # MB that a worker needs to train ResNet-32 on such a share
 LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # of a container, on Linux
-CPU_SHARES = (("/sys/fs/cgroup/cpu.max",),  # the same: microseconds of all cores together in a period, and its own
+CPU_SHARES = (("/sys/fs/cgroup/cpu.max",),  # the same: cores' CPU time per period, and the period, in microseconds
               ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
 OUT_OF_MEMORY = "try a smaller --batch-size, or fewer --workers"
-SETTLING = 1  # seconds after a failure, in which the others notice it, or fail of the same cause
-STOPPING = 10  # seconds for the last workers to end after the first one that was asked to
+SETTLING = 1  # seconds after a failure, in which the others notice it, or fail for the same reason
+STOPPING = 10  # seconds for the other workers to end, once one that was asked to has ended
 GRACE = 2  # seconds until the others are asked to end, and again until they are killed
-TWICE = 1  # seconds in which a second signal is the same one: launchers pass on what the terminal sends to all
+TWICE = 1  # seconds within which a second signal is the same one: launchers pass on what the terminal sends to all
 LOST = 3  # status of a worker that ended because another had gone
 STOPPED = tuple(128 + number for number in (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13)))  # of workers asked to stop
 LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
@@ -69,7 +69,7 @@ def core_share():
 def default_worker_count(batch_size, memory=MEMORY):
     """One worker per core, as long as each has a fair share of the batch, and all fit into half of the memory.
 
-    memory: MB that each takes; what is free just now does not count, so that the same command trains the same.
+    memory: MB that each takes. How much is free does not count, so that a command always starts as many.
     """
     if not hasattr(os, "sched_setaffinity"):
         return 1  # not Linux: not tried
@@ -133,7 +133,7 @@ def start_workers(command, count, advice=lambda: ""):
 
 
 class Watch:
-    """The workers of a run, as the process sees them that has started them."""
+    """The workers of a run, as seen by the process that started them."""
 
     def __init__(self):
         self.workers, self.signals, self.passed_on = [], [], 0  # signals: (number, seconds) of each that was heard

@@ -19,9 +19,9 @@ ROW = 2 << 20  # bytes; ResNet-32's gradients fill one, more numbers are summed 
 LINE = 64  # bytes of a cache line: each process has one, where only it writes
 AWAKE = 0.1  # seconds of looking for the others before sleeping: a core that has slept is slow for a while
 NAP, LONGEST_NAP = 0.001, 0.02  # seconds of a sleep, which grows with the waiting
-CHECK = 0.1  # seconds between two looks at whether the others still run
-SILENCE = 30  # seconds of waiting until rank 0 says for whom
-PATIENCE = 3600  # seconds of waiting for a process that still runs: it may be stopped, or read, fetch or save
+CHECK = 0.1  # seconds between checks that the others still run
+SILENCE = 30  # seconds of waiting before rank 0 says for whom it waits
+PATIENCE = 3600  # seconds of waiting for a process that still runs: it may be suspended, or reading, fetching, saving
 
 
 class LostWorkers(UserError):
@@ -72,9 +72,9 @@ class SharedBlock:
             array[:] = total
 
     def barrier(self):
-        """Wait until every process has come here as often as this one; say once for whom.
+        """Wait until every process has come here as often as this one; after SILENCE, say once which have not.
 
-        Errors, which are kept as well: LostWorkers; UserError (PATIENCE).
+        Errors, also kept in `failure`: LostWorkers; UserError after PATIENCE.
         """
         self.turn += 1
         self.keep_order()

@@ -26,7 +26,7 @@ from utils.parallel.shared_memory import LostWorkers, SharedBlock
 from utils.storage import program_state
 
 PATIENCE, SILENCE = 3600, 5  # seconds of waiting for workers on other machines, and until rank 0 says so
-SIGNALS = (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13))  # one worker that has had one stops all
+SIGNALS = (*STOP_SIGNALS, getattr(signal, "SIGPIPE", 13))  # when one worker receives one, all stop
 SIGNS_OF_LOSS = ("std::exception", "TCP", "NCCL", "gloo")  # in Paddle's errors, when another worker has gone
 
 
@@ -38,10 +38,10 @@ class Workers:
     """
 
     def __init__(self, environment=os.environ):
-        """What the launcher's variables say of this process; without any it is alone.
+        """Read from the launcher's variables which worker this is; without any, it is alone.
 
-        file: of the memory that launch.py has the workers share; without it meeting_point: (host, port) of rank 0, as
-        `paddle.distributed.launch` of 2.6 and 3.3 says. Errors: UserError where variables are incomplete or wrong.
+        file: descriptor of the memory that launch.py's workers share, or 0. Without one, meeting_point: (host, port) of
+        rank 0, as `paddle.distributed.launch` of 2.6 and 3.3 sets it. Errors: UserError for missing or wrong variables.
         """
         number = functools.partial(launch.number_in, environment)
         self.rank, self.world = number("PADDLE_TRAINER_ID", 0), number("PADDLE_TRAINERS_NUM", 1)
@@ -81,7 +81,7 @@ class Workers:
 
     @contextlib.contextmanager
     def losses_in_one_line(self):
-        """In the block an error of Paddle's which means that another worker has gone becomes LostWorkers."""
+        """In the block, turn a Paddle error that means that another worker has gone into LostWorkers."""
         try:
             yield
         except (RuntimeError, ValueError, OSError) as error:  # it may only say "std::exception"
@@ -130,7 +130,7 @@ class Workers:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
                 probe.connect((host, port))  # sends nothing: it asks for the route
                 address = probe.getsockname()[0]
-            for name, entries in psutil.net_if_addrs().items():  # gloo alone takes that of 127.0.1.1, of no use
+            for name, entries in psutil.net_if_addrs().items():  # on its own, gloo takes the useless one of 127.0.1.1
                 if any(entry.address == address for entry in entries):
                     os.environ.setdefault("GLOO_SOCKET_IFNAME", name)
             core.CommContextManager.create_gloo_comm_context(*arguments)
@@ -232,7 +232,7 @@ class Workers:
         return self.all_reduce(np.where(np.arange(self.world)[:, None] == self.rank, own, 0))
 
     def put_statistics(self, program, rows):
-        """Give each worker its own of rank 0's `rows`, as `gather_statistics` returned them; None: none is changed."""
+        """Give each worker its own row of rank 0's `rows`, which `gather_statistics` returned; None changes nothing."""
         rows = self.broadcast(None if rows is None else rows.tolist())
         first = 0
         for each in program_state.running_statistics(program) if rows else ():

@@ -94,11 +94,11 @@ def find_maps(block):
 
 
 def omit_biases(block):
-    """Spare the maps the biases in front of batch norm, and these their gradients.
+    """Neither add the biases in front of batch norm to the maps, nor compute their gradients.
 
-    The norm takes such a bias away again with the mean, so that all it does is to move the running mean: instead, the
-    running mean is updated without it. Its gradient is zero, up to rounding, on which Adam walks the bias at random;
-    here it stays where it is. (Frozen statistics take nothing away, so there the biases stay.)
+    The norm subtracts such a bias again with the mean, so all that the bias does is move the running mean: instead, the
+    running mean is updated without it. Its gradient is zero up to rounding, so Adam would move it at random;
+    here the bias keeps its value. (Frozen statistics do not subtract it, so there the biases stay.)
     """
     edits, maker = Edits(block), {name: op for op in block.ops for name in op.output_arg_names}
     for norm in [op for op in block.ops if op.type == "batch_norm" and not op.attr("use_global_stats")]:
@@ -133,7 +133,7 @@ def pass_sums_on(block):
 
 
 def convolve_backwards(edits, op):
-    """Have a conv2d_grad leave its maps' gradient to a convolution forwards: with the weights turned half round.
+    """Have a forward convolution, with the weights turned by 180 degrees, compute the maps' gradient of a conv2d_grad.
 
     dL/dx = dL/dy * w, flipped in height and width, with in- and output channels exchanged; for stride 1. oneDNN has a
     kernel for it that works in the maps' own order, where its backward one wants both gradients reordered.

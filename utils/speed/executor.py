@@ -35,7 +35,7 @@ def executor_on(place, plain=False, precision="float32"):
 class FastExecutor(paddle.static.Executor):
     """Paddle's executor on a CPU, with a faster way through training and test programs.
 
-    It takes a test program's weights again when it has run another program since: change them by one, or before.
+    It rereads a test program's weights only after another program has run: a change by hand alone goes unnoticed.
     """
 
     def __init__(self, place, in_bfloat16=False):
@@ -72,7 +72,7 @@ class FastExecutor(paddle.static.Executor):
 
 
 def accelerate(program, in_bfloat16=False):
-    """Turn a training program to the order of oneDNN, and put on it the ops that gain."""
+    """Turn a training program to oneDNN's order, and run on oneDNN the ops that gain by it."""
     if not has_onednn():
         return
     is_turned = channels_last.turn(program)
@@ -104,7 +104,7 @@ class FoldedProgram:
         if self.folded is None:
             self.output = names[0]
             self.folded, self.folds = fold_batch_norm.fold(self.program, found[self.output])
-            turned = channels_last.turn(self.folded)  # as the training program, or not, as that
+            turned = channels_last.turn(self.folded)  # exactly if the training program is turned
             put_on_onednn(self.folded, ("conv2d", "fused_conv2d", "pool2d"))
             if turned and self.in_bfloat16:
                 bfloat16.convolve_in_bfloat16(self.folded)
@@ -127,7 +127,7 @@ class FoldedProgram:
 
 
 def put_on_onednn(program, kinds):
-    """Mark the ops of these kinds, but for those whose gradients came out wrong."""
+    """Mark the ops of these kinds to run on oneDNN, except those that give wrong gradients there."""
     for op in program.global_block().ops:
         if op.type in kinds and not (op.type.startswith("batch_norm")  # over [N, C], or with frozen statistics
                                      and (op.attr("data_layout") == "NCHW" or op.attr("use_global_stats"))):
@@ -162,7 +162,7 @@ class DeepProgram:
         rate = {schedule._var_name: np.array(schedule(), np.float32)} if schedule else {}
         for name, array in {**(feed or {}), **rate}.items():
             self.scope.find_var(name).get_tensor().set(array, executor.place)
-        # Paddle notes in `run` alone which executor is at work in this thread, and so whose oneDNN's kept results are.
+        # Only in `run` does Paddle note which executor works in this thread, and so whose results oneDNN has kept.
         core.run(self.nothing.desc, self.scope, 0, False, False, [])
         core.run_prepared_ctx(self.ops, self.scope, False, False, False)
         return [np.array(self.scope.find_var(name).get_tensor()) for name in names]

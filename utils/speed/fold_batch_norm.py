@@ -1,7 +1,7 @@
 """A test program made quick: each batch norm folded into the convolution before it, and what follows joined to it.
 
 At a test a batch norm only scales and shifts each channel, by numbers that stay the same for the whole pass. Weights
-and a bias that do so already spare it: w' = w * f, b' = beta + (b - mean) * f, with f = gamma / sqrt(variance +
+and a bias that already do so make it needless: w' = w * f, b' = beta + (b - mean) * f, with f = gamma / sqrt(variance +
 epsilon). The sum with the shortcut and the activation are left to oneDNN, which does them as it writes the
 convolution's result. Source: Jacob et al. 2018, section 3.2 (folding).
 """
@@ -33,7 +33,7 @@ def fold(program, probabilities):
 
 
 def values(folds, state):
-    """What the folded program works with, {name: array}, from what the program works with that it was made of."""
+    """The folded program's variables, {name: array}, from those of the program that it was made from."""
     new = dict(state)
     with np.errstate(all="ignore"):  # of weights that have diverged; the loss will tell
         for one in folds:

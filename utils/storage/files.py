@@ -10,7 +10,7 @@ from pathlib import Path
 from utils.errors import UserError
 
 LOCKED_BYTE = 2**31 - 2  # on Windows a locked byte cannot be read: one beyond the end of any file that is locked here
-LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # with another error a file system only says that it knows no fsync
+LOST = (errno.EIO, errno.ENOSPC, errno.EDQUOT)  # any other error only means that the file system has no fsync
 
 
 @contextlib.contextmanager

@@ -64,7 +64,7 @@ def new_model(folder, description):
     facts = {"format": FORMAT, **description, "input": INPUT, "paddle": paddle.__version__, "files": files}
     with whole_file(pointer) as temporary:
         temporary.write_text(json.dumps(facts, indent=2, default=float) + "\n", encoding="utf-8")
-    for path in folder.iterdir():  # but for the last save's
+    for path in folder.iterdir():  # remove older models, but keep the last save's
         if FILE_NAME.fullmatch(path.name) and path.stem != stem and path.name.encode() not in before:
             path.unlink()
 
