@@ -65,7 +65,7 @@ def main(arguments=None):
     if options.json:
         say(report.as_json(metrics, mistakes, files, description, data))
     else:
-        say(f"Place: {place}\n\n{report.text(metrics)}\n\n{report.by_class(metrics)}")
+        say(f"Place: {place}\n\n{report.text(metrics)}")
     return report.draw(files, metrics, mistakes, data, is_quiet=options.json)
 
 

@@ -218,13 +218,16 @@ def test_each_core_has_a_worker_while_shares_are_fair(monkeypatch):
     assert launch.default_worker_count(128) == 16
 
 
-@pytest.mark.parametrize("gigabytes, memory, count", [
-    (1, 550, 1), (4, 550, 3), (16, 550, 14), (16, 1100, 7), (2, 9000, 1),
+@pytest.mark.parametrize("gigabytes, batch_size, memory, for_an_image, count", [
+    (1, 128, 470, 9, 1), (3, 128, 470, 9, 2), (4, 128, 470, 9, 4), (8, 128, 470, 9, 10), (16, 128, 470, 9, 16),
+    (16, 128, 1040, 8, 10), (8, 1024, 670, 3.5, 3), (16, 1024, 670, 3.5, 12), (2, 128, 9000, 0, 1),
 ])
-def test_workers_take_half_of_the_memory_at_most(monkeypatch, gigabytes, memory, count):
+def test_workers_fit_into_three_quarters_of_the_memory(monkeypatch, gigabytes, batch_size, memory, for_an_image,
+                                                       count):
+    """By hand, of 4 GB: (0.75 * 4096 - 128 * 9) / 470 = 4.1."""
     monkeypatch.setattr(launch, "usable_cores", lambda: list(range(16)))
     monkeypatch.setattr(launch, "memory_limit", lambda: gigabytes << 10)
-    assert launch.default_worker_count(128, memory) == count
+    assert launch.default_worker_count(batch_size, memory, for_an_image) == count
 
 
 @pytest.mark.parametrize("text, megabytes", [

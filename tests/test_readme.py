@@ -71,7 +71,7 @@ def current(block):
         return chapter.quote_of(block).text
     if block.kind == "output" and block.words == ("evaluate",) and chapter.CUT not in block.text.splitlines():
         metrics = json.loads((infer.SHIPPED / "measured.json").read_text(encoding="utf-8"))
-        return f"{report.text(metrics)}\n\n{report.by_class(metrics)}\n"
+        return f"{report.text(metrics)}\n"
     return help_of(*block.words) if block.kind == "help" else block.text
 
 

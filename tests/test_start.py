@@ -246,10 +246,11 @@ def test_several_workers_ask_once_whoever_chose_their_number(monkeypatch):
 
 
 @pytest.mark.parametrize("given, count", [
-    ({}, 14), ({"depth": 20}, 16), ({"depth": 1202, "batch_size": 16}, 1), ({"model": "vgg"}, 7), ({"depth": -19}, 1),
+    ({}, 16), ({"depth": 110}, 6), ({"depth": 1202, "batch_size": 16}, 1), ({"model": "vgg"}, 10), ({"depth": -19}, 1),
+    ({"model": "airbench", "recipe": "strong", "epochs": 10}, 12),
 ])
 def test_a_larger_network_is_shared_by_fewer_workers(monkeypatch, given, count):
-    """With 16 cores and 16 GB, of which a worker at depth 1,202 takes 8 (RESULTS.md, "Depth")."""
+    """With 16 cores and 16 GB. By hand, of depth 110: (0.75 * 16384 - 128 * 0.28 * 110) / (160 + 9.7 * 110) = 6.8."""
     monkeypatch.setattr(start.launch, "usable_cores", lambda: list(range(16)))
     monkeypatch.setattr(start.launch, "memory_limit", lambda: 16 << 10)
     assert start.count_of_workers(with_defaults(Settings(device="cpu", **given))) == count

@@ -9,7 +9,6 @@ from utils import figures, progress
 from utils.errors import Stopped, UserError
 from utils.settings import Settings, refuse_unfinished
 from utils.storage import checkpoint, program_state, saved_model
-from utils.storage.checkpoint import Checkpoint
 from utils.storage.files import folder_lock, whole_file
 
 CHECKPOINT_SECONDS = 300  # inside a pass; one is written after each pass as well
@@ -51,12 +50,13 @@ class Checkpoints:
             self.settings = Settings(**self.workers.broadcast(self.settings._asdict()))
             self.has_written = self.settings.resume  # whether the folder's checkpoint is of this run
             stack.enter_context(program_state.own_scope())
-            stack.callback(self.close)
+            stack.callback(progress.close_all)  # the terminal's last line too
             self.stack = stack.pop_all()
         return self
 
     def __exit__(self, *_):
         self.stack.close()
+        self.run = None  # which refers to this object in turn
 
     def restore(self, run, first):
         """Give all workers the checkpoint's state; in a new run rank 0's weights.
@@ -65,6 +65,7 @@ class Checkpoints:
         Errors: UserError where data or network are not those that the run began with.
         """
         self.run, workers, main = run, self.workers, run.programs.main
+        self.stack.callback(run.executor.close)
         self.fingerprint = now = run.data.fingerprint  # of 180 MB: once, not at each save
         if self.settings.data not in (None, now, now % 2**32):  # earlier versions kept the training images' half
             raise UserError(f"these images or classes are not those that the run in {self.settings.folder} began with: "
@@ -180,14 +181,7 @@ class Checkpoints:
             device = "cpu" if isinstance(self.run.executor.place, paddle.CPUPlace) else "gpu"
             settings = self.settings._replace(dataset=self.run.data.choice, data=self.fingerprint, device=device,
                                               workers=self.workers.world, resume=False)
-            checkpoint.write(settings.checkpoint_path, Checkpoint(program_state.take(main), settings._asdict(),
-                                                                  self.progress, statistics))
+            state = checkpoint.Checkpoint(program_state.take(main), settings._asdict(), self.progress, statistics)
+            checkpoint.write(settings.checkpoint_path, state)
         self.has_written = True
         self.workers.barrier()
-
-    def close(self):
-        """Give back what the run took, the terminal's last line too."""
-        progress.close_all()
-        if self.run:
-            self.run.executor.close()
-        self.run = None

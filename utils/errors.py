@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from pathlib import Path
 
 STOP_SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
@@ -119,13 +118,6 @@ def hold_signals(numbers, are_held):
     """Block or unblock signals in this thread; Windows cannot do that."""
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_BLOCK if are_held else signal.SIG_UNBLOCK, numbers)
-
-
-def restore_signals():
-    """After Paddle was imported: have Python handle the signals again that it handled before."""
-    for number in STOP_SIGNALS:
-        if signal.getsignal(number) is not None and threading.current_thread() is threading.main_thread():
-            signal.signal(number, signal.getsignal(number))
 
 
 def exit_status(out_of_memory, program=None):

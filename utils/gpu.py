@@ -75,8 +75,7 @@ def paddle_version():
 
 def failure(index):
     """Why Paddle cannot train on a CUDA device, in one line with what to do next; None where it can."""
-    ending = run([sys.executable, "-c", TRIAL, str(ROOT), str(index)])
-    return explain(*ending, paddle_version(), index)
+    return explain(*run([sys.executable, "-c", TRIAL, str(ROOT), str(index)]), paddle_version(), index)
 
 
 def run(command, limit=LIMIT):

@@ -44,12 +44,12 @@ def speed_of(run):
 
 def closing(run, accuracy, answers):
     """The log's last lines: the result of the last test, and what to do with it. answers: classes, int [N]."""
-    epochs = run.settings.epochs
+    epochs, picture = run.settings.epochs, "PICTURE" if run.settings.data_dir else "dog.png"
     return (f"Done: test accuracy {accuracy:.4f}{interval_words(accuracy, len(answers))} on {run.data.name} "
             f"after {epochs} pass{'es' * (epochs != 1)}, {duration(run.checkpoints.progress['seconds'])}\n"
             f"{advice(run, accuracy, answers) if run.settings.data_dir else ''}"
             f"Model, checkpoint and curves are in {run.settings.folder}\n"
-            f"Classify a picture with: {run.settings.infer_command()}")
+            f"Classify a picture with: {run.settings.command('infer.py', picture)}")
 
 
 def advice(run, accuracy, answers):

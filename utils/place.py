@@ -5,9 +5,10 @@ import os
 import platform
 import signal
 import sys
+import threading
 
 from utils import flags
-from utils.errors import UserError, hold_signals, restore_signals, shown
+from utils.errors import STOP_SIGNALS, UserError, hold_signals, shown
 from utils.parallel.launch import number_in
 
 CUDA_FAILURE = "IMAGE_CLASSIFICATION_CUDA_FAILURE"  # environment variable, empty where CUDA works; workers inherit it
@@ -42,7 +43,9 @@ def import_paddle():
         hold_signals([signal.SIGTERM], True)  # during the import, it would print C++ calls
         with contextlib.redirect_stderr(io.StringIO()):  # a line of Paddle's that names no cure
             import paddle
-        restore_signals()  # afterwards too
+        for number in STOP_SIGNALS:  # Paddle's import took them over: give them back to Python
+            if signal.getsignal(number) is not None and threading.current_thread() is threading.main_thread():
+                signal.signal(number, signal.getsignal(number))
         return paddle
     except Exception as error:  # of any type, as from a library that is missing
         reason = str(error).strip().split("\n")[0] or type(error).__name__

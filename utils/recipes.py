@@ -14,9 +14,8 @@ class Recipe(NamedTuple):
     decays_biases: bool = False  # whether the decay is for biases too, batch normalization's among them
     bias_lr_scale: float = 1.0  # learning rate of batch normalization's biases, as a multiple of the others'
     label_smoothing: float = 0.0  # the share of a label that is spread over all classes
-    is_augmented: bool = False  # shifted and mirrored images
-    mirrors: bool = True  # whether they are mirrored, too
-    translate: int = 4  # pixels, in each direction
+    translate: int = 0  # by how many pixels images are shifted, in each direction; 0: neither shifted nor mirrored
+    mirrors: bool = True  # whether shifted images are mirrored, too
     pad_mode: str = "constant"  # what a shift brings in: "constant" for black, "reflect" for the image mirrored
     alternating_flip: bool = False  # each image mirrored in every second pass, instead of at random
     cutout: int = 0  # side of the square that is blackened, pixels
@@ -28,15 +27,15 @@ class Recipe(NamedTuple):
 
 QUICK = Recipe("Adam, one cycle", learning_rate=0.012, rise=0.4)
 BOOK = Recipe("Adam", learning_rate=0.001)
-STRONG = Recipe("momentum, one cycle, crop and flip", learning_rate=0.2, weight_decay=5e-4, is_augmented=True)
+STRONG = Recipe("momentum, one cycle, crop and flip", learning_rate=0.2, weight_decay=5e-4, translate=4)
 # Jordan 2024: 11.5 for losses summed over 1,024 images is 11.5 / (1 + 1 / (1 - 0.85)) for their mean, and so on.
 AIRBENCH = Recipe("momentum, smoothed labels, shift and flip, mean weights", learning_rate=1.5, batch_size=1024,
                   momentum=0.85, weight_decay=1.33e-3, decays_biases=True, bias_lr_scale=64, label_smoothing=0.2,
-                  is_augmented=True, translate=2, pad_mode="reflect", alternating_flip=True, lookahead=True,
-                  flip_tta=True, temperature=0.52)
+                  translate=2, pad_mode="reflect", alternating_flip=True, lookahead=True, flip_tta=True,
+                  temperature=0.52)
 # The new last layer has been trained alone by then (utils/fine_tuning.py): Kumar et al. 2022.
 FINE_TUNE = Recipe("Adam, one cycle, shift and flip, frozen statistics", learning_rate=1e-4, epochs=10, batch_size=32,
-                   rise=0.1, is_augmented=True, translate=2, pad_mode="reflect", freezes_statistics=True, flip_tta=True)
+                   rise=0.1, translate=2, pad_mode="reflect", freezes_statistics=True, flip_tta=True)
 RECIPES = {"quick": QUICK, "book": BOOK, "strong": STRONG, "fine-tune": FINE_TUNE}
 FEW, FEW_BATCH = 4000, 32  # with fewer pictures of the user's own than this, batches have this many
 STEPS = 1500  # steps, at least, of a network that begins with random weights, on pictures of the user's own

@@ -85,16 +85,12 @@ class Settings(NamedTuple):
         start = {"start_from": Path(self.start_from).name} if self.start_from else {}
         return {"model": self.model, "depth": self.depth, "recipe": self.recipe, "seed": self.seed, **start}
 
-    def infer_command(self):
-        """The command that classifies a picture with this run's model."""
-        return self._command("infer.py", "PICTURE" if self.data_dir else "dog.png")
-
     def resume_command(self, *more):
         """The command that resumes this run; the checkpoint knows the rest."""
         model = [] if self.model_dir or self.model == "resnet" else ["--model", self.model]
-        return self._command("train.py", "--resume", *model, *more)
+        return self.command("train.py", "--resume", *model, *more)
 
-    def _command(self, script, *more):
+    def command(self, script, *more):
         """A command line about the run's folder, to be pasted into a shell."""
         if not os.path.exists(script):
             script = str(Path(__file__).resolve().parent.parent / script)
@@ -153,7 +149,7 @@ def read_command_line(arguments):
     add("--model-dir", type=name, help="where to save (default: image_classification_<model>.inference.model)")
     add("--max-batches", type=above_zero(int), help="end each pass after so many batches, for a quick look")
     add("--workers", type=above_zero(int), help="processes that share each batch on a CPU (default: one per core, as "
-        f"long as each has {SMALLEST_SHARE} images, and in half of the memory)")
+        f"long as each has {SMALLEST_SHARE} images, and in three quarters of the memory)")
     add("--resume", action="store_true", help="resume the unfinished run in the model's folder")
     add("--precision", choices=("float32", "bfloat16", "auto"), help="bfloat16: round what convolutions multiply, "
         "up to twice as fast where the processor is made for it; auto: only there (default: float32)")
@@ -241,8 +237,7 @@ def resumed(options):
     Errors: UserError that names what differs; for a finished run, how to give it more passes.
     """
     settings = Settings(**options)
-    path = settings.checkpoint_path
-    head = checkpoint.read(path, whole=False)
+    head = checkpoint.read(settings.checkpoint_path, whole=False)
     before = with_defaults(Settings(**head.settings))
     free = {*FREE_ON_RESUME, *(["epochs"] if before.recipe == "book" else [])}  # other recipes' rates end near 0
     differing = [f"{key} {getattr(before, key)} -> {value}" for key, value in options.items()
@@ -253,6 +248,6 @@ def resumed(options):
     done = head.progress["epoch"]
     if options.get("epochs", before.epochs) <= done:
         more = f"; more passes: {settings.resume_command('--epochs', str(done + 2))}" * ("epochs" in free)
-        raise UserError(f"the run in {path.parent} is finished after {done} pass{'es' * (done != 1)}: nothing to "
+        raise UserError(f"the run in {settings.folder} is finished after {done} pass{'es' * (done != 1)}: nothing to "
                         f"resume{more}")
     return before._replace(**{**options, "model_dir": settings.model_dir})

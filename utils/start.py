@@ -15,7 +15,7 @@ PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "ps
 SESSIONS = "IPython", "idlelib"  # modules of programs that run a script in their own process, and outlive it
 OLDEST, NEWEST = (3, 9), (3, 13)  # of the Pythons that Paddle has wheels for
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
-MEMORY = {"vgg": 1100, "googlenet": 900, "airbench": 700}  # MB of a worker, with few images
+MEMORY = {"vgg": (1040, 8), "googlenet": (800, 12), "airbench": (670, 3.5)}  # MB of a worker, and of each image more
 OUT_OF_MEMORY = launch.OUT_OF_MEMORY
 
 
@@ -112,8 +112,8 @@ def count_of_workers(settings):
             raise UserError(f"--workers {count} shares a CPU: for several GPUs use python -m "
                             f"paddle.distributed.launch --nproc_per_node {count} train.py, or --device cpu")
         return count
-    memory = MEMORY.get(settings.model) or 200 + 11 * settings.depth  # deeper ResNets take more
-    count = launch.default_worker_count(batch_size, memory)
+    memory = MEMORY.get(settings.model) or (160 + 9.7 * settings.depth, 0.28 * settings.depth)  # of a ResNet
+    count = launch.default_worker_count(batch_size, *memory)
     steps = settings.epochs * settings.steps_per_epoch(settings.pictures)
     # The time to the end is near workers * start + steps * step / workers, and so least near the root of the steps.
     count = min(count, max(2, round(math.sqrt(steps))))

@@ -3,8 +3,7 @@ import numpy as np
 import paddle
 import paddle.nn.functional as F
 
-from utils.storage import program_state
-from utils.storage.program_state import MEAN
+from utils.storage.program_state import MEAN, learned, statistics_of
 
 EVERY = 5  # steps between updates of the lookahead
 DECAY = 0.95 ** EVERY  # how much of the mean is kept in an update, at the end of the run
@@ -55,14 +54,12 @@ class Lookahead:
     def __init__(self, main, startup):
         """Add the means to the programs, beginning as the weights do."""
         self.program = paddle.static.Program()
-        weights = program_state.learned(main) + program_state.statistics_of(main)
-        for weight in weights:
-            variable(main, weight, MEAN)
-            startup.global_block().append_op(type="assign", inputs={"X": [weight.name]},
-                                             outputs={"Out": [variable(startup, weight, MEAN)]})
         with paddle.static.program_guard(self.program, paddle.static.Program()):
             decay = paddle.static.data("decay", [1], "float32")
-            for weight in weights:
+            for weight in learned(main) + statistics_of(main):
+                variable(main, weight, MEAN)
+                startup.global_block().append_op(type="assign", inputs={"X": [weight.name]},
+                                                 outputs={"Out": [variable(startup, weight, MEAN)]})
                 now, mean = variable(self.program, weight), variable(self.program, weight, MEAN)
                 both = mean * decay + now * (1 - decay)
                 paddle.assign(both, now)

@@ -34,8 +34,9 @@ def copies(folders):
                 yield from sorted(folder.glob(pattern))
 
 
-def official_copy(folders, md5, say):
-    """The path of the first official copy, or None; another file is named, and left alone."""
+def find(sources, md5, say=print):
+    """The path of an official copy, found here or fetched; another file is named, and left alone. Errors: NotFound."""
+    folders = cifar10.cache_folders()
     for path in copies(folders):
         try:
             found = cifar10.md5_of_copy(path)
@@ -47,7 +48,10 @@ def official_copy(folders, md5, say):
                 say(f"CIFAR-10 is taken from {path}")
             return path
         say(f"{path} is not the official CIFAR-10 (MD5 {found}): not used; to train on it, name it with --data-file")
-    return None
+    path = place_for_archive(folders)
+    say(f"CIFAR-10 is not on this machine: fetching it (170 MB) to {path}")
+    download(sources, path, md5, say)
+    return path
 
 
 def place_for_archive(folders):
@@ -61,17 +65,6 @@ def place_for_archive(folders):
         except OSError as error:
             reasons.append(f"cannot write {folder}: {error.strerror}")
     raise NotFound(reasons, f"set {cifar10.CACHE_VARIABLE} to a folder with room for 170 MB")
-
-
-def find(sources, md5, say=print):
-    """The path of a copy on this machine, or of a new download; NotFound where it cannot be fetched."""
-    folders = cifar10.cache_folders()
-    path = official_copy(folders, md5, say)
-    if path is None:
-        path = place_for_archive(folders)
-        say(f"CIFAR-10 is not on this machine: fetching it (170 MB) to {path}")
-        download(sources, path, md5, say)
-    return path
 
 
 def read(path):

@@ -96,7 +96,7 @@ def training_feed(data: Any, indices: np.ndarray, settings: Any, epoch: int,
         flipped = alternating_flip(len(data.train_labels), settings.seed, epoch)[indices]
     elif not recipe.mirrors:
         flipped = np.zeros(len(indices), bool)
-    if recipe.is_augmented:
+    if recipe.translate:
         changed = augment(data.train_images[indices], np.random.default_rng(seeds), recipe.translate, recipe.pad_mode,
                           flipped, recipe.cutout)
     return feed_of(data.train_images, data.train_labels, indices, changed)

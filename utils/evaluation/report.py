@@ -24,12 +24,11 @@ def parse(arguments):
     parser = Parser(prog="evaluate.py", description="Judge a trained model on test images: errors, confusion matrix, "
                     "calibration, worst mistakes.", allow_abbrev=False)
     parser.add_argument("--model-dir", type=name, help="a folder that train.py wrote (default: the newest one here)")
-    data = parser.add_mutually_exclusive_group()  # default: what the model was trained on
-    data.add_argument("--data-file", type=name, metavar="ARCHIVE", help="your cifar-10-python.tar.gz, or its "
-                      "extracted folder")
-    data.add_argument("--dataset", choices=("cifar10", "sketches"), help="default: what the model was trained on")
-    data.add_argument("--data-dir", type=name, metavar="FOLDER", help="your pictures: a folder for each class; all of "
-                      "them count, but of the folder that the model was trained on those held out")
+    add_data = parser.add_mutually_exclusive_group().add_argument  # default: what the model was trained on
+    add_data("--data-file", type=name, metavar="ARCHIVE", help="your cifar-10-python.tar.gz, or its extracted folder")
+    add_data("--dataset", choices=("cifar10", "sketches"), help="default: what the model was trained on")
+    add_data("--data-dir", type=name, metavar="FOLDER", help="your pictures: a folder for each class; all of them "
+             "count, but of the folder that the model was trained on those held out")
     parser.add_argument("--device", choices=("auto", "cpu", "gpu"), default="auto")
     parser.add_argument("--output", type=name, metavar="FOLDER", help="for two pictures (default: in evaluation/)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
@@ -120,6 +119,10 @@ def text(metrics):
         if count:
             interval = f"{number / BINS:.2f} to {(number + 1) / BINS:.2f}"
             lines.append(f"{interval:<15}{count:8,}{mean:13.4f}{share:9.2%}")
+    lines += ["", f"{'':{LONGEST}}  precision     recall         F1"]
+    for each, row in zip(metrics["classes"], scores(metrics["confusion"])):
+        values = ("none" if value is None else f"{value:.4f}" for value in row.values())
+        lines.append(f"{each[:LONGEST]:{LONGEST}}" + "".join(f"{value:>11}" for value in values))
     return "\n".join(lines)
 
 
@@ -136,15 +139,6 @@ def _matrix(metrics):
         lines.append(f"{number:3} {each:<{longest}}{sum(row):7,}{error:>8}"
                      + "".join(f"{count:{width}}" for count in row if has_room))
     return lines
-
-
-def by_class(metrics):
-    """Precision, recall and F1 of each class, as a table for a terminal."""
-    lines = [f"{'':{LONGEST}}  precision     recall         F1"]
-    for each, row in zip(metrics["classes"], scores(metrics["confusion"])):
-        values = ("none" if value is None else f"{value:.4f}" for value in row.values())
-        lines.append(f"{each[:LONGEST]:{LONGEST}}" + "".join(f"{value:>11}" for value in values))
-    return "\n".join(lines)
 
 
 def as_json(metrics, mistakes, files, description, data):

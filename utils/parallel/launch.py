@@ -16,13 +16,13 @@ import threading
 import time
 from pathlib import Path
 
-from utils import errors
-from utils.errors import STOP_SIGNALS, Stopped, UserError
+from utils.errors import STOP_SIGNALS, Stopped, UserError, complain, hold_signals, print_error
 
 MEMORY_FILE = "IMAGE_CLASSIFICATION_MEMORY"  # environment variable: descriptor of the file that workers share
 SMALLEST_SHARE = 8  # images per worker, below which starting another gains nothing
 MOST_PER_CORE = 8  # workers
-MEMORY = 550  # MB that a worker needs to train ResNet-32 on such a share
+MEMORY, FOR_AN_IMAGE = 470, 9  # MB that ResNet-32 takes in each worker, and for each image of a batch
+MOST_MEMORY = 3 / 4  # of the machine's
 LIMITS = "/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"  # of a container, on Linux
 CPU_SHARES = (("/sys/fs/cgroup/cpu.max",),  # the same: cores' CPU time per period, and the period, in microseconds
               ("/sys/fs/cgroup/cpu/cpu.cfs_quota_us", "/sys/fs/cgroup/cpu/cpu.cfs_period_us"))
@@ -66,14 +66,16 @@ def core_share():
     return share
 
 
-def default_worker_count(batch_size, memory=MEMORY):
-    """One worker per core, as long as each has a fair share of the batch, and all fit into half of the memory.
+def default_worker_count(batch_size, memory=MEMORY, for_an_image=FOR_AN_IMAGE):
+    """One worker per core, as long as each has a fair share of the batch, and all fit into MOST_MEMORY.
 
-    memory: MB that each takes. How much is free does not count, so that a command always starts as many.
+    memory: MB that each takes, and `for_an_image` MB more for each image of its share. How much is free does not
+    count, so that a command always starts as many.
     """
     if not hasattr(os, "sched_setaffinity"):
         return 1  # not Linux: not tried
-    return max(1, min(core_share(), batch_size // SMALLEST_SHARE, memory_limit() // 2 // memory))
+    fitting = (memory_limit() * MOST_MEMORY - batch_size * for_an_image) // memory
+    return max(1, min(core_share(), batch_size // SMALLEST_SHARE, int(fitting)))
 
 
 def memory_limit():
@@ -178,17 +180,17 @@ def _report(program, rank, status, output, advice):
     if output:
         output.seek(0)
         for line in output.read().decode(errors="replace").splitlines()[-20:]:
-            errors.print_error(line)
+            print_error(line)
     how = {128 + number: f"was ended by signal {number:d}, {number.name}" for number in signal.Signals}.get(status)
     if status == 128 + signal.SIGKILL:
         how += f", perhaps because memory ran out (then {OUT_OF_MEMORY})"
     if rank or how or status == LOST:  # else rank 0 has said itself what went wrong
-        errors.complain(program, f"worker {rank} {how or f'failed (exit status {status})'}, so the run ends{advice}")
+        complain(program, f"worker {rank} {how or f'failed (exit status {status})'}, so the run ends{advice}")
 
 
 def _begin_worker(parent):
     """In a worker, before it becomes Python: signals wait until end_at_once_on_signals; it ends with its watcher."""
-    errors.hold_signals(STOP_SIGNALS, True)
+    hold_signals(STOP_SIGNALS, True)
     end_with_parent(parent)
 
 
