@@ -254,7 +254,7 @@ def test_the_camera_takes_photographs_once_it_shows_an_image(shown):
 
 
 def test_without_an_image_the_camera_takes_nothing(shown):
-    """The camera is stopped before its first image: a click on the button does nothing."""
+    """Of a camera that never sends an image: a click on the button does nothing."""
     shown.ask("navigator.mediaDevices.getUserMedia = async () => new MediaStream()")
     shown.ask("document.getElementById('photograph').click()")
     shown.wait("document.getElementById('camera').open")

@@ -15,7 +15,7 @@ PACKAGES = {"paddle": "Paddle", "numpy": "numpy", "PIL": "Pillow", "psutil": "ps
 SESSIONS = "IPython", "idlelib"  # modules of programs that run a script in their own process, and outlive it
 OLDEST, NEWEST = (3, 9), (3, 13)  # of the Pythons that Paddle has wheels for
 TRAIN = Path(__file__).resolve().parent.parent / "train.py"
-MEMORY = {"vgg": (1040, 8), "googlenet": (800, 12), "airbench": (670, 3.5)}  # MB of a worker, and of each image more
+MEMORY = {"vgg": (1040, 8), "googlenet": (800, 12), "airbench": (670, 3.5)}  # MB for each worker, and for each image
 OUT_OF_MEMORY = launch.OUT_OF_MEMORY
 
 

@@ -56,15 +56,17 @@ def put(program, place, arrays):
 
 def put_weights(program, place, arrays):
     """Copy some weights, {name: array}, into the scope; their running means begin as they do."""
+    names = set(program.global_block().vars)
     for name, array in arrays.items():
-        for each in {name, name + MEAN} & set(program.global_block().vars):
+        for each in {name, name + MEAN} & names:
             tensor(each).set(np.ascontiguousarray(array), place)
 
 
 def running_statistics(program):
     """The tensors of batch normalization's running means and variances, and of their means, in the program's order."""
+    block = program.global_block()
     return [tensor(name) for variable in statistics_of(program)
-            for name in (variable.name, variable.name + MEAN) if program.global_block().has_var(name)]
+            for name in (variable.name, variable.name + MEAN) if block.has_var(name)]
 
 
 def statistics_of(program):
